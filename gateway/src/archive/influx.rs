@@ -1,0 +1,1 @@
+//! The `POST /api/v2/write` client, and the only file that names `influxdb2`.

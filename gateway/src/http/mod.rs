@@ -1,0 +1,1 @@
+//! One router of fragments: REST, problem answers, health, metrics, the dashboard's files.

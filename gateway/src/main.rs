@@ -1,0 +1,3 @@
+//! The gateway: a thin shell around the library.
+
+fn main() {}

@@ -1,0 +1,199 @@
+//! What a source says about itself: whether its link stands, since when, and what went wrong last.
+
+use std::sync::Arc;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::{
+    clock::Clock,
+    model::{SourceName, Timestamp},
+};
+
+/// How a source's link stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// Not tried yet, or trying for the first time.
+    #[default]
+    Connecting,
+    /// Readings can come in.
+    Up,
+    /// Lost or refused; it is tried again.
+    Down,
+    /// Ended with the gateway.
+    Stopped,
+}
+
+/// A source as the status page shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SourceStatus {
+    /// The configured name.
+    pub name: SourceName,
+    /// `serial`, `mqtt`, `mqtt_listener` or `push`.
+    pub kind: &'static str,
+    /// How the link stands.
+    pub state: LinkState,
+    /// Since when it stands so, epoch milliseconds.
+    pub since_ms: i64,
+    /// In words: the address when up, the error and its remedy when down.
+    pub detail: String,
+    /// How often the link came up.
+    pub connects: u64,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SourceLabel {
+    source: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DropLabels {
+    source: String,
+    reason: &'static str,
+}
+
+/// The counters that every source feeds, as families over all sources.
+#[derive(Clone, Debug)]
+pub struct SourceMetrics {
+    messages: Family<SourceLabel, Counter>,
+    bytes: Family<SourceLabel, Counter>,
+    dropped: Family<DropLabels, Counter>,
+    connects: Family<SourceLabel, Counter>,
+}
+
+/// A source's own end: it reports its link and counts its messages. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct StatusReporter {
+    clock: Clock,
+    status: Arc<watch::Sender<SourceStatus>>,
+    /// Messages that came in, dropped ones included.
+    pub messages: Counter,
+    /// Their payload bytes.
+    pub bytes: Counter,
+    /// Messages dropped because the queue for those who can't wait was full.
+    pub dropped_queue_full: Counter,
+    connects: Counter,
+}
+
+impl SourceMetrics {
+    /// Registers `gateway_messages_total`, `gateway_message_bytes_total`, `gateway_messages_dropped_total` and
+    /// `gateway_source_connects_total`.
+    #[must_use]
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            messages: Family::default(),
+            bytes: Family::default(),
+            dropped: Family::default(),
+            connects: Family::default(),
+        };
+        registry.register(
+            "gateway_messages",
+            "Messages received",
+            metrics.messages.clone(),
+        );
+        registry.register(
+            "gateway_message_bytes",
+            "Payload bytes received",
+            metrics.bytes.clone(),
+        );
+        registry.register(
+            "gateway_messages_dropped",
+            "Messages dropped before they were decoded",
+            metrics.dropped.clone(),
+        );
+        registry.register(
+            "gateway_source_connects",
+            "How often a source's link came up",
+            metrics.connects.clone(),
+        );
+        metrics
+    }
+
+    /// The reporter of one source, and where others watch it.
+    #[must_use]
+    pub fn reporter(
+        &self,
+        name: SourceName,
+        kind: &'static str,
+        clock: Clock,
+    ) -> (StatusReporter, watch::Receiver<SourceStatus>) {
+        let label = SourceLabel {
+            source: name.0.to_string(),
+        };
+        let drops = DropLabels {
+            source: name.0.to_string(),
+            reason: "queue_full",
+        };
+        let status = SourceStatus {
+            name,
+            kind,
+            state: LinkState::Connecting,
+            since_ms: clock.now().as_millis(),
+            detail: String::new(),
+            connects: 0,
+        };
+        let (sender, receiver) = watch::channel(status);
+        let reporter = StatusReporter {
+            clock,
+            status: Arc::new(sender),
+            messages: self.messages.get_or_create(&label).clone(),
+            bytes: self.bytes.get_or_create(&label).clone(),
+            dropped_queue_full: self.dropped.get_or_create(&drops).clone(),
+            connects: self.connects.get_or_create(&label).clone(),
+        };
+        (reporter, receiver)
+    }
+}
+
+impl StatusReporter {
+    /// The link came up. `detail` says to what: a path, an address.
+    pub fn up(&self, detail: impl Into<String>) {
+        self.connects.inc();
+        self.change(LinkState::Up, detail.into());
+    }
+
+    /// The link is lost or refused. Says whether that is news: log it only then.
+    pub fn down(&self, detail: impl Into<String>) -> bool {
+        self.change(LinkState::Down, detail.into())
+    }
+
+    /// The source ended with the gateway.
+    pub fn stopped(&self) {
+        self.change(LinkState::Stopped, String::new());
+    }
+
+    /// One message came in.
+    pub fn received(&self, payload_bytes: usize) {
+        self.messages.inc();
+        self.bytes.inc_by(payload_bytes as u64);
+    }
+
+    /// The arrival time for frames.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn change(&self, state: LinkState, detail: String) -> bool {
+        let now = self.clock.now().as_millis();
+        let mut news = false;
+        self.status.send_if_modified(|status| {
+            news = status.state != state;
+            let changed = news || status.detail != detail;
+            if news {
+                status.since_ms = now;
+                status.connects += u64::from(state == LinkState::Up);
+            }
+            status.state = state;
+            status.detail = detail;
+            changed
+        });
+        news
+    }
+}
