@@ -1,1 +1,310 @@
-//! Placeholder.
+//! What the person wrote (strict TOML) becomes what the program uses, checked as a whole: every mistake is
+//! reported at once with file, line and column, and the nearest known word.
+//!
+//! Reading has no side effects: files and environment come in through [`Surroundings`]. Each module owns its
+//! own `Config` struct and defaults; this room only fills them in. `config/full.toml` shows every key.
+
+mod mapping;
+mod mistake;
+mod reader;
+mod rule;
+mod scalar;
+mod secret;
+mod section;
+mod source;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use toml::de::DeTable;
+
+use self::{
+    mistake::Reporter,
+    reader::{Placed, Table, did_you_mean},
+};
+pub use self::{
+    mistake::{Mistake, Mistakes},
+    source::{SourceConfig, SourceKind},
+};
+use crate::{archive, engine, history, journal, live, normalise, notify::WebhookConfig};
+
+/// The name of the source that HTTP push is.
+pub const PUSH_SOURCE: &str = "push";
+/// What names of sources and webhooks may look like.
+const NAME_RULE: &str = "a name has 1 to 64 letters, digits, `-`, `_` or `.`";
+
+/// What the program uses.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where this gateway is; becomes the tag and label `site` of devices that have none of their own.
+    pub site: Option<String>,
+    /// Where journal, state and history live.
+    pub data_dir: PathBuf,
+    /// How long stopping may take. Default 15 s.
+    pub stop_within: Duration,
+    /// What is logged.
+    pub log: Log,
+    /// The web server.
+    pub http: Http,
+    /// Whether `POST` of readings is offered. Default true.
+    pub push: bool,
+    /// The durable log.
+    pub journal: journal::Config,
+    /// What holds for all readings.
+    pub normalise: normalise::Config,
+    /// Store, windows, rules, devices.
+    pub engine: engine::Config,
+    /// The live stream.
+    pub live: live::Config,
+    /// The embedded archive; `None` when switched off.
+    pub history: Option<history::Config>,
+    /// `InfluxDB`; `None` when not configured.
+    pub archive: Option<archive::Config>,
+    /// The ways in.
+    pub sources: Vec<SourceConfig>,
+    /// Where alerts go.
+    pub webhooks: Vec<WebhookConfig>,
+}
+
+/// What is logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,gateway::source=debug`. Default `info`.
+    pub level: String,
+    /// One JSON object a line instead of text.
+    pub json: bool,
+}
+
+/// The web server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Default 127.0.0.1:8080.
+    pub listen: SocketAddr,
+    /// Names under which browsers may reach a loopback listener, besides localhost: for a reverse proxy.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// What reading a config may look at outside the text.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The folder of the config: relative paths start there.
+    pub folder: &'a Path,
+    /// Reads a text file.
+    pub read_file: &'a dyn Fn(&Path) -> std::io::Result<String>,
+    /// An environment variable.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl std::fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Surroundings<'_> {
+    fn beside_config(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            site: None,
+            data_dir: PathBuf::from("gateway-data"),
+            stop_within: Duration::from_secs(15),
+            log: Log {
+                level: String::from("info"),
+                json: false,
+            },
+            http: Http {
+                listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                allowed_hosts: Vec::new(),
+            },
+            push: true,
+            journal: journal::Config::default(),
+            normalise: normalise::Config::default(),
+            engine: engine::Config::default(),
+            live: live::Config::default(),
+            history: Some(history::Config::default()),
+            archive: None,
+            sources: Vec::new(),
+            webhooks: Vec::new(),
+        }
+    }
+}
+
+/// Reads a config. `file` is how the person named it.
+///
+/// # Errors
+///
+/// All mistakes, in order.
+pub fn parse(file: &str, text: &str, around: &Surroundings<'_>) -> Result<Config, Mistakes> {
+    let reporter = Reporter::new(file, text);
+    let (root, errors) = DeTable::parse_recoverable(text);
+    report_syntax(&reporter, &errors);
+    let config = read(
+        Table::new(&reporter, "the config", root.get_ref(), 0..0),
+        around,
+    );
+    let mistakes = reporter.mistakes();
+    if mistakes.is_empty() {
+        Ok(config)
+    } else {
+        Err(Mistakes(mistakes))
+    }
+}
+
+fn read(mut root: Table<'_>, around: &Surroundings<'_>) -> Config {
+    let mut config = Config {
+        site: root.optional("site"),
+        ..Config::default()
+    };
+    if let Some(dir) = root.optional::<PathBuf>("data_dir") {
+        config.data_dir = around.beside_config(&dir);
+    }
+    root.set_within_seconds("stop_within", &mut config.stop_within, 1, 300);
+    section::log(root.table("log"), &mut config.log);
+    section::http(root.table("http"), &mut config.http);
+    if let Some(mut push) = root.table("push") {
+        push.set("enabled", &mut config.push);
+        push.finish();
+    }
+    section::journal(root.table("journal"), &mut config.journal);
+    section::store(
+        root.table("store"),
+        &mut config.engine.store,
+        &mut config.normalise,
+    );
+    let windows = root.tables("window");
+    if !windows.is_empty() {
+        config.engine.store.windows = windows.into_iter().filter_map(section::window).collect();
+    }
+    section::live(root.table("live"), &mut config.live, &mut config.engine);
+    config.history = section::history(root.table("history"));
+    config.normalise.metrics = root
+        .tables("metric")
+        .into_iter()
+        .filter_map(section::metric)
+        .collect();
+    config.normalise.calibrations = root
+        .tables("calibration")
+        .into_iter()
+        .filter_map(section::calibration)
+        .collect();
+    config.engine.devices = root
+        .tables("device")
+        .into_iter()
+        .filter_map(section::device)
+        .collect();
+    for device in &mut config.engine.devices {
+        device.site = device.site.take().or_else(|| config.site.clone());
+    }
+    let sources = root.tables("source");
+    let places: Vec<_> = sources.iter().map(Table::span).collect();
+    for (table, span) in sources.into_iter().zip(places) {
+        let Some(source) = source::read(table, around) else {
+            continue;
+        };
+        if config.sources.iter().any(|s| s.name == source.name) {
+            root.report(
+                span,
+                format!("there are two sources named \"{}\"", source.name.0),
+            );
+        }
+        config.sources.push(source);
+    }
+    config.archive = root
+        .table("influxdb")
+        .and_then(|t| section::influxdb(t, around));
+    if let Some(archive) = &mut config.archive {
+        for source in &config.sources {
+            if let Some(measurement) = &source.measurement {
+                archive
+                    .measurements
+                    .insert(source.name.0.to_string(), measurement.clone());
+            }
+        }
+    }
+    alerts(&mut root, around, &mut config);
+    root.finish();
+    config
+}
+
+fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) {
+    for (webhook, name) in root
+        .tables("webhook")
+        .into_iter()
+        .filter_map(|t| rule::webhook(t, around))
+    {
+        if config.webhooks.iter().any(|w| w.name == webhook.name) {
+            root.report(
+                name.span,
+                format!("there are two webhooks named \"{}\"", name.value),
+            );
+        }
+        config.webhooks.push(webhook);
+    }
+    for written in root.tables("rule").into_iter().filter_map(rule::read) {
+        if config
+            .engine
+            .rules
+            .iter()
+            .any(|r| r.name == written.rule.name)
+        {
+            root.report(
+                written.name.span,
+                format!("there are two rules named \"{}\"", written.name.value),
+            );
+        }
+        if let Some(Placed { value, span }) = written.webhooks {
+            for unknown in value
+                .iter()
+                .filter(|name| !config.webhooks.iter().any(|w| w.name == **name))
+            {
+                let mean = did_you_mean(unknown, config.webhooks.iter().map(|w| w.name.as_str()));
+                root.report(
+                    span.clone(),
+                    format!("there is no webhook named \"{unknown}\"{mean}"),
+                );
+            }
+        }
+        config.engine.rules.push(written.rule);
+    }
+}
+
+fn report_syntax(reporter: &Reporter, errors: &[toml::de::Error]) {
+    for error in errors {
+        reporter.report(
+            error.span().unwrap_or(0..0),
+            error.message().replace('\n', "; "),
+        );
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+fn check_http_url(table: &Table<'_>, key: &str, url: &Placed<String>) {
+    let usable = reqwest::Url::parse(&url.value)
+        .is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
+    if !usable {
+        let message = format!(
+            "`{key}` in {} must be a full address such as \"https://host/path\", found \"{}\"",
+            table.name, url.value
+        );
+        table.report(url.span.clone(), message);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! What is wrong in a config, where, and what to do: collected, never thrown one by one.
+
+use std::{cell::RefCell, fmt, ops::Range, rc::Rc};
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The file as the person named it.
+    pub file: String,
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// What is wrong and what to do, without the place.
+    pub message: String,
+    /// The line itself, for a caret under it.
+    excerpt: String,
+    /// How many characters the caret marks.
+    width: usize,
+}
+
+/// All mistakes of a config, in the order of the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+/// Takes mistakes about one file. Clones share one list; [`Reporter::other_file`] shares it too.
+#[derive(Clone, Debug)]
+pub(super) struct Reporter {
+    file: Rc<str>,
+    text: Rc<str>,
+    list: Rc<RefCell<Vec<Mistake>>>,
+}
+
+impl Reporter {
+    pub(super) fn new(file: &str, text: &str) -> Self {
+        Self {
+            file: file.into(),
+            text: text.into(),
+            list: Rc::default(),
+        }
+    }
+
+    pub(super) fn other_file(&self, file: &str, text: &str) -> Self {
+        Self {
+            file: file.into(),
+            text: text.into(),
+            list: Rc::clone(&self.list),
+        }
+    }
+
+    pub(super) fn report(&self, span: Range<usize>, message: impl Into<String>) {
+        let start = floor_boundary(&self.text, span.start);
+        let line_start = self.text[..start].rfind('\n').map_or(0, |i| i + 1);
+        let excerpt = self.text[line_start..].lines().next().unwrap_or_default();
+        let end = floor_boundary(&self.text, span.end)
+            .clamp(start, line_start + excerpt.len().max(start - line_start));
+        self.list.borrow_mut().push(Mistake {
+            file: self.file.to_string(),
+            line: self.text[..start].matches('\n').count() + 1,
+            column: self.text[line_start..start].chars().count() + 1,
+            message: message.into(),
+            excerpt: excerpt.to_owned(),
+            width: self.text[start..end].chars().count().max(1),
+        });
+    }
+
+    /// All that was reported so far, by file and place.
+    pub(super) fn mistakes(&self) -> Vec<Mistake> {
+        let mut mistakes = self.list.borrow().clone();
+        mistakes.sort_by(|a, b| {
+            (a.file != *self.file, &a.file, a.line, a.column).cmp(&(
+                b.file != *self.file,
+                &b.file,
+                b.line,
+                b.column,
+            ))
+        });
+        mistakes
+    }
+}
+
+fn floor_boundary(text: &str, index: usize) -> usize {
+    let mut index = index.min(text.len());
+    while !text.is_char_boundary(index) {
+        index -= 1;
+    }
+    index
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{}:{}:{}: {}",
+            self.file, self.line, self.column, self.message
+        )?;
+        let number = self.line.to_string();
+        let indent: String = self
+            .excerpt
+            .chars()
+            .take(self.column - 1)
+            .map(|c| if c == '\t' { '\t' } else { ' ' })
+            .collect();
+        writeln!(f, "  {number} | {}", self.excerpt)?;
+        write!(
+            f,
+            "  {} | {indent}{}",
+            " ".repeat(number.len()),
+            "^".repeat(self.width)
+        )
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for mistake in &self.0 {
+            writeln!(f, "{mistake}")?;
+        }
+        let n = self.0.len();
+        write!(
+            f,
+            "{n} mistake{} in the config",
+            if n == 1 { "" } else { "s" }
+        )
+    }
+}
+
+impl std::error::Error for Mistakes {}

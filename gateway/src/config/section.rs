@@ -1,0 +1,305 @@
+//! The tables of the config that are one thing each: `[http]`, `[journal]`, `[store]`, `[influxdb]`, …
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use smol_str::SmolStr;
+
+use super::{Http, Log, Surroundings, reader::Table, scalar::Size, secret};
+use crate::{
+    archive, backoff, engine, history, journal, live,
+    model::Unit,
+    normalise::{self, Calibration, MetricConfig},
+    store::{self, DeviceConfig, WindowSpec},
+};
+
+impl Table<'_> {
+    /// A duration between bounds in whole seconds.
+    pub(super) fn set_within_seconds(
+        &mut self,
+        key: &'static str,
+        target: &mut Duration,
+        min: u64,
+        max: u64,
+    ) {
+        if let Some(placed) = self.placed::<Duration>(key) {
+            if (Duration::from_secs(min)..=Duration::from_secs(max)).contains(&placed.value) {
+                *target = placed.value;
+            } else {
+                let message = format!(
+                    "`{key}` in {} must be between \"{min}s\" and \"{max}s\"",
+                    self.name
+                );
+                self.report(placed.span, message);
+            }
+        }
+    }
+
+    fn set_size(&mut self, key: &'static str, target: &mut u64, min: u64, max: u64) {
+        if let Some(placed) = self.placed::<Size>(key) {
+            if (min..=max).contains(&placed.value.0) {
+                *target = placed.value.0;
+            } else {
+                let message = format!(
+                    "`{key}` in {} must be between {min} and {max} bytes, found {}",
+                    self.name, placed.value.0
+                );
+                self.report(placed.span, message);
+            }
+        }
+    }
+}
+
+pub(super) fn log(table: Option<Table<'_>>, log: &mut Log) {
+    let Some(mut table) = table else { return };
+    if let Some(level) = table.placed::<String>("level") {
+        match tracing_subscriber::EnvFilter::try_new(&level.value) {
+            Ok(_) => log.level = level.value,
+            Err(_) => table.report(
+                level.span,
+                format!("`level` must be error, warn, info, debug or trace, or directives such as \"info,gateway::source=debug\", found \"{}\"", level.value),
+            ),
+        }
+    }
+    log.json = table
+        .choice("format", &[("text", false), ("json", true)])
+        .unwrap_or(log.json);
+    table.finish();
+}
+
+pub(super) fn http(table: Option<Table<'_>>, http: &mut Http) {
+    let Some(mut table) = table else { return };
+    let listen = table.placed::<SocketAddr>("listen");
+    let without_login = table.optional::<bool>("without_login").unwrap_or(false);
+    table.set("allowed_hosts", &mut http.allowed_hosts);
+    if let Some(listen) = listen {
+        if !listen.value.ip().is_loopback() && !without_login {
+            let message = "this address can be reached from other machines and nobody has to log in: keep 127.0.0.1 (and put a proxy with a login before it), or say `without_login = true`";
+            table.report(listen.span, message);
+        }
+        http.listen = listen.value;
+    }
+    table.finish();
+}
+
+pub(super) fn journal(table: Option<Table<'_>>, journal: &mut journal::Config) {
+    let Some(mut table) = table else { return };
+    table.set_size(
+        "segment_size",
+        &mut journal.segment_bytes,
+        64 << 10,
+        64 << 20,
+    );
+    table.set_size("max_size", &mut journal.max_bytes, 1 << 20, 1 << 40);
+    table.set_size("keep", &mut journal.keep_bytes, 0, 1 << 40);
+    if let Some(gather) = table.placed::<Duration>("gather") {
+        if gather.value <= Duration::from_millis(500) {
+            journal.gather = gather.value;
+        } else {
+            table.report(gather.span, "`gather` in [journal] is at most \"500ms\": senders wait that long for their acknowledgement");
+        }
+    }
+    if journal.max_bytes < 4 * journal.segment_bytes {
+        table.report(
+            table.span(),
+            "`max_size` in [journal] must be at least four times `segment_size`",
+        );
+    }
+    if journal.keep_bytes > journal.max_bytes {
+        journal.keep_bytes = journal.max_bytes;
+        if table.has("keep") {
+            table.report(
+                table.span(),
+                "`keep` in [journal] must not be more than `max_size`",
+            );
+        }
+    }
+    table.finish();
+}
+
+pub(super) fn store(
+    table: Option<Table<'_>>,
+    store: &mut store::Config,
+    normalise: &mut normalise::Config,
+) {
+    let Some(mut table) = table else { return };
+    let mut bytes = store.bytes_per_series as u64;
+    table.set_size("memory_per_series", &mut bytes, 1 << 10, 64 << 20);
+    store.bytes_per_series = usize::try_from(bytes).unwrap_or(store.bytes_per_series);
+    table.set_count("max_series", &mut store.max_series, 1, 1_000_000);
+    normalise.max_series = store.max_series;
+    table.set("lateness", &mut store.lateness);
+    table.set_count("kept_windows", &mut store.kept_windows, 1, 100_000);
+    table.set("max_future", &mut normalise.max_future);
+    table.set("drop_repeats", &mut normalise.drop_repeats);
+    table.finish();
+}
+
+pub(super) fn window(mut table: Table<'_>) -> Option<WindowSpec> {
+    let every = table.required_placed::<Duration>("every");
+    let over = table.placed::<Duration>("over");
+    let every = every?;
+    let spec = WindowSpec {
+        every: every.value,
+        over: over.as_ref().map_or(every.value, |o| o.value),
+    };
+    let whole = |d: Duration| d >= Duration::from_secs(1) && d.subsec_nanos() == 0;
+    let message = if !whole(spec.every) || !whole(spec.over) {
+        Some("windows are whole seconds, at least \"1s\"")
+    } else if !spec.over.as_secs().is_multiple_of(spec.every.as_secs()) {
+        Some("`over` must be a multiple of `every`")
+    } else if spec.over.as_secs() / spec.every.as_secs() > 1_000 {
+        Some("`over` must be at most 1000 times `every`: each step is kept in memory")
+    } else {
+        None
+    };
+    if let Some(message) = message {
+        table.report(over.map_or(every.span, |o| o.span), message);
+    }
+    table.finish();
+    message.is_none().then_some(spec)
+}
+
+pub(super) fn live(table: Option<Table<'_>>, live: &mut live::Config, engine: &mut engine::Config) {
+    let Some(mut table) = table else { return };
+    if let Some(tick) = table.placed::<Duration>("tick") {
+        if (Duration::from_millis(50)..=Duration::from_millis(250)).contains(&tick.value) {
+            engine.tick = tick.value;
+        } else {
+            table.report(
+                tick.span,
+                "`tick` in [live] must be between \"50ms\" and \"250ms\"",
+            );
+        }
+    }
+    table.set_within_seconds("beat", &mut live.beat, 1, 15);
+    table.set_count("max_clients", &mut live.max_clients, 1, 100_000);
+    let mut replay = live.replay_bytes as u64;
+    table.set_size("replay", &mut replay, 64 << 10, 1 << 30);
+    live.replay_bytes = usize::try_from(replay).unwrap_or(live.replay_bytes);
+    table.finish();
+}
+
+pub(super) fn history(table: Option<Table<'_>>) -> Option<history::Config> {
+    let mut history = history::Config::default();
+    let Some(mut table) = table else {
+        return Some(history);
+    };
+    let enabled = table.optional("enabled").unwrap_or(true);
+    table.set_within_seconds(
+        "retention",
+        &mut history.retention,
+        3_600,
+        100 * 365 * 86_400,
+    );
+    table.set_size("max_size", &mut history.max_bytes, 1 << 20, 1 << 42);
+    table.set_within_seconds("flush_every", &mut history.flush_every, 1, 3_600);
+    table.finish();
+    enabled.then_some(history)
+}
+
+pub(super) fn metric(mut table: Table<'_>) -> Option<MetricConfig> {
+    let name = table.required::<SmolStr>("name");
+    let unit = table.placed::<SmolStr>("unit");
+    if let Some(unit) = &unit
+        && !normalise::is_known_unit(&unit.value)
+    {
+        let message = format!(
+            "\"{}\" is no unit that is known here: use its UCUM code, such as \"Cel\", \"%\", \"hPa\", \"kW.h\"",
+            unit.value
+        );
+        table.report(unit.span.clone(), message);
+    }
+    let min = table.optional("min");
+    let max = table.placed::<f64>("max");
+    if let (Some(min), Some(max)) = (min, &max)
+        && max.value < min
+    {
+        table.report(
+            max.span.clone(),
+            format!("`max` must not be below `min` ({min})"),
+        );
+    }
+    table.finish();
+    Some(MetricConfig {
+        metric: name?,
+        unit: unit.map(|u| Unit(u.value)),
+        min,
+        max: max.map(|m| m.value),
+    })
+}
+
+pub(super) fn calibration(mut table: Table<'_>) -> Option<Calibration> {
+    let series = table.required::<SmolStr>("series");
+    let mut calibration = Calibration {
+        series: SmolStr::default(),
+        gain: 1.0,
+        offset: 0.0,
+        table: Vec::new(),
+    };
+    table.set("gain", &mut calibration.gain);
+    table.set("offset", &mut calibration.offset);
+    if let Some(rows) = table.placed::<Vec<(f64, f64)>>("table") {
+        if rows.value.len() < 2 || !rows.value.is_sorted_by(|a, b| a.0 < b.0) {
+            table.report(
+                rows.span,
+                "`table` needs at least two rows [measured, true], ascending by measured",
+            );
+        } else {
+            calibration.table = rows.value;
+        }
+    }
+    table.finish();
+    calibration.series = series?;
+    Some(calibration)
+}
+
+pub(super) fn device(mut table: Table<'_>) -> Option<DeviceConfig> {
+    let id = table.required_placed::<SmolStr>("id");
+    if let Some(id) = &id
+        && (id.value.is_empty() || id.value.contains('/'))
+    {
+        table.report(id.span.clone(), "a device id is not empty and has no `/`");
+    }
+    let device = DeviceConfig {
+        id: id.map(|p| p.value).unwrap_or_default(),
+        name: table.optional("name"),
+        site: table.optional("site"),
+        labels: table.texts("labels"),
+    };
+    table.finish();
+    (!device.id.is_empty()).then_some(device)
+}
+
+pub(super) fn influxdb(mut table: Table<'_>, around: &Surroundings<'_>) -> Option<archive::Config> {
+    let url = table.required_placed::<String>("url");
+    if let Some(url) = &url {
+        super::check_http_url(&table, "url", url);
+    }
+    let org = table.optional("org").unwrap_or_default();
+    let bucket = table.required::<String>("bucket");
+    let token = secret::read(&mut table, around, "token");
+    let mut archive = archive::Config {
+        url: url.map(|u| u.value).unwrap_or_default(),
+        org,
+        bucket: bucket.unwrap_or_default(),
+        token,
+        ca_file: table
+            .optional::<PathBuf>("ca_file")
+            .map(|p| around.beside_config(&p)),
+        measurement: String::from("sensor"),
+        measurements: std::collections::BTreeMap::new(),
+        batch_lines: 5_000,
+        timeout: Duration::from_secs(30),
+        linger: Duration::from_secs(1),
+        backoff: backoff::Config {
+            initial: Duration::from_secs(1),
+            max: Duration::from_secs(60),
+        },
+    };
+    table.set("measurement", &mut archive.measurement);
+    table.set_count("batch_lines", &mut archive.batch_lines, 1, 100_000);
+    table.set_within_seconds("timeout", &mut archive.timeout, 1, 600);
+    table.set_within_seconds("linger", &mut archive.linger, 0, 60);
+    table.finish();
+    Some(archive)
+}
