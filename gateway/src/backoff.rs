@@ -63,6 +63,20 @@ impl Backoff {
     }
 }
 
+/// What a `Retry-After` header asks for, in seconds (RFC 9110, 10.2.3); at most an hour. A date is not taken: the clocks
+/// may differ, and the usual waits then apply.
+#[must_use]
+pub fn retry_after(headers: &reqwest::header::HeaderMap) -> Option<Duration> {
+    let seconds: u64 = headers
+        .get(reqwest::header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds.min(3_600)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

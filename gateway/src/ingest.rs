@@ -1,1 +1,251 @@
-//! Placeholder.
+//! The one task between sources and journal: it takes deliveries in their order through decode and normalise,
+//! hands what was accepted to the journal, and answers the source when that is durable.
+//!
+//! It never blocks for long: a journal that can't write makes [`Journal::submit`] wait, which fills the door and so
+//! makes the sources wait or shed. It keeps the account: nothing comes in that is not found in it again.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::{
+    clock::Clock,
+    journal::Journal,
+    model::{Batch, SourceName},
+    normalise::{Normaliser, Outcome},
+    rejects::{REASONS, Rejects},
+    source::{Delivery, Receipt, StatusReporter},
+};
+
+/// Rejects that a receipt names one by one.
+const MAX_NAMED_REJECTS: usize = 20;
+
+/// What became of everything that a source sent. Readings, except that a message refused or dropped before it was
+/// decoded counts as one. `received = accepted + duplicates + rejected + dropped + waiting`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AccountRow {
+    /// Which source.
+    pub source: SourceName,
+    /// Everything that came in, retained messages apart.
+    pub received: u64,
+    /// Durable.
+    pub accepted: u64,
+    /// Known already.
+    pub duplicates: u64,
+    /// Unusable, by reason.
+    pub rejected: BTreeMap<&'static str, u64>,
+    /// Lost, by reason.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Decoded, on the way to the disk.
+    pub waiting: u64,
+    /// Last-known values from retained messages; not part of the sum.
+    pub retained: u64,
+}
+
+/// The account of all sources. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Account {
+    sources: Arc<[SourceAccount]>,
+    rejects: Rejects,
+}
+
+#[derive(Debug)]
+struct SourceAccount {
+    name: SourceName,
+    status: StatusReporter,
+    decoded: AtomicU64,
+    accepted: AtomicU64,
+    duplicates: AtomicU64,
+    rejected_here: AtomicU64,
+    retained: AtomicU64,
+}
+
+impl Account {
+    /// An empty account over these sources (in the order in which deliveries number them), registered as
+    /// `gateway_readings_received_total`, `…_accepted_total`, `…_duplicates_total`, `…_retained_total` and
+    /// `gateway_readings_waiting`.
+    #[must_use]
+    pub fn new(
+        sources: impl IntoIterator<Item = (SourceName, StatusReporter)>,
+        rejects: Rejects,
+        registry: &mut Registry,
+    ) -> Self {
+        let sources = sources
+            .into_iter()
+            .map(|(name, status)| SourceAccount {
+                name,
+                status,
+                decoded: AtomicU64::new(0),
+                accepted: AtomicU64::new(0),
+                duplicates: AtomicU64::new(0),
+                rejected_here: AtomicU64::new(0),
+                retained: AtomicU64::new(0),
+            })
+            .collect();
+        let account = Self { sources, rejects };
+        registry.register_collector(Box::new(account.clone()));
+        account
+    }
+
+    /// One row a source. The figures of a row are read one after the other: while readings flow they may be a few apart.
+    #[must_use]
+    pub fn rows(&self) -> Vec<AccountRow> {
+        self.sources
+            .iter()
+            .map(|source| {
+                // Read what comes later in the way first, so that nothing seems to be negative.
+                let accepted = source.accepted.load(Relaxed);
+                let duplicates = source.duplicates.load(Relaxed);
+                let rejected_here = source.rejected_here.load(Relaxed);
+                let decoded = source.decoded.load(Relaxed);
+                let rejected: BTreeMap<&'static str, u64> = REASONS
+                    .iter()
+                    .map(|reason| (reason.name(), self.rejects.count(&source.name, *reason)))
+                    .filter(|(_, count)| *count > 0)
+                    .collect();
+                let refused_undecoded =
+                    rejected.values().sum::<u64>().saturating_sub(rejected_here);
+                let queue_full = source.status.dropped_queue_full.get();
+                AccountRow {
+                    source: source.name.clone(),
+                    received: decoded + refused_undecoded + queue_full,
+                    accepted,
+                    duplicates,
+                    rejected,
+                    dropped: BTreeMap::from([("queue_full", queue_full)]),
+                    waiting: decoded.saturating_sub(accepted + duplicates + rejected_here),
+                    retained: source.retained.load(Relaxed),
+                }
+            })
+            .collect()
+    }
+}
+
+impl Collector for Account {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let rows = self.rows();
+        let counters: [(&str, &str, fn(&AccountRow) -> u64); 4] = [
+            (
+                "gateway_readings_received",
+                "Readings that came in: accepted + duplicates + rejected + dropped + waiting",
+                |r| r.received,
+            ),
+            (
+                "gateway_readings_accepted",
+                "Readings that are durable",
+                |r| r.accepted,
+            ),
+            (
+                "gateway_readings_duplicates",
+                "Readings that were known already",
+                |r| r.duplicates,
+            ),
+            (
+                "gateway_readings_retained",
+                "Last-known values from retained messages",
+                |r| r.retained,
+            ),
+        ];
+        for (name, help, figure) in counters {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for row in &rows {
+                let labels = [("source", row.source.0.as_str())];
+                ConstCounter::new(figure(row)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Readings decoded and on their way to the disk";
+        let mut family =
+            encoder.encode_descriptor("gateway_readings_waiting", help, None, MetricType::Gauge)?;
+        for row in &rows {
+            let labels = [("source", row.source.0.as_str())];
+            ConstGauge::new(i64::try_from(row.waiting).unwrap_or(i64::MAX))
+                .encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes deliveries until every source has let go of the door, then ends. What the journal no longer takes is left
+/// unanswered, and so unacknowledged.
+pub async fn run(
+    mut normaliser: Normaliser,
+    mut deliveries: mpsc::Receiver<Delivery>,
+    journal: Journal,
+    account: Account,
+    clock: Clock,
+) {
+    let mut outcome = Outcome::default();
+    while let Some(delivery) = deliveries.recv().await {
+        let Some(source) = account.sources.get(delivery.source) else {
+            continue;
+        };
+        let trusted = clock.is_trusted();
+        let mut receipt = Receipt::default();
+        for frame in &delivery.frames {
+            outcome.rejects.clear();
+            normaliser.frame(delivery.source, frame, trusted, &mut outcome);
+            receipt.rejected += outcome.rejects.len();
+            for reject in outcome.rejects.drain(..) {
+                if receipt.rejects.len() < MAX_NAMED_REJECTS {
+                    receipt.rejects.push(reject.clone());
+                }
+                account.rejects.record(
+                    &source.name,
+                    &frame.topic,
+                    &frame.payload,
+                    frame.arrived,
+                    reject,
+                );
+            }
+        }
+        let readings = std::mem::take(&mut outcome.readings);
+        receipt.duplicates = std::mem::take(&mut outcome.duplicates);
+        let retained = readings.iter().filter(|r| r.retained).count();
+        receipt.accepted = readings.len() - retained;
+        source.decoded.fetch_add(
+            (receipt.accepted + receipt.duplicates + receipt.rejected) as u64,
+            Relaxed,
+        );
+        source
+            .duplicates
+            .fetch_add(receipt.duplicates as u64, Relaxed);
+        source
+            .rejected_here
+            .fetch_add(receipt.rejected as u64, Relaxed);
+        source.retained.fetch_add(retained as u64, Relaxed);
+
+        let batch = Batch {
+            source: source.name.clone(),
+            peer: delivery.peer,
+            readings,
+            presence: delivery.presence,
+        };
+        let (sources, index) = (Arc::clone(&account.sources), delivery.source);
+        let (done, room) = (delivery.done, delivery.room);
+        let on_durable = Box::new(move |_| {
+            sources[index]
+                .accepted
+                .fetch_add(receipt.accepted as u64, Relaxed);
+            // A sender that no longer waits for its answer has lost nothing: the readings are durable.
+            drop(done.send(receipt));
+            drop(room);
+        });
+        if journal.submit(batch, on_durable).await.is_err() {
+            tracing::warn!("the journal is closed: the last deliveries stay unacknowledged");
+            return;
+        }
+    }
+}

@@ -20,6 +20,7 @@ pub mod alert;
 pub mod app;
 pub mod archive;
 pub mod backoff;
+pub mod cause;
 pub mod cli;
 pub mod clock;
 pub mod config;

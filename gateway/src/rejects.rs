@@ -51,6 +51,22 @@ pub enum Reason {
     TooLarge,
 }
 
+/// Every reason, for reports that name them all.
+pub const REASONS: [Reason; 12] = [
+    Reason::TooLong,
+    Reason::NotUtf8,
+    Reason::Malformed,
+    Reason::NoMapping,
+    Reason::NoIdentity,
+    Reason::WrongType,
+    Reason::NotFinite,
+    Reason::OutOfRange,
+    Reason::UnitMismatch,
+    Reason::BadTime,
+    Reason::TooManySeries,
+    Reason::TooLarge,
+];
+
 impl Reason {
     /// The name in metrics and API.
     #[must_use]

@@ -1,10 +1,21 @@
-//! Webhooks: deliveries come from the durable outbox in [`crate::state`], at least once, with back-off.
+//! Webhooks: deliveries come from the durable outbox in [`crate::state`], at least once, in order, with back-off.
+//!
+//! One task a webhook, so that one that hangs delays nobody else. A delivery keeps its id over all tries; receivers can
+//! drop repeats by it (`webhook-id`, after the Standard Webhooks convention). Redirects are not followed.
 
 use std::{collections::BTreeMap, time::Duration};
 
+use reqwest::{StatusCode, header};
 use smol_str::SmolStr;
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
 
-use crate::model::Secret;
+use crate::{
+    backoff::Backoff,
+    clock::Clock,
+    model::Secret,
+    state::{Delivery, State, StateError, Verdict},
+};
 
 /// A destination for alerts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,3 +37,208 @@ pub struct WebhookConfig {
     /// Whether `resolved` is told too. Default true.
     pub send_resolved: bool,
 }
+
+/// Why a webhook can't be used at all.
+#[derive(Debug, Error)]
+pub enum NotifyError {
+    /// The HTTP client can't be built from these settings.
+    #[error("cannot prepare the webhook \"{name}\"")]
+    Client {
+        /// Which.
+        name: SmolStr,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// A header that HTTP does not allow.
+    #[error("the header \"{header}\" of the webhook \"{name}\" is not allowed in HTTP")]
+    Header {
+        /// Which webhook.
+        name: SmolStr,
+        /// Which header.
+        header: String,
+    },
+}
+
+/// One webhook, ready to run.
+#[derive(Debug)]
+pub struct Notifier {
+    config: WebhookConfig,
+    client: reqwest::Client,
+    state: State,
+    clock: Clock,
+}
+
+/// How one try ended, before it is judged.
+#[derive(Debug)]
+enum Answer {
+    Accepted,
+    /// It may work later; the receiver may have said when.
+    Later {
+        error: String,
+        after: Option<Duration>,
+    },
+    /// It will never work.
+    Refused {
+        error: String,
+    },
+}
+
+impl Notifier {
+    /// Prepares a webhook.
+    ///
+    /// # Errors
+    ///
+    /// [`NotifyError`]
+    pub fn new(config: WebhookConfig, state: State, clock: Clock) -> Result<Self, NotifyError> {
+        let mut headers = header::HeaderMap::new();
+        for (name, value) in &config.headers {
+            let pair = (
+                header::HeaderName::try_from(name),
+                header::HeaderValue::try_from(value),
+            );
+            let (Ok(name), Ok(value)) = pair else {
+                return Err(NotifyError::Header {
+                    name: config.name.clone(),
+                    header: name.clone(),
+                });
+            };
+            headers.insert(name, value);
+        }
+        let client = reqwest::Client::builder()
+            .timeout(config.timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .default_headers(headers)
+            .user_agent(concat!("sensor-gateway/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|source| NotifyError::Client {
+                name: config.name.clone(),
+                source,
+            })?;
+        Ok(Self {
+            config,
+            client,
+            state,
+            clock,
+        })
+    }
+
+    /// Delivers until `stop`. A try that is under way then is ended and counts as not made.
+    pub async fn run(self, stop: CancellationToken) {
+        // Ends between two awaits: what was not settled is tried again after the restart, with the same id.
+        stop.run_until_cancelled(self.deliver_all()).await;
+    }
+
+    async fn deliver_all(&self) {
+        let mut added = self.state.deliveries_added();
+        let mut backoff = Backoff::new(self.config.backoff);
+        loop {
+            added.borrow_and_update();
+            match self.deliver_next(&mut backoff).await {
+                Ok(Some(wait)) => tokio::time::sleep(wait).await,
+                Ok(None) => {
+                    if added.changed().await.is_err() {
+                        return;
+                    }
+                }
+                Err(StateError::Closed) => return,
+                Err(error) => {
+                    tracing::error!(webhook = %self.config.name, error = %crate::cause::chain(&error), "cannot read the outbox");
+                    tokio::time::sleep(backoff.next_wait()).await;
+                }
+            }
+        }
+    }
+
+    /// Tries the oldest delivery. Says how long to wait before the next try; `None` when nothing waits.
+    async fn deliver_next(&self, backoff: &mut Backoff) -> Result<Option<Duration>, StateError> {
+        let Some(delivery) = self.state.next_delivery(&self.config.name).await? else {
+            return Ok(None);
+        };
+        let (verdict, wait) = match self.post(&delivery).await {
+            Answer::Accepted => {
+                if backoff.failures() > 0 {
+                    tracing::info!(webhook = %self.config.name, "the webhook answers again");
+                }
+                backoff.reset();
+                (Verdict::Delivered, Duration::ZERO)
+            }
+            Answer::Refused { error } => {
+                tracing::error!(webhook = %self.config.name, id = delivery.id, error, "delivery refused and given up");
+                (Verdict::GivenUp { error }, Duration::ZERO)
+            }
+            Answer::Later { error, after } => {
+                let age = Duration::from_nanos(
+                    self.clock
+                        .now()
+                        .0
+                        .saturating_sub(delivery.created.0)
+                        .max(0)
+                        .unsigned_abs(),
+                );
+                if age > self.config.give_up_after {
+                    tracing::error!(webhook = %self.config.name, id = delivery.id, error, "delivery given up");
+                    (Verdict::GivenUp { error }, Duration::ZERO)
+                } else {
+                    if backoff.failures() == 0 {
+                        tracing::warn!(webhook = %self.config.name, error, "delivery failed, trying again");
+                    }
+                    let wait = backoff.next_wait().max(after.unwrap_or_default());
+                    (Verdict::TryAgain { error }, wait)
+                }
+            }
+        };
+        self.state.settle(&delivery, verdict).await?;
+        Ok(Some(wait))
+    }
+
+    async fn post(&self, delivery: &Delivery) -> Answer {
+        let mut request = self
+            .client
+            .post(&self.config.url)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("webhook-id", &delivery.id)
+            .header(
+                "webhook-timestamp",
+                (self.clock.now().as_millis() / 1000).to_string(),
+            )
+            .body(delivery.body.clone());
+        if let Some(token) = &self.config.token {
+            request = request.bearer_auth(&token.0);
+        }
+        match request.send().await {
+            // The address may hold a secret: it stays out of the text.
+            Err(error) => Answer::Later {
+                error: crate::cause::chain(&error.without_url()),
+                after: None,
+            },
+            Ok(response) => judge(response.status(), response.headers()),
+        }
+    }
+}
+
+/// 2xx is delivered; 408, 425, 429 and 5xx are tried again; everything else is refused for good.
+fn judge(status: StatusCode, headers: &header::HeaderMap) -> Answer {
+    if status.is_success() {
+        return Answer::Accepted;
+    }
+    let error = format!("the receiver answered {status}");
+    let later = status.is_server_error()
+        || [
+            StatusCode::REQUEST_TIMEOUT,
+            StatusCode::TOO_EARLY,
+            StatusCode::TOO_MANY_REQUESTS,
+        ]
+        .contains(&status);
+    if later {
+        Answer::Later {
+            error,
+            after: crate::backoff::retry_after(headers),
+        }
+    } else {
+        Answer::Refused { error }
+    }
+}
+
+#[cfg(test)]
+mod tests;

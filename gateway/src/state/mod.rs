@@ -1,0 +1,406 @@
+//! What was decided, in one SQLite file (`state.sqlite`): alerts, and the outbox of deliveries to webhooks.
+//!
+//! One thread owns the connection; callers await its answer. Every write is a transaction with `synchronous=FULL`: when a call
+//! returns, the change survives a power cut. Bounded: [`KEPT_ALERTS`] ended alerts, [`MAX_WAITING`] waiting deliveries a webhook
+//! (the oldest is given up, and counted), [`KEPT_DELIVERIES`] finished ones.
+
+mod outbox;
+mod schema;
+
+use std::path::Path;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use serde::Serialize;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use self::outbox::{Delivery, Verdict};
+use crate::{
+    alert::{Alert, AlertState, Transition},
+    clock::Clock,
+    engine::{Decided, Resumption},
+    journal::Position,
+    notify::WebhookConfig,
+};
+
+/// Ended alerts that are kept.
+pub const KEPT_ALERTS: i64 = 10_000;
+/// Deliveries to one webhook that may wait.
+pub const MAX_WAITING: i64 = 10_000;
+/// Finished deliveries that are kept, over all webhooks.
+pub const KEPT_DELIVERIES: i64 = 1_000;
+/// Questions and writes that may wait for the thread; more wait in their callers.
+const MAX_QUEUED: usize = 64;
+
+/// Why the state can't be used.
+#[derive(Debug, Error)]
+pub enum StateError {
+    /// SQLite said no.
+    #[error("the state file {path} cannot be used")]
+    Database {
+        /// Which file.
+        path: String,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The file was written by a newer gateway.
+    #[error(
+        "the state file {path} has format {found}, this gateway knows up to {known}: install the newer gateway again"
+    )]
+    Newer {
+        /// Which file.
+        path: String,
+        /// Its format.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The thread can't be started.
+    #[error("cannot start the thread of the state")]
+    Thread(#[source] std::io::Error),
+    /// The state's thread has ended.
+    #[error("the state is closed")]
+    Closed,
+}
+
+/// How the deliveries to one webhook stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WebhookStatus {
+    /// Its name.
+    pub name: String,
+    /// Deliveries waiting, the one being tried included.
+    pub waiting: u64,
+    /// Delivered since the file was made.
+    pub delivered: u64,
+    /// Given up.
+    pub given_up: u64,
+    /// What the last failure said; none if the last try worked.
+    pub last_error: Option<String>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WebhookLabel {
+    webhook: String,
+}
+
+#[derive(Clone, Debug)]
+struct Metrics {
+    queued: Family<WebhookLabel, Counter>,
+    delivered: Family<WebhookLabel, Counter>,
+    given_up: Family<WebhookLabel, Counter>,
+    failures: Counter,
+}
+
+type Work = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// The handle: cheap to clone. The thread ends when the last one is gone.
+#[derive(Clone, Debug)]
+pub struct State {
+    work: mpsc::Sender<Work>,
+    path: String,
+    webhooks: std::sync::Arc<[WebhookConfig]>,
+    clock: Clock,
+    metrics: Metrics,
+    /// Changes whenever deliveries were added.
+    added: watch::Sender<u64>,
+}
+
+impl State {
+    /// Opens (or makes) `state.sqlite` in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be opened or migrated, or was written by a newer gateway.
+    pub fn open(
+        dir: &Path,
+        webhooks: &[WebhookConfig],
+        clock: Clock,
+        registry: &mut Registry,
+    ) -> Result<Self, StateError> {
+        let path = dir.join("state.sqlite");
+        let mut connection = schema::open(&path)?;
+        let (work, mut queued) = mpsc::channel::<Work>(MAX_QUEUED);
+        std::thread::Builder::new()
+            .name(String::from("state"))
+            .spawn(move || {
+                while let Some(work) = queued.blocking_recv() {
+                    work(&mut connection);
+                }
+            })
+            .map_err(StateError::Thread)?;
+        let path = path.display().to_string();
+        let metrics = Metrics::new(registry);
+        Ok(Self {
+            work,
+            path,
+            webhooks: webhooks.into(),
+            clock,
+            metrics,
+            added: watch::Sender::new(0),
+        })
+    }
+
+    /// What the engine needs to go on: alerts in progress, and up to where rules were evaluated.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`]
+    pub async fn resumption(&self) -> Result<Resumption, StateError> {
+        self.with(|connection| {
+            let evaluated: Option<i64> = connection
+                .query_row(
+                    "SELECT value FROM meta WHERE key = 'evaluated'",
+                    [],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            let alerts = read_alerts(
+                connection,
+                "state IN ('pending', 'firing') ORDER BY changed",
+                usize::MAX,
+            )?;
+            Ok(Resumption {
+                alerts,
+                evaluated: Position(evaluated.unwrap_or_default().unsigned_abs()),
+            })
+        })
+        .await
+    }
+
+    /// Writes transitions and the deliveries that follow from them in one transaction; durable when it returns.
+    /// What is there already (a replay after a crash) is not written twice.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`]; nothing was written then.
+    pub async fn record(&self, decided: Decided) -> Result<(), StateError> {
+        let (webhooks, now, metrics) = (
+            std::sync::Arc::clone(&self.webhooks),
+            self.clock.now(),
+            self.metrics.clone(),
+        );
+        let added = self
+            .with(move |connection| {
+                let transaction = connection.transaction()?;
+                let mut added: Vec<&str> = Vec::new();
+                for transition in &decided.transitions {
+                    write_alert(&transaction, transition)?;
+                    for webhook in webhooks.iter().filter(|w| hears(w, transition)) {
+                        let (new, given_up) = outbox::add(&transaction, webhook, transition, now)?;
+                        added.extend(new.then_some(webhook.name.as_str()));
+                        metrics.given_up.get_or_create(&WebhookLabel { webhook: webhook.name.to_string() }).inc_by(given_up);
+                    }
+                }
+                let position = i64::try_from(decided.position.0).unwrap_or(i64::MAX);
+                transaction.execute(
+                    "INSERT INTO meta (key, value) VALUES ('evaluated', ?1) ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
+                    params![position],
+                )?;
+                if !decided.transitions.is_empty() {
+                    transaction.execute(
+                        "DELETE FROM alerts WHERE state = 'resolved' AND changed <= (SELECT changed FROM alerts WHERE state = 'resolved' ORDER BY changed DESC LIMIT 1 OFFSET ?1)",
+                        params![KEPT_ALERTS],
+                    )?;
+                }
+                transaction.commit()?;
+                for webhook in &added {
+                    metrics.queued.get_or_create(&WebhookLabel { webhook: (*webhook).to_owned() }).inc();
+                }
+                Ok(added.len())
+            })
+            .await?;
+        if added > 0 {
+            self.added.send_modify(|n| *n += 1);
+        }
+        Ok(())
+    }
+
+    /// Past and current alerts, the latest change first, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`]
+    pub async fn alerts(&self, limit: usize) -> Result<Vec<Alert>, StateError> {
+        self.with(move |connection| read_alerts(connection, "true ORDER BY changed DESC", limit))
+            .await
+    }
+
+    /// How the deliveries stand, one row a configured webhook.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`]
+    pub async fn webhooks(&self) -> Result<Vec<WebhookStatus>, StateError> {
+        let names: Vec<String> = self.webhooks.iter().map(|w| w.name.to_string()).collect();
+        self.with(move |connection| {
+            names
+                .into_iter()
+                .map(|name| outbox::status(connection, name))
+                .collect()
+        })
+        .await
+    }
+
+    /// The oldest waiting delivery to this webhook.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`]
+    pub async fn next_delivery(&self, webhook: &str) -> Result<Option<Delivery>, StateError> {
+        let webhook = webhook.to_owned();
+        self.with(move |connection| outbox::next(connection, &webhook))
+            .await
+    }
+
+    /// Writes down how a try went.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`]
+    pub async fn settle(&self, delivery: &Delivery, verdict: Verdict) -> Result<(), StateError> {
+        let label = WebhookLabel {
+            webhook: delivery.webhook.clone(),
+        };
+        let counter = match &verdict {
+            Verdict::Delivered => Some(self.metrics.delivered.get_or_create(&label).clone()),
+            Verdict::GivenUp { .. } => Some(self.metrics.given_up.get_or_create(&label).clone()),
+            Verdict::TryAgain { .. } => None,
+        };
+        let (id, now) = (delivery.id.clone(), self.clock.now());
+        self.with(move |connection| outbox::settle(connection, &id, &verdict, now))
+            .await?;
+        if let Some(counter) = counter {
+            counter.inc();
+        }
+        Ok(())
+    }
+
+    /// Changes whenever deliveries were added: wait on it instead of polling.
+    #[must_use]
+    pub fn deliveries_added(&self) -> watch::Receiver<u64> {
+        self.added.subscribe()
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let (answer, answered) = oneshot::channel();
+        let work: Work = Box::new(move |connection| {
+            // Whoever asked may be gone; the work is done all the same.
+            drop(answer.send(work(connection)));
+        });
+        self.work.send(work).await.map_err(|_| StateError::Closed)?;
+        let result = answered.await.map_err(|_| StateError::Closed)?;
+        result.map_err(|source| {
+            self.metrics.failures.inc();
+            StateError::Database {
+                path: self.path.clone(),
+                source,
+            }
+        })
+    }
+}
+
+impl Metrics {
+    fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            queued: Family::default(),
+            delivered: Family::default(),
+            given_up: Family::default(),
+            failures: Counter::default(),
+        };
+        registry.register(
+            "gateway_deliveries_queued",
+            "Deliveries put into the outbox",
+            metrics.queued.clone(),
+        );
+        registry.register(
+            "gateway_deliveries_delivered",
+            "Deliveries that a webhook accepted",
+            metrics.delivered.clone(),
+        );
+        registry.register(
+            "gateway_deliveries_given_up",
+            "Deliveries given up",
+            metrics.given_up.clone(),
+        );
+        registry.register(
+            "gateway_state_failures",
+            "Reads and writes of the state file that failed",
+            metrics.failures.clone(),
+        );
+        metrics
+    }
+}
+
+/// Whether this webhook hears of this change.
+fn hears(webhook: &WebhookConfig, transition: &Transition) -> bool {
+    let named =
+        transition.alert.webhooks.is_empty() || transition.alert.webhooks.contains(&webhook.name);
+    match transition.alert.state {
+        AlertState::Firing => named,
+        AlertState::Resolved => named && webhook.send_resolved,
+        AlertState::Pending | AlertState::Cancelled => false,
+    }
+}
+
+fn write_alert(transaction: &Transaction<'_>, transition: &Transition) -> rusqlite::Result<()> {
+    let alert = &transition.alert;
+    if alert.state == AlertState::Cancelled {
+        transaction
+            .prepare_cached("DELETE FROM alerts WHERE id = ?1")?
+            .execute(params![alert.id.as_str()])?;
+        return Ok(());
+    }
+    let body = serde_json::to_string(alert)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO alerts (id, state, changed, body) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (id) DO UPDATE SET state = excluded.state, changed = excluded.changed, body = excluded.body",
+        )?
+        .execute(params![alert.id.as_str(), state_name(alert.state), transition.at.0, body])?;
+    Ok(())
+}
+
+fn read_alerts(
+    connection: &Connection,
+    condition: &'static str,
+    limit: usize,
+) -> rusqlite::Result<Vec<Alert>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT body FROM alerts WHERE {condition} LIMIT ?1"
+    ))?;
+    let rows = statement.query_map(params![i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+        row.get::<_, String>(0)
+    })?;
+    let mut alerts = Vec::new();
+    for body in rows {
+        match serde_json::from_str(&body?) {
+            Ok(alert) => alerts.push(alert),
+            Err(error) => {
+                tracing::error!(%error, "an alert in the state file cannot be read and is left out")
+            }
+        }
+    }
+    Ok(alerts)
+}
+
+const fn state_name(state: AlertState) -> &'static str {
+    match state {
+        AlertState::Pending => "pending",
+        AlertState::Firing => "firing",
+        AlertState::Resolved => "resolved",
+        AlertState::Cancelled => "cancelled",
+    }
+}
+
+#[cfg(test)]
+mod tests;

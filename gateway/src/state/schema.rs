@@ -1,0 +1,63 @@
+//! The tables, and how older files become newer ones. `user_version` is the format of the file.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::StateError;
+
+/// One step a format; a file of format n gets the steps from n on. Steps are never changed once released.
+const STEPS: &[&str] = &["
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE alerts (id TEXT PRIMARY KEY, state TEXT NOT NULL, changed INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+    CREATE INDEX alerts_by_change ON alerts (changed);
+    CREATE TABLE deliveries (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        webhook TEXT NOT NULL,
+        status TEXT NOT NULL,
+        body TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        changed INTEGER NOT NULL,
+        tries INTEGER NOT NULL,
+        error TEXT
+    );
+    CREATE INDEX deliveries_waiting ON deliveries (webhook, status, number);
+    CREATE TABLE delivered (webhook TEXT PRIMARY KEY, delivered INTEGER NOT NULL, given_up INTEGER NOT NULL) WITHOUT ROWID;
+"];
+
+/// Opens the file, brings it to the newest format and sets how it is written.
+pub(super) fn open(path: &Path) -> Result<Connection, StateError> {
+    let failed = |source| StateError::Database {
+        path: path.display().to_string(),
+        source,
+    };
+    let mut connection = Connection::open(path).map_err(failed)?;
+    // FULL: what is answered must survive a power cut. Alerts are rare, so its cost doesn't matter.
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;",
+        )
+        .map_err(failed)?;
+    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    let found: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(failed)?;
+    if found > known {
+        return Err(StateError::Newer {
+            path: path.display().to_string(),
+            found,
+            known,
+        });
+    }
+    let done = usize::try_from(found).unwrap_or(0);
+    let transaction = connection.transaction().map_err(failed)?;
+    for step in &STEPS[done..] {
+        transaction.execute_batch(step).map_err(failed)?;
+    }
+    transaction
+        .pragma_update(None, "user_version", known)
+        .map_err(failed)?;
+    transaction.commit().map_err(failed)?;
+    Ok(connection)
+}

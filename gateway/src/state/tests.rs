@@ -1,0 +1,203 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use super::*;
+use crate::{
+    alert::Severity,
+    backoff,
+    model::{SeriesKey, Timestamp, Value},
+};
+
+fn webhook(name: &str) -> WebhookConfig {
+    WebhookConfig {
+        name: name.into(),
+        url: String::from("http://127.0.0.1:9/"),
+        token: None,
+        headers: BTreeMap::new(),
+        timeout: Duration::from_secs(1),
+        backoff: backoff::Config::default(),
+        give_up_after: Duration::from_secs(60),
+        send_resolved: true,
+    }
+}
+
+fn transition(id: &str, state: AlertState, at_ms: i64) -> Transition {
+    let alert = Alert {
+        id: id.into(),
+        rule: "hot".into(),
+        series: "boiler/temperature".into(),
+        state,
+        severity: Severity::Critical,
+        summary: String::from("boiler is hot"),
+        value: Some(Value::Float(91.5)),
+        unit: Some("Cel".into()),
+        labels: BTreeMap::from([(String::from("site"), String::from("cellar"))]),
+        began_ms: at_ms,
+        fired_ms: Some(at_ms),
+        resolved_ms: None,
+        webhooks: Vec::new(),
+    };
+    Transition {
+        alert,
+        series: SeriesKey::parse("boiler/temperature").unwrap(),
+        at: Timestamp::from_millis(at_ms),
+    }
+}
+
+fn decided(position: u64, transitions: Vec<Transition>) -> Decided {
+    Decided {
+        position: Position(position),
+        transitions,
+    }
+}
+
+fn open(dir: &Path, webhooks: &[WebhookConfig]) -> State {
+    State::open(
+        dir,
+        webhooks,
+        Clock::manual(Timestamp::from_millis(1_000)),
+        &mut Registry::default(),
+    )
+    .unwrap()
+}
+
+#[tokio::test]
+async fn alerts_in_progress_and_the_position_come_back_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path(), &[]);
+    let changes = vec![
+        transition("a", AlertState::Firing, 5),
+        transition("b", AlertState::Pending, 6),
+        transition("c", AlertState::Pending, 7),
+        transition("c", AlertState::Cancelled, 8),
+        transition("d", AlertState::Resolved, 9),
+    ];
+    state.record(decided(42, changes)).await.unwrap();
+    drop(state);
+    let resumption = open(dir.path(), &[]).resumption().await.unwrap();
+    assert_eq!(resumption.evaluated, Position(42));
+    assert_eq!(
+        resumption
+            .alerts
+            .iter()
+            .map(|a| a.id.as_str())
+            .collect::<Vec<_>>(),
+        ["a", "b"]
+    );
+}
+
+#[tokio::test]
+async fn a_change_recorded_again_after_a_crash_is_delivered_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path(), &[webhook("ops")]);
+    state
+        .record(decided(1, vec![transition("a", AlertState::Firing, 5)]))
+        .await
+        .unwrap();
+    let delivery = state.next_delivery("ops").await.unwrap().unwrap();
+    state.settle(&delivery, Verdict::Delivered).await.unwrap();
+    state
+        .record(decided(1, vec![transition("a", AlertState::Firing, 5)]))
+        .await
+        .unwrap();
+    assert_eq!(state.next_delivery("ops").await.unwrap(), None);
+    assert_eq!(
+        state.webhooks().await.unwrap()[0],
+        WebhookStatus {
+            name: String::from("ops"),
+            delivered: 1,
+            ..WebhookStatus::default()
+        }
+    );
+}
+
+#[tokio::test]
+async fn deliveries_go_out_in_order_and_only_to_the_webhooks_of_the_rule() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut quiet = webhook("quiet");
+    quiet.send_resolved = false;
+    let state = open(dir.path(), &[webhook("ops"), quiet, webhook("other")]);
+    let mut firing = transition("a", AlertState::Firing, 5);
+    firing.alert.webhooks = vec!["ops".into(), "quiet".into()];
+    let mut resolved = firing.clone();
+    resolved.alert.state = AlertState::Resolved;
+    state
+        .record(decided(1, vec![firing, resolved]))
+        .await
+        .unwrap();
+    let first = state.next_delivery("ops").await.unwrap().unwrap();
+    let body: serde_json::Value = serde_json::from_str(&first.body).unwrap();
+    assert_eq!(body["event"], "firing");
+    assert_eq!(body["device"], "boiler");
+    assert_eq!(body["value"], 91.5);
+    assert_eq!(body["id"], "a.firing.ops");
+    assert_eq!(body["alert_id"], "a");
+    state
+        .settle(
+            &first,
+            Verdict::TryAgain {
+                error: String::from("connection refused"),
+            },
+        )
+        .await
+        .unwrap();
+    let again = state.next_delivery("ops").await.unwrap().unwrap();
+    assert_eq!((again.id.as_str(), again.tries), ("a.firing.ops", 1));
+    state
+        .settle(
+            &again,
+            Verdict::GivenUp {
+                error: String::from("410 Gone"),
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        state.next_delivery("ops").await.unwrap().unwrap().id,
+        "a.resolved.ops"
+    );
+    let status = state.webhooks().await.unwrap();
+    assert_eq!(
+        (
+            status[0].waiting,
+            status[0].given_up,
+            status[0].last_error.as_deref()
+        ),
+        (1, 1, Some("410 Gone"))
+    );
+    assert_eq!((status[1].waiting, status[2].waiting), (1, 0));
+}
+
+#[tokio::test]
+async fn too_many_waiting_deliveries_cost_the_oldest_and_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path(), &[webhook("ops")]);
+    let changes = (0..=MAX_WAITING)
+        .map(|i| transition(&format!("a{i}"), AlertState::Firing, 5))
+        .collect();
+    state.record(decided(1, changes)).await.unwrap();
+    let status = state.webhooks().await.unwrap();
+    assert_eq!(
+        (status[0].waiting, status[0].given_up),
+        (MAX_WAITING.unsigned_abs(), 1)
+    );
+    assert_eq!(
+        state.next_delivery("ops").await.unwrap().unwrap().id,
+        "a1.firing.ops"
+    );
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_gateway_is_refused_with_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path(), &[]));
+    Connection::open(dir.path().join("state.sqlite"))
+        .unwrap()
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
+    let error =
+        State::open(dir.path(), &[], Clock::system(), &mut Registry::default()).unwrap_err();
+    assert!(
+        matches!(error, StateError::Newer { found: 99, .. }),
+        "{error}"
+    );
+}
