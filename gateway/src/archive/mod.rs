@@ -1,11 +1,31 @@
 //! To InfluxDB: a cursor over the journal. InfluxDB being away for a week is a cursor that stands still.
+//!
+//! Lines go out in journal order, gzipped, in batches; the cursor moves on when the server has stored them (or has refused single
+//! points for good, which are counted and told). Points are idempotent: after a crash the last batch is sent again, and
+//! is the same points. Nothing is held in memory but the batch under way.
 
 pub mod influx;
 pub mod line;
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ops::Range, path::PathBuf, time::Duration};
 
-use crate::model::Secret;
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    influx::{Answer, ClientError, Influx},
+    line::{Encoder, Lines},
+};
+use crate::{
+    backoff::Backoff,
+    journal::{Cursor, Journal, Position},
+    model::Secret,
+    store::DeviceConfig,
+};
 
 /// Where the archive is and how it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,3 +68,228 @@ pub struct ArchiveStatus {
     /// Records of the journal not yet archived.
     pub lag_records: u64,
 }
+
+/// The name of the archive's cursor in the journal.
+pub const CURSOR: &str = "influxdb";
+/// A refused point is logged this often at most; all are counted.
+const LOG_REFUSED_EVERY: u64 = 100;
+
+/// The archiver, ready to run.
+#[derive(Debug)]
+pub struct Archiver {
+    config: Config,
+    influx: Influx,
+    encoder: Encoder,
+    cursor: Cursor,
+    journal: Journal,
+    status: watch::Sender<ArchiveStatus>,
+    metrics: Metrics,
+    backoff: Backoff,
+}
+
+#[derive(Debug, Default)]
+struct Metrics {
+    written: Counter,
+    refused: Counter,
+    failures: Counter,
+    lag: Gauge,
+}
+
+impl Archiver {
+    /// Prepares the archive; nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]
+    pub fn new(
+        config: Config,
+        devices: &[DeviceConfig],
+        site: Option<String>,
+        journal: Journal,
+        registry: &mut Registry,
+    ) -> Result<(Self, watch::Receiver<ArchiveStatus>), ClientError> {
+        let influx = Influx::new(config.clone())?;
+        let encoder = Encoder::new(&config, devices, site);
+        let cursor = journal.cursor(CURSOR);
+        let status = watch::Sender::new(ArchiveStatus {
+            state: "connecting",
+            ..ArchiveStatus::default()
+        });
+        let watched = status.subscribe();
+        let metrics = Metrics::default();
+        registry.register(
+            "gateway_archive_written",
+            "Readings that InfluxDB has stored",
+            metrics.written.clone(),
+        );
+        registry.register(
+            "gateway_archive_refused",
+            "Readings that InfluxDB refused for good",
+            metrics.refused.clone(),
+        );
+        registry.register(
+            "gateway_archive_failures",
+            "Writes to InfluxDB that failed and were tried again",
+            metrics.failures.clone(),
+        );
+        registry.register(
+            "gateway_archive_lag_records",
+            "Journal records not yet archived",
+            metrics.lag.clone(),
+        );
+        let backoff = Backoff::new(config.backoff);
+        Ok((
+            Self {
+                config,
+                influx,
+                encoder,
+                cursor,
+                journal,
+                status,
+                metrics,
+                backoff,
+            },
+            watched,
+        ))
+    }
+
+    /// Writes until the journal is closed and all of it is written, or until `stop`. What was not written then is
+    /// written after the next start.
+    pub async fn run(mut self, stop: CancellationToken) {
+        // Ends between two awaits: the cursor moves only after a success, so nothing is skipped.
+        stop.run_until_cancelled(self.archive_all()).await;
+    }
+
+    async fn archive_all(&mut self) {
+        if let Err(error) = self.influx.ensure_bucket().await {
+            tracing::info!(
+                bucket = self.config.bucket,
+                error,
+                "could not look the bucket up; writing will tell"
+            );
+        }
+        let mut lines = Lines::default();
+        loop {
+            lines.clear();
+            let Some(last) = self.gather(&mut lines).await else {
+                return;
+            };
+            self.store(&lines, 0..lines.len()).await;
+            if let Err(error) = self.cursor.advance(last).await {
+                // The points are stored; at worst they are sent again after a restart, and are the same points.
+                tracing::warn!(%error, "cannot write down how far the archive is");
+            }
+            self.report("writing", String::new());
+        }
+    }
+
+    /// Fills `lines` with the next batch: what is there, and what comes within the linger. `None` at the journal's end.
+    async fn gather(&mut self, lines: &mut Lines) -> Option<Position> {
+        let mut last = self.cursor.position();
+        let linger = tokio::time::sleep(self.config.linger);
+        tokio::pin!(linger);
+        let mut any = false;
+        while lines.len() < self.config.batch_lines {
+            let room = self.config.batch_lines - lines.len();
+            let read = self.cursor.read(last, room);
+            let entries = if any {
+                tokio::select! {
+                    entries = read => entries,
+                    () = &mut linger => break,
+                }
+            } else {
+                read.await
+            };
+            let Some(newest) = entries.last() else { break };
+            last = newest.position;
+            for entry in &entries {
+                self.encoder.encode(entry, lines);
+            }
+            if !any {
+                any = true;
+                linger
+                    .as_mut()
+                    .reset(tokio::time::Instant::now() + self.config.linger);
+            }
+        }
+        any.then_some(last)
+    }
+
+    /// Sends lines until each is stored or refused for good.
+    async fn store(&mut self, lines: &Lines, all: Range<usize>) {
+        // Halves that wait, the first to be sent on top: order is kept.
+        let mut waiting = vec![all];
+        while let Some(range) = waiting.pop() {
+            if range.is_empty() {
+                continue;
+            }
+            let halves = |waiting: &mut Vec<Range<usize>>| {
+                let middle = range.start + range.len() / 2;
+                waiting.push(middle..range.end);
+                waiting.push(range.start..middle);
+            };
+            match self.influx.write(lines.slice(range.clone())).await {
+                Answer::Stored => {
+                    let share = lines.readings(range.clone());
+                    self.metrics.written.inc_by(share);
+                    self.status.send_modify(|s| s.written += share);
+                    if self.backoff.failures() > 0 {
+                        tracing::info!("InfluxDB takes readings again");
+                    }
+                    self.backoff.reset();
+                }
+                Answer::TooLarge | Answer::BadPoints(_) if range.len() > 1 => halves(&mut waiting),
+                Answer::TooLarge => self.refuse(lines, &range, "413: a single line is too large"),
+                Answer::BadPoints(words) => self.refuse(lines, &range, &words),
+                Answer::Later { error, after } => {
+                    waiting.push(range);
+                    self.fail(error, after).await;
+                }
+                Answer::Misconfigured(error) => {
+                    waiting.push(range);
+                    self.fail(error, None).await;
+                }
+            }
+        }
+    }
+
+    fn refuse(&self, lines: &Lines, range: &Range<usize>, words: &str) {
+        let share = lines.readings(range.clone());
+        if self.metrics.refused.get().is_multiple_of(LOG_REFUSED_EVERY) {
+            let line = String::from_utf8_lossy(lines.slice(range.clone()));
+            tracing::error!(line = %line.trim_end(), answer = words, "InfluxDB refused a point for good");
+        }
+        self.metrics.refused.inc_by(share);
+        self.status.send_modify(|s| s.refused += share);
+    }
+
+    async fn fail(&mut self, error: String, after: Option<Duration>) {
+        if self.backoff.failures() == 0 {
+            tracing::warn!(
+                error,
+                "InfluxDB does not take readings; they wait in the journal"
+            );
+        }
+        self.metrics.failures.inc();
+        self.report("failing", error);
+        let wait = self.backoff.next_wait().max(after.unwrap_or_default());
+        tokio::time::sleep(wait).await;
+    }
+
+    fn report(&self, state: &'static str, detail: String) {
+        let lag = self
+            .journal
+            .status()
+            .newest
+            .saturating_sub(self.cursor.position().0);
+        self.metrics.lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        self.status.send_if_modified(|status| {
+            let changed = status.state != state || status.detail != detail;
+            (status.state, status.detail, status.lag_records) = (state, detail, lag);
+            changed
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;
