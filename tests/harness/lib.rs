@@ -1,1 +1,38 @@
-//! x
+//! What system tests share: real gateways, real peers, and waiting for a state with a deadline.
+//!
+//! Everything binds to loopback on free ports, lives in a temporary folder, and is ended when its value is dropped.
+
+pub mod events;
+pub mod gateway;
+pub mod peers;
+pub mod serial;
+pub mod sinks;
+pub mod wait;
+
+pub use self::{
+    events::Events,
+    gateway::{Gateway, free_port, workspace_binary},
+    peers::{Mosquitto, Victoria, installed},
+    serial::Line,
+    sinks::{InfluxSink, WebhookSink},
+    wait::{eventually, within},
+};
+
+use std::path::{Path, PathBuf};
+
+/// The top of the repository.
+#[must_use]
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."))
+}
+
+/// A file of the captures beside the repository; `None` (and a line that says so) where they are not there.
+#[must_use]
+pub fn capture(path: &str) -> Option<PathBuf> {
+    let file = repository().join("../shared/data").join(path);
+    if file.exists() {
+        return Some(file);
+    }
+    println!("skipped: the capture {path} is not there");
+    None
+}

@@ -1,1 +1,22 @@
-//! x
+//! System tests: real gateways, real peers, one binary. Each module is a promise to the user.
+
+/// What was accepted reaches the archive, through outages and refusals.
+mod archive;
+/// The command line: exit codes and what a typing mistake gives.
+mod cli;
+/// The configs that people start from are right.
+mod configs;
+/// What is broken on purpose costs only itself.
+mod faults;
+/// The live stream keeps its word to clients.
+mod live;
+/// The whole way, end to end, on real input.
+mod main_job;
+/// A restart is invisible.
+mod restart;
+/// Simulated sensors through the real gateway, and the reconciliation after.
+mod simulated;
+/// The code is as docs/ARCHITECTURE.md says.
+mod tidy;
+/// Windows over real captures.
+mod windows;

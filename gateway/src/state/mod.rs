@@ -7,7 +7,7 @@
 mod outbox;
 mod schema;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -16,6 +16,7 @@ use prometheus_client::{
 };
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
+use smol_str::SmolStr;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -25,7 +26,6 @@ use crate::{
     clock::Clock,
     engine::{Decided, Resumption},
     journal::Position,
-    notify::WebhookConfig,
 };
 
 /// Ended alerts that are kept.
@@ -97,6 +97,15 @@ struct Metrics {
     failures: Counter,
 }
 
+/// Who hears of alerts, as far as the outbox must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// The webhook's name.
+    pub name: SmolStr,
+    /// Whether it hears of the end too.
+    pub send_resolved: bool,
+}
+
 type Work = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// The handle: cheap to clone. The thread ends when the last one is gone.
@@ -104,7 +113,7 @@ type Work = Box<dyn FnOnce(&mut Connection) + Send>;
 pub struct State {
     work: mpsc::Sender<Work>,
     path: String,
-    webhooks: std::sync::Arc<[WebhookConfig]>,
+    recipients: Arc<[Recipient]>,
     clock: Clock,
     metrics: Metrics,
     /// Changes whenever deliveries were added.
@@ -119,7 +128,7 @@ impl State {
     /// When it can't be opened or migrated, or was written by a newer gateway.
     pub fn open(
         dir: &Path,
-        webhooks: &[WebhookConfig],
+        recipients: &[Recipient],
         clock: Clock,
         registry: &mut Registry,
     ) -> Result<Self, StateError> {
@@ -139,7 +148,7 @@ impl State {
         Ok(Self {
             work,
             path,
-            webhooks: webhooks.into(),
+            recipients: recipients.into(),
             clock,
             metrics,
             added: watch::Sender::new(0),
@@ -180,8 +189,8 @@ impl State {
     ///
     /// [`StateError`]; nothing was written then.
     pub async fn record(&self, decided: Decided) -> Result<(), StateError> {
-        let (webhooks, now, metrics) = (
-            std::sync::Arc::clone(&self.webhooks),
+        let (recipients, now, metrics) = (
+            Arc::clone(&self.recipients),
             self.clock.now(),
             self.metrics.clone(),
         );
@@ -191,10 +200,10 @@ impl State {
                 let mut added: Vec<&str> = Vec::new();
                 for transition in &decided.transitions {
                     write_alert(&transaction, transition)?;
-                    for webhook in webhooks.iter().filter(|w| hears(w, transition)) {
-                        let (new, given_up) = outbox::add(&transaction, webhook, transition, now)?;
-                        added.extend(new.then_some(webhook.name.as_str()));
-                        metrics.given_up.get_or_create(&WebhookLabel { webhook: webhook.name.to_string() }).inc_by(given_up);
+                    for recipient in recipients.iter().filter(|r| hears(r, transition)) {
+                        let (new, given_up) = outbox::add(&transaction, recipient, transition, now)?;
+                        added.extend(new.then_some(recipient.name.as_str()));
+                        metrics.given_up.get_or_create(&WebhookLabel { webhook: recipient.name.to_string() }).inc_by(given_up);
                     }
                 }
                 let position = i64::try_from(decided.position.0).unwrap_or(i64::MAX);
@@ -237,7 +246,7 @@ impl State {
     ///
     /// [`StateError`]
     pub async fn webhooks(&self) -> Result<Vec<WebhookStatus>, StateError> {
-        let names: Vec<String> = self.webhooks.iter().map(|w| w.name.to_string()).collect();
+        let names: Vec<String> = self.recipients.iter().map(|r| r.name.to_string()).collect();
         self.with(move |connection| {
             names
                 .into_iter()
@@ -340,13 +349,13 @@ impl Metrics {
     }
 }
 
-/// Whether this webhook hears of this change.
-fn hears(webhook: &WebhookConfig, transition: &Transition) -> bool {
+/// Whether this recipient hears of this change.
+fn hears(recipient: &Recipient, transition: &Transition) -> bool {
     let named =
-        transition.alert.webhooks.is_empty() || transition.alert.webhooks.contains(&webhook.name);
+        transition.alert.webhooks.is_empty() || transition.alert.webhooks.contains(&recipient.name);
     match transition.alert.state {
         AlertState::Firing => named,
-        AlertState::Resolved => named && webhook.send_resolved,
+        AlertState::Resolved => named && recipient.send_resolved,
         AlertState::Pending | AlertState::Cancelled => false,
     }
 }

@@ -6,11 +6,10 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
 
-use super::{KEPT_DELIVERIES, MAX_WAITING, WebhookStatus, state_name};
+use super::{KEPT_DELIVERIES, MAX_WAITING, Recipient, WebhookStatus, state_name};
 use crate::{
     alert::{Alert, Transition},
     model::Timestamp,
-    notify::WebhookConfig,
 };
 
 /// A delivery that waits.
@@ -63,13 +62,13 @@ struct Body<'a> {
 /// Adds the delivery of a change unless it is there. Says whether it is new, and how many old ones were given up for it.
 pub(super) fn add(
     transaction: &Transaction<'_>,
-    webhook: &WebhookConfig,
+    recipient: &Recipient,
     transition: &Transition,
     now: Timestamp,
 ) -> rusqlite::Result<(bool, u64)> {
     let alert = &transition.alert;
     let event = state_name(alert.state);
-    let id = format!("{}.{event}.{}", alert.id, webhook.name);
+    let id = format!("{}.{event}.{}", alert.id, recipient.name);
     let rfc3339 = |ms: i64| Timestamp::from_millis(ms).to_rfc3339();
     let body = Body {
         id: &id,
@@ -95,10 +94,10 @@ pub(super) fn add(
             "INSERT INTO deliveries (id, webhook, status, body, created, changed, tries) VALUES (?1, ?2, 'waiting', ?3, ?4, ?4, 0)
              ON CONFLICT (id) DO NOTHING",
         )?
-        .execute(params![id, webhook.name.as_str(), body.to_string(), now.0])?
+        .execute(params![id, recipient.name.as_str(), body.to_string(), now.0])?
         > 0;
     let given_up = if new {
-        give_up_oldest(transaction, &webhook.name, now)?
+        give_up_oldest(transaction, &recipient.name, now)?
     } else {
         0
     };

@@ -1,23 +1,13 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
     alert::Severity,
-    backoff,
     model::{SeriesKey, Timestamp, Value},
 };
 
-fn webhook(name: &str) -> WebhookConfig {
-    WebhookConfig {
-        name: name.into(),
-        url: String::from("http://127.0.0.1:9/"),
-        token: None,
-        headers: BTreeMap::new(),
-        timeout: Duration::from_secs(1),
-        backoff: backoff::Config::default(),
-        give_up_after: Duration::from_secs(60),
-        send_resolved: true,
-    }
+fn webhook(name: &str) -> Recipient {
+    Recipient { name: name.into(), send_resolved: true }
 }
 
 fn transition(id: &str, state: AlertState, at_ms: i64) -> Transition {
@@ -50,7 +40,7 @@ fn decided(position: u64, transitions: Vec<Transition>) -> Decided {
     }
 }
 
-fn open(dir: &Path, webhooks: &[WebhookConfig]) -> State {
+fn open(dir: &Path, webhooks: &[Recipient]) -> State {
     State::open(
         dir,
         webhooks,

@@ -1,0 +1,33 @@
+//! `gateway check`: all mistakes at once, or one line that says what the config gives.
+
+use std::path::Path;
+
+use super::Failure;
+use crate::config::{self, Config, Surroundings};
+
+/// Reads the config file as `run` does.
+pub(super) fn load(file: &Path) -> Result<Config, Failure> {
+    let shown = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|error| Failure::Config(format!("cannot read the config {shown}: {error}")))?;
+    let around = Surroundings {
+        folder: file.parent().unwrap_or(Path::new("")),
+        read_file: &|path| std::fs::read_to_string(path),
+        environment: &|name| std::env::var(name).ok(),
+    };
+    config::parse(&shown, &text, &around).map_err(|mistakes| Failure::Config(mistakes.to_string()))
+}
+
+pub(super) fn check(file: &Path) -> Result<(), Failure> {
+    let config = load(file)?;
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    println!(
+        "{} is right: {}, {}, {}, archive {}, page on http://{}",
+        file.display(),
+        count(config.sources.len() + usize::from(config.push), "source"),
+        count(config.engine.rules.len(), "rule"),
+        count(config.webhooks.len(), "webhook"),
+        config.archive.as_ref().map_or_else(|| String::from("embedded"), |a| format!("InfluxDB at {}", a.url)),
+        config.http.listen,
+    );
+    Ok(())
+}

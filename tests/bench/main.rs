@@ -1,0 +1,58 @@
+//! Benchmarks of the whole gateway against real peers on this machine. `tests/run bench` builds and runs them.
+//!
+//! Each figure is one line of a table; nothing is judged here. Machines are noisy: saturation runs alternate between the
+//! gateway and a bare rumqttc loop that only counts, and the medians are printed with their spread.
+
+mod demo;
+mod latency;
+mod publisher;
+mod saturation;
+
+use std::time::Duration;
+
+const HELP: &str = "bench [saturation] [latency] [demo] [--messages N] [--rounds N] [--demo-minutes N]
+Without a name all three run. Defaults: 200000 messages, 3 rounds, 5 minutes.";
+
+fn main() {
+    let mut names = Vec::new();
+    let (mut messages, mut rounds, mut minutes) = (200_000_usize, 3_usize, 5_u64);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut number = || arguments.next().and_then(|n| n.parse::<u64>().ok());
+        let known = match argument.as_str() {
+            "saturation" | "latency" | "demo" => {
+                names.push(argument.clone());
+                true
+            }
+            "--messages" => number().map(|n| messages = usize::try_from(n).unwrap_or(messages)).is_some(),
+            "--rounds" => number().map(|n| rounds = usize::try_from(n).unwrap_or(rounds)).is_some(),
+            "--demo-minutes" => number().map(|n| minutes = n).is_some(),
+            _ => false,
+        };
+        if !known {
+            eprintln!("{HELP}");
+            std::process::exit(2);
+        }
+    }
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let wanted = |name: &str| names.is_empty() || names.iter().any(|n| n == name);
+        if wanted("saturation") {
+            saturation::run(messages, rounds).await;
+        }
+        if wanted("latency") {
+            latency::run(Duration::from_secs(30)).await;
+        }
+        if wanted("demo") {
+            demo::run(Duration::from_secs(60 * minutes)).await;
+        }
+    });
+}
+
+/// A value of a sorted list at a share between 0 and 1 (nearest rank).
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank in a list")]
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1).min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,217 @@
+//! Servers that take what the gateway sends, strictly, and fail when told to.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io::Read as _,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Query, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use flate2::read::GzDecoder;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+/// An answer to give instead of taking what comes: status, headers, body.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The status.
+    pub status: u16,
+    /// `Retry-After`, in seconds.
+    pub retry_after: Option<u64>,
+    /// The body.
+    pub body: &'static str,
+}
+
+impl Refusal {
+    /// A status without words.
+    #[must_use]
+    pub const fn status(status: u16) -> Self {
+        Self { status, retry_after: None, body: "" }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, self.body).into_response();
+        if let Some(value) = self.retry_after.and_then(|s| s.to_string().parse().ok()) {
+            response.headers_mut().insert("retry-after", value);
+        }
+        response
+    }
+}
+
+async fn serve(router: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+/// A webhook receiver.
+#[derive(Clone, Debug)]
+pub struct WebhookSink {
+    /// Where it listens.
+    pub address: SocketAddr,
+    shared: Arc<Mutex<Hooks>>,
+}
+
+#[derive(Debug, Default)]
+struct Hooks {
+    refusals: VecDeque<Refusal>,
+    tries: usize,
+    accepted: Vec<(HeaderMap, Value)>,
+}
+
+impl WebhookSink {
+    /// Starts one.
+    pub async fn start() -> Self {
+        let shared = Arc::new(Mutex::new(Hooks::default()));
+        let router = Router::new().route("/hook", post(Self::take)).with_state(Arc::clone(&shared));
+        Self { address: serve(router).await, shared }
+    }
+
+    async fn take(State(shared): State<Arc<Mutex<Hooks>>>, headers: HeaderMap, body: Bytes) -> Response {
+        let mut hooks = shared.lock().expect("the sink");
+        hooks.tries += 1;
+        if let Some(refusal) = hooks.refusals.pop_front() {
+            return refusal.into_response();
+        }
+        match serde_json::from_slice(&body) {
+            Ok(body) => {
+                hooks.accepted.push((headers, body));
+                StatusCode::NO_CONTENT.into_response()
+            }
+            Err(_) => StatusCode::BAD_REQUEST.into_response(),
+        }
+    }
+
+    /// Refuses the next deliveries so.
+    pub fn refuse(&self, refusals: impl IntoIterator<Item = Refusal>) {
+        self.shared.lock().expect("the sink").refusals.extend(refusals);
+    }
+
+    /// The bodies taken so far.
+    #[must_use]
+    pub fn accepted(&self) -> Vec<Value> {
+        self.shared.lock().expect("the sink").accepted.iter().map(|(_, body)| body.clone()).collect()
+    }
+
+    /// The headers of the deliveries taken so far.
+    #[must_use]
+    pub fn headers(&self) -> Vec<HeaderMap> {
+        self.shared.lock().expect("the sink").accepted.iter().map(|(headers, _)| headers.clone()).collect()
+    }
+
+    /// Tries so far, refused ones included.
+    #[must_use]
+    pub fn tries(&self) -> usize {
+        self.shared.lock().expect("the sink").tries
+    }
+
+    /// Its address for the config.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}/hook", self.address)
+    }
+}
+
+/// An InfluxDB that parses every line and refuses what a real one would.
+#[derive(Clone, Debug)]
+pub struct InfluxSink {
+    /// Where it listens.
+    pub address: SocketAddr,
+    shared: Arc<Mutex<Lines>>,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    refusals: VecDeque<Refusal>,
+    requests: usize,
+    lines: Vec<String>,
+    faults: Vec<String>,
+}
+
+impl InfluxSink {
+    /// Starts one.
+    pub async fn start() -> Self {
+        let shared = Arc::new(Mutex::new(Lines::default()));
+        let router = Router::new()
+            .route("/api/v2/write", post(Self::take))
+            .layer(axum::extract::DefaultBodyLimit::max(64 << 20))
+            .with_state(Arc::clone(&shared));
+        Self { address: serve(router).await, shared }
+    }
+
+    async fn take(
+        State(shared): State<Arc<Mutex<Lines>>>,
+        Query(query): Query<HashMap<String, String>>,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Response {
+        let mut sink = shared.lock().expect("the sink");
+        sink.requests += 1;
+        if let Some(refusal) = sink.refusals.pop_front() {
+            return refusal.into_response();
+        }
+        let mut text = String::new();
+        let unzipped = headers.get("content-encoding").is_some_and(|e| e == "gzip") && GzDecoder::new(&body[..]).read_to_string(&mut text).is_ok();
+        let mut faults = Vec::new();
+        if !unzipped {
+            faults.push(String::from("the body is not gzip"));
+        }
+        if query.get("precision").is_none_or(|p| p != "ns") || !query.contains_key("bucket") {
+            faults.push(format!("the query is wrong: {query:?}"));
+        }
+        for line in influxdb_line_protocol::parse_lines(&text) {
+            match line {
+                Ok(line) if line.timestamp.is_none() => faults.push(format!("a line without a time: {line}")),
+                Ok(_) => {}
+                Err(error) => faults.push(error.to_string()),
+            }
+        }
+        if !faults.is_empty() {
+            sink.faults.extend(faults);
+            return (StatusCode::BAD_REQUEST, "{\"code\":\"invalid\",\"message\":\"unable to parse\"}").into_response();
+        }
+        sink.lines.extend(text.lines().map(ToOwned::to_owned));
+        StatusCode::NO_CONTENT.into_response()
+    }
+
+    /// Refuses the next requests so.
+    pub fn refuse(&self, refusals: impl IntoIterator<Item = Refusal>) {
+        self.shared.lock().expect("the sink").refusals.extend(refusals);
+    }
+
+    /// The lines stored so far, in their order.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.shared.lock().expect("the sink").lines.clone()
+    }
+
+    /// What was wrong with what came.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        self.shared.lock().expect("the sink").faults.clone()
+    }
+
+    /// Requests so far.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.shared.lock().expect("the sink").requests
+    }
+
+    /// Its address for the config.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
