@@ -28,7 +28,8 @@ use crate::{
     http, ingest,
     ingest::Account,
     journal::{self, Journal},
-    live::Hub,
+    live::{self, Hub},
+    metrics,
     model::SourceName,
     normalise::{Normaliser, SourceMappings},
     notify::{Notifier, NotifyError},
@@ -109,7 +110,7 @@ pub struct App {
     pub http_address: SocketAddr,
     /// Where the embedded MQTT listeners are, by source.
     pub listeners: Vec<(SourceName, SocketAddr)>,
-    ready: watch::Sender<Result<(), &'static str>>,
+    ready: watch::Sender<http::Readiness>,
     sources_stop: CancellationToken,
     http_stop: CancellationToken,
     late_stop: CancellationToken,
@@ -151,7 +152,9 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let dir = &config.data_dir;
     std::fs::create_dir_all(dir).map_err(|source| StartError::DataDir { path: dir.clone(), source })?;
 
+    let started = clock.now();
     let mut registry = Registry::default();
+    metrics::register_process(&mut registry, started);
     let rejects = Rejects::new(&mut registry);
     let source_metrics = SourceMetrics::new(&mut registry);
     let listener_metrics = broker::Metrics::new(&mut registry);
@@ -180,8 +183,9 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let (updates_in, updates) = mpsc::channel(MAX_UPDATES);
     let (decided_in, decided) = mpsc::channel(MAX_DECIDED);
     let hub_part = front.register("live");
+    let live_config = live::Config { site: config.site.clone(), ..config.live.clone() };
     let (hub, hub_task) =
-        Hub::start(config.live.clone(), config.site.clone(), updates, clock.clone(), http_stop.clone(), &mut registry);
+        Hub::start(live_config, updates, clock.clone(), http_stop.clone(), &mut registry);
     let engine_part = front.register("engine");
     let ends = Ends { committed, updates: updates_in, decided: decided_in };
     let (engine, engine_task) = booting.start(ends, &mut registry);
@@ -245,36 +249,34 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let ingest = tokio::spawn(ingest::run(normaliser, deliveries, journal.clone(), account.clone(), clock.clone()));
     tell_hub(&hub, &statuses, archive.clone());
 
-    let (ready, readiness) = watch::channel(Err("starting"));
-    let push_source = config.push.then(|| {
-        let index = all_sources.len() - 1;
-        let reporter = reporters[index].1.clone();
-        reporter.up("POST /api/v1/readings, /api/v2/write, /write");
-        push::Push::new(door.intake(index, SourceName(PUSH_SOURCE.into())), rejects.clone(), reporter)
-    });
+    let (ready, readiness) = watch::channel(http::Readiness::NotReady(String::from("starting")));
     let parts = http::Parts {
-        site: config.site.clone(),
-        clock: clock.clone(),
         engine,
         state,
         history,
         journal: journal.clone(),
-        hub,
         rejects: rejects.clone(),
         account,
         sources: statuses,
         archive,
         rules: config.engine.rules.clone().into(),
         webhooks: config.webhooks.clone().into(),
-        registry: Arc::new(registry),
-        push: push_source,
+        clock: clock.clone(),
+        started,
         ready: readiness,
-        allowed_hosts: config.http.allowed_hosts.clone(),
-        listen: http_address,
     };
+    let mut fragments = vec![live::sse::router(hub), metrics::router(Arc::new(registry))];
+    if config.push {
+        let index = all_sources.len() - 1;
+        let (name, reporter) = reporters[index].clone();
+        let intake = door.intake(index, name);
+        fragments.push(push::router(push::Config::default(), intake, reporter, rejects.clone()));
+    }
+    let http_config = http::Config { hosts: config.http.allowed_hosts.clone(), ..http::Config::default() };
+    let router = http::router(&http_config, http_address, parts, fragments);
     let (part, stop) = (sources.register("HTTP"), http_stop.clone());
     tokio::spawn(async move {
-        http::serve(http_listener, http::router(parts), stop).await;
+        http::serve(http_listener, router, &http_config, stop).await;
         drop(part);
     });
 
@@ -296,7 +298,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
             drop(part);
         });
     }
-    ready.send_replace(Ok(()));
+    ready.send_replace(http::Readiness::Ready);
     Ok(App { http_address, listeners, ready, sources_stop, http_stop, late_stop, sources, front, late, ingest, journal })
 }
 
@@ -310,7 +312,7 @@ impl App {
         let until = Instant::now() + deadline;
         let left = || until.saturating_duration_since(Instant::now());
         let mut late = Vec::new();
-        self.ready.send_replace(Err("stopping"));
+        self.ready.send_replace(http::Readiness::NotReady(String::from("stopping")));
         // Sources first: they deliver and acknowledge what they have. Pushes under way are answered.
         self.sources_stop.cancel();
         self.http_stop.cancel();
