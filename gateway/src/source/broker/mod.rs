@@ -5,12 +5,12 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`packet`], [`v4`], [`v5`], [`encode`] | bytes to one internal shape and back |
-//! | [`handshake`], [`auth`], [`registry`] | who may stay; one connection a client id |
-//! | [`connection`] | one task a connection: socket, timers, the order of its end |
-//! | [`session`] | what to answer to a packet: pure |
-//! | [`conveyor`] | what a connection has on its way to the disk |
-//! | [`router`], [`topic`], [`outbox`] | subscriptions, retained messages, what waits for a subscriber |
+//! | `packet`, `v4`, `v5`, `encode` | bytes to one internal shape and back |
+//! | `handshake`, `auth`, `registry` | who may stay; one connection a client id |
+//! | `connection` | one task a connection: socket, timers, the order of its end |
+//! | `session` | what to answer to a packet: pure |
+//! | `conveyor` | what a connection has on its way to the disk |
+//! | `router`, `topic`, `outbox` | subscriptions, retained messages, what waits for a subscriber |
 //!
 //! No state outlives a connection but the retained messages, and nothing outlives the process.
 

@@ -1,6 +1,6 @@
 //! What both protocol versions have in common: one shape of a packet, cut from the stream and named alike.
 //!
-//! [`v4`](super::v4) and [`v5`](super::v5) turn bytes into [`Incoming`] with the codecs of `rumqttc`; everything after
+//! `v4` and `v5` turn bytes into [`Incoming`] with the codecs of `rumqttc`; everything after
 //! them knows one protocol. Two duties are taken from those codecs because they don't do them: packets are cut from the stream
 //! here (an error inside a whole packet must never be read as "more bytes needed"), and the flags of the fixed
 //! header are checked here.
