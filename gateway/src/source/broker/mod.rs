@@ -188,8 +188,10 @@ async fn accept(
                 {
                     tracing::error!(%error, address, "cannot accept MQTT connections");
                 }
-                tokio::time::sleep(backoff.next_wait()).await;
-                continue;
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(backoff.next_wait()) => continue,
+                }
             }
         };
         if backoff.failures() > 0 {
@@ -311,8 +313,14 @@ impl Metrics {
         metrics
     }
 
+    /// The first of each reason is logged, the rest is counted: anybody can knock as often as they like.
     fn refused(&self, reason: &'static str) {
-        self.refused.get_or_create(&ReasonLabel { reason }).inc();
+        if self.refused.get_or_create(&ReasonLabel { reason }).inc() == 0 {
+            tracing::warn!(
+                reason,
+                "an MQTT client was not let in; more are counted in gateway_listener_refused_total"
+            );
+        }
     }
 
     fn ended(&self, reason: &'static str) {
@@ -321,8 +329,12 @@ impl Metrics {
 
     fn refused_message(&self, reason: packet::Reason) {
         let reason = reason.name();
-        self.messages_refused
-            .get_or_create(&ReasonLabel { reason })
-            .inc();
+        let count = self.messages_refused.get_or_create(&ReasonLabel { reason });
+        if count.inc() == 0 {
+            tracing::warn!(
+                reason,
+                "an MQTT message was not taken; more are counted in gateway_listener_messages_refused_total"
+            );
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! `v4` and `v5` turn bytes into [`Incoming`] with the codecs of `rumqttc`; everything after
 //! them knows one protocol. Two duties are taken from those codecs because they don't do them: packets are cut from the stream
 //! here (an error inside a whole packet must never be read as "more bytes needed"), and the flags of the fixed
-//! header are checked here.
+//! header and of CONNECT are checked here. Not checked, since the codecs hide them: the reserved bits of subscription options.
 //!
 //! Section numbers are those of MQTT 5.0 (OASIS, 2019) unless they say 3.1.1.
 
@@ -27,6 +27,7 @@ pub(super) enum Version {
 }
 
 /// How often a message is delivered.
+#[expect(clippy::enum_variant_names, reason = "the names of the protocol")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Qos {
     AtMostOnce,
@@ -249,6 +250,13 @@ fn fixed_header(buffer: &[u8]) -> Result<Option<(usize, usize)>, Reason> {
 impl Version {
     /// Reads one whole packet that [`first`] found to be a CONNECT of this version.
     pub(super) fn connect(self, packet: BytesMut) -> Result<Connect, Reason> {
+        // Behind the protocol's name and level.
+        let flags = fixed_header(&packet)?.and_then(|(header, _)| packet.get(header + 7));
+        let flags = *flags.ok_or(Reason::Malformed)?;
+        let (reserved, password_alone) = (flags & 0x01 != 0, flags & 0xC0 == 0x40);
+        if reserved || (password_alone && self == Self::V4) {
+            return Err(Reason::Malformed);
+        }
         match self {
             Self::V4 => v4::connect(packet),
             Self::V5 => v5::connect(packet),

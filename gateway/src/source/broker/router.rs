@@ -207,7 +207,13 @@ impl State {
         let bytes = self.retained_bytes - before + retained_size(message);
         let is_new = before == 0;
         if bytes > retention.max_bytes || (is_new && self.retained.len() >= retention.max_topics) {
-            retention.refused.inc();
+            if retention.refused.inc() == 0 {
+                tracing::warn!(
+                    topics = self.retained.len(),
+                    bytes = self.retained_bytes,
+                    "the table of retained MQTT messages is full; raise max_retained or max_retained_bytes"
+                );
+            }
             return;
         }
         self.retained_bytes = bytes;

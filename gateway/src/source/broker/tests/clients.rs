@@ -271,9 +271,10 @@ async fn rumqttc_sends_thousands_at_every_qos_and_all_arrive_in_order() {
     let polling = tokio::spawn(async move {
         let mut completed = 0;
         while completed < 2 * MESSAGES {
-            match events.poll().await.unwrap() {
-                Event::Incoming(Packet::PubAck(_) | Packet::PubComp(_)) => completed += 1,
-                _ => {}
+            if let Event::Incoming(Packet::PubAck(_) | Packet::PubComp(_)) =
+                events.poll().await.unwrap()
+            {
+                completed += 1;
             }
         }
     });

@@ -204,6 +204,7 @@ impl Raw {
     /// Sends a CONNECT and returns the answer.
     async fn greet(address: SocketAddr, version: Version, connect: &[u8]) -> (Self, Vec<u8>) {
         let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         let mut raw = Self { stream, version };
         raw.send(connect).await;
         let connack = raw.packet().await;
@@ -217,6 +218,12 @@ impl Raw {
     async fn publish(&mut self, topic: &str, qos: u8, id: u16, payload: &str) {
         let packet = publish(self.version, topic, qos, id, payload.as_bytes());
         self.send(&packet).await;
+    }
+
+    /// What was sent before has been read when this returns.
+    async fn ping(&mut self) {
+        self.send(&[0xC0, 0]).await;
+        assert_eq!(self.packet().await, [0xD0, 0]);
     }
 
     async fn subscribe(&mut self, id: u16, filter: &str, options: u8) -> Vec<u8> {

@@ -60,6 +60,23 @@ async fn many_messages_are_under_way_at_once_and_acknowledged_in_their_order() {
 }
 
 #[tokio::test]
+async fn one_client_that_waits_for_the_disk_holds_up_no_other() {
+    let mut listener = Listener::start(Config::default()).await;
+    let mut waits = Raw::connect(listener.address, Version::V4, "waits").await;
+    waits.publish("t", 1, 1, "x").await;
+    let held = listener.frames().await;
+    let mut other = Raw::connect(listener.address, Version::V4, "other").await;
+    other.publish("t", 1, 1, "x").await;
+    let delivery = listener.frames().await;
+    assert_eq!(delivery.peer.as_deref(), Some("other"));
+    accept(delivery);
+    assert_eq!(other.packet().await, [0x40, 2, 0, 1]);
+    assert!(waits.is_silent().await);
+    accept(held);
+    assert_eq!(waits.packet().await, [0x40, 2, 0, 1]);
+}
+
+#[tokio::test]
 async fn what_is_read_at_once_is_delivered_at_once() {
     let mut listener = Listener::start(Config::default()).await;
     let mut client = Raw::connect(listener.address, Version::V4, "dev").await;
@@ -84,6 +101,7 @@ async fn a_qos_2_message_comes_once_however_often_it_is_sent() {
     client.send(&again).await;
     again[0] |= 0x08;
     client.send(&again).await;
+    client.ping().await;
     let delivery = listener.frames().await;
     assert_eq!(delivery.frames.len(), 1);
     accept(delivery);
@@ -111,6 +129,7 @@ async fn a_repeated_qos_1_message_that_is_under_way_is_not_taken_twice() {
     again[0] |= 0x08;
     client.send(&again).await;
     client.publish("t", 1, 6, "y").await;
+    client.ping().await;
     accept(delivery);
     let delivery = listener.frames().await;
     assert_eq!(&delivery.frames[0].payload[..], b"y");
@@ -161,8 +180,7 @@ async fn a_stalled_disk_drops_the_oldest_at_qos_0_and_counts_it() {
     for n in 0..200 {
         client.publish("t", 0, 0, &n.to_string()).await;
         // Each in a read of its own.
-        client.send(&[0xC0, 0]).await;
-        assert_eq!(client.packet().await, [0xD0, 0]);
+        client.ping().await;
     }
     let received = listener.metric("gateway_messages_total{source=\"listener\"}");
     let dropped = listener
@@ -273,6 +291,19 @@ async fn who_may_not_stay_is_told_why() {
             b"\x10\x0b\0\x04MQTT\x05\x02\0\x3c\x05".to_vec(),
             vec![0x20, 3, 0, 0x81, 0],
         ),
+        // A reserved flag; a password without a user.
+        (
+            Version::V5,
+            connect_with(Version::V5, "a", 60, 0x03, &[]),
+            vec![0x20, 3, 0, 0x81, 0],
+        ),
+        (
+            Version::V4,
+            connect_with(Version::V4, "a", 60, 0x42, &login("", "")),
+            Vec::new(),
+        ),
+        // A length far over the limit.
+        (Version::V4, b"\x10\xff\xff\xff\x7f".to_vec(), Vec::new()),
         // Not MQTT at all.
         (Version::V4, b"GET / HTTP/1.1\r\n\r\n".to_vec(), Vec::new()),
     ] {
@@ -336,8 +367,7 @@ async fn a_silent_connection_is_closed() {
     // And one that keeps its keep-alive of a second only once.
     let (mut raw, _) =
         Raw::greet(listener.address, Version::V5, &connect(Version::V5, "a", 1)).await;
-    raw.send(&[0xC0, 0]).await;
-    assert_eq!(raw.packet().await, [0xD0, 0]);
+    raw.ping().await;
     assert_eq!(raw.packet().await, [0xE0, 2, 0x8D, 0]);
 }
 
