@@ -37,8 +37,6 @@ const MIN_READ_BYTES: usize = 2 * 1024;
 const MAX_READ_BYTES: usize = 64 * 1024;
 /// How long a new connection waits for the end of the one whose client id it takes.
 const TAKE_OVER_WITHIN: Duration = Duration::from_secs(5);
-/// How long the gateway's end waits for what is on its way to the disk.
-pub(super) const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,7 +180,7 @@ impl Connection {
     async fn run(mut self, mut stream: TcpStream, stop: CancellationToken) {
         self.push_presence(true);
         let end = self.converse(&mut stream, &stop).await;
-        self.finish(stream, end, &stop).await;
+        self.finish(stream, end).await;
     }
 
     async fn converse(&mut self, stream: &mut TcpStream, stop: &CancellationToken) -> End {
@@ -301,9 +299,9 @@ impl Connection {
                         self.retained_due
                             .extend(topics.into_iter().map(|topic| (topic, granted.grant)));
                     }
-                }
-                if self.retained_due.len() > 2 * self.hub.config.max_retained {
-                    return Err(End::Closed(Reason::QuotaExceeded));
+                    if self.retained_due.len() > 2 * self.hub.config.max_retained {
+                        return Err(End::Closed(Reason::QuotaExceeded));
+                    }
                 }
             }
             Effect::Unsubscribe(filters, reply) => {
@@ -391,7 +389,7 @@ impl Connection {
         self.hub.metrics.outgoing.inc();
     }
 
-    async fn finish(mut self, mut stream: TcpStream, end: End, stop: &CancellationToken) {
+    async fn finish(mut self, mut stream: TcpStream, end: End) {
         self.hub.router.leave(self.membership.key());
         let (name, will_is_due) = match end {
             End::Goodbye { with_will } => ("goodbye", with_will),
@@ -411,13 +409,13 @@ impl Connection {
                 drop(stream);
             }
             End::Stopping => {
-                self.drain(stop).await;
+                self.drain().await;
                 encode::disconnect(&mut self.out, self.version, Reason::ServerStopping);
                 handshake::farewell(&mut stream, &self.out, true).await;
                 return self.conveyor.abandon();
             }
         }
-        self.drain(stop).await;
+        self.drain().await;
         let arrived = self.hub.status.now();
         if let Some(will) = self.will.take().filter(|_| will_is_due) {
             self.conveyor.push_at_once(&will, arrived);
@@ -427,24 +425,20 @@ impl Connection {
         if end != End::Closed(Reason::TakenOver) {
             self.push_presence(false);
         }
-        self.drain(stop).await;
+        self.drain().await;
         self.conveyor.abandon();
     }
 
     /// Waits for what is on its way to the disk; once the gateway stops, not for long.
-    async fn drain(&mut self, stop: &CancellationToken) {
-        let deadline = async {
-            stop.cancelled().await;
-            tokio::time::sleep(FINISH_WITHIN).await;
-        };
-        tokio::pin!(deadline);
+    async fn drain(&mut self) {
+        let hub = Arc::clone(&self.hub);
         while !self.conveyor.is_idle() {
             tokio::select! {
                 settled = self.conveyor.settled() => match settled {
                     Ok(taken) => self.acknowledge(&taken),
                     Err(Stopped) => return,
                 },
-                () = deadline.as_mut() => return,
+                () = hub.give_up.cancelled() => return,
             }
         }
     }

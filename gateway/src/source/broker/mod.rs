@@ -104,6 +104,11 @@ impl Default for Config {
     }
 }
 
+/// How long the end of the gateway waits for what is on its way to the disk.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
+/// And then for the farewells.
+const FAREWELLS_WITHIN: Duration = Duration::from_secs(2);
+
 /// What all connections share.
 #[derive(Debug)]
 struct Hub {
@@ -113,6 +118,8 @@ struct Hub {
     metrics: Metrics,
     router: router::Router,
     registry: Arc<registry::Registry>,
+    /// Cancelled when the gateway's end has waited long enough for the disk.
+    give_up: CancellationToken,
 }
 
 /// Serves `listener` until `stop`: then takes no more, waits for what is on its way to the disk (at most five seconds),
@@ -137,6 +144,7 @@ pub async fn run(
             refused: metrics.retained_refused.clone(),
         }),
         registry: Arc::default(),
+        give_up: CancellationToken::new(),
         config,
         intake,
         status: status.clone(),
@@ -146,16 +154,24 @@ pub async fn run(
     accept(&listener, &address, &hub, &connections, &stop).await;
     drop(listener);
     connections.close();
-    // Each connection keeps its own deadline; this one is for the farewells after it.
-    let within = connection::FINISH_WITHIN + Duration::from_secs(2);
-    if tokio::time::timeout(within, connections.wait())
+    if tokio::time::timeout(FINISH_WITHIN, connections.wait())
         .await
         .is_err()
     {
         tracing::warn!(
             connections = connections.len(),
-            "MQTT connections did not end in time"
+            "the disk was too slow: MQTT messages stay with their clients, unacknowledged"
         );
+        hub.give_up.cancel();
+        if tokio::time::timeout(FAREWELLS_WITHIN, connections.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                connections = connections.len(),
+                "MQTT connections did not end in time"
+            );
+        }
     }
     status.stopped();
 }

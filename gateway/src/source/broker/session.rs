@@ -249,7 +249,11 @@ impl Session {
                 answers.push(Err(reason));
                 continue;
             }
-            if is_new && self.subscriptions.len() >= self.terms.max_subscriptions {
+            // The second bound is for one packet that repeats a filter thousands of times: each would look through
+            // all retained messages.
+            if (is_new && self.subscriptions.len() >= self.terms.max_subscriptions)
+                || granted.len() >= self.terms.max_subscriptions
+            {
                 answers.push(Err(Reason::QuotaExceeded));
                 continue;
             }

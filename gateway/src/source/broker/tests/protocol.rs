@@ -472,6 +472,10 @@ async fn subscriptions_are_granted_up_to_qos_1_and_refused_with_the_reason() {
         v4.subscribe(1, "$share/g/a", 1).await,
         [0x90, 3, 0, 1, 0x80]
     );
+    // A packet that repeats a filter is held to the same number.
+    v5.send(&packet(0x82, b"\0\x08\0\0\x01b\0\0\x01b\0\0\x01b\0"))
+        .await;
+    assert_eq!(v5.packet().await, [0x90, 6, 0, 8, 0, 0, 0, 0x97]);
     // UNSUBSCRIBE: one that is there, one that is not.
     v5.send(&packet(0xA2, b"\0\x07\0\0\x01b\0\x01z")).await;
     assert_eq!(v5.packet().await, [0xB0, 5, 0, 7, 0, 0, 0x11]);
@@ -680,6 +684,19 @@ async fn stopping_acknowledges_what_becomes_durable_and_says_goodbye() {
     within(listener.running).await.unwrap();
     assert_eq!(listener.status.borrow().state, LinkState::Stopped);
     assert!(TcpStream::connect(listener.address).await.is_err());
+}
+
+#[tokio::test]
+async fn stopping_does_not_wait_for_ever_and_acknowledges_nothing_that_is_not_durable() {
+    let mut listener = Listener::start(Config::default()).await;
+    let mut client = Raw::connect(listener.address, Version::V5, "five").await;
+    client.publish("t", 1, 9, "x").await;
+    let _never_durable = listener.frames().await;
+    listener.stop.cancel();
+    assert_eq!(client.packet().await, [0xE0, 2, 0x8B, 0]);
+    assert!(client.packet().await.is_empty());
+    drop(client);
+    within(listener.running).await.unwrap();
 }
 
 #[tokio::test]
