@@ -1,0 +1,250 @@
+//! What one connection has on its way to the disk, in order.
+//!
+//! Everything that came while a delivery was waiting for room goes with the next one, so that batches grow with the load;
+//! any number of deliveries may be under way. QoS 0 goes through a [`Shed`] (drops its oldest, counted); QoS 1 and 2 are
+//! bounded because the connection stops reading while [`Conveyor::is_full`].
+
+use std::{collections::VecDeque, future::Future, pin::Pin};
+
+use futures_util::FutureExt;
+use smol_str::SmolStr;
+use tokio::sync::oneshot;
+
+use super::{
+    super::{Frame, Intake, Receipt, StatusReporter, Stopped, shed::Shed},
+    packet::Message,
+    session::Taken,
+};
+use crate::model::{Presence, Timestamp};
+
+pub(super) struct Conveyor {
+    intake: Intake,
+    status: StatusReporter,
+    peer: SmolStr,
+    bounds: Bounds,
+    shed: Shed,
+    shed_has_some: bool,
+    presence: Vec<Presence>,
+    waiting: Batch,
+    delivering: Option<Delivering>,
+    in_flight: VecDeque<InFlight>,
+    /// QoS 1 and 2 messages in `waiting`, `delivering` and `in_flight`.
+    undurable: usize,
+    undurable_bytes: usize,
+}
+
+/// When reading has to pause.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+}
+
+#[derive(Default)]
+struct Batch {
+    frames: Vec<Frame>,
+    taken: Vec<Taken>,
+}
+
+type Delivered = Result<oneshot::Receiver<Receipt>, Stopped>;
+
+struct Delivering {
+    future: Pin<Box<dyn Future<Output = Delivered> + Send>>,
+    taken: Vec<Taken>,
+    /// QoS 0 messages among them.
+    at_once: u64,
+}
+
+struct InFlight {
+    /// None: only refusals, nothing to wait for.
+    receipt: Option<oneshot::Receiver<Receipt>>,
+    taken: Vec<Taken>,
+}
+
+impl Conveyor {
+    pub(super) fn new(
+        intake: Intake,
+        status: StatusReporter,
+        peer: SmolStr,
+        bounds: Bounds,
+        shed: Shed,
+    ) -> Self {
+        Self {
+            intake,
+            status,
+            peer,
+            bounds,
+            shed,
+            shed_has_some: false,
+            presence: Vec::new(),
+            waiting: Batch::default(),
+            delivering: None,
+            in_flight: VecDeque::new(),
+            undurable: 0,
+            undurable_bytes: 0,
+        }
+    }
+
+    /// A message that nobody waits for.
+    pub(super) fn push_at_once(&mut self, message: &Message, arrived: Timestamp) {
+        self.status.received(message.payload.len());
+        self.shed.push(frame(message, arrived));
+        self.shed_has_some = true;
+    }
+
+    /// A message whose sender waits.
+    pub(super) fn push(&mut self, taken: Taken, arrived: Timestamp) {
+        self.undurable += 1;
+        self.undurable_bytes += size(&taken);
+        if let Some(message) = &taken.message {
+            self.waiting.frames.push(frame(message, arrived));
+        }
+        self.waiting.taken.push(taken);
+    }
+
+    /// The connection came or went; goes with the next delivery, after its messages.
+    pub(super) fn push_presence(&mut self, presence: Presence) {
+        self.presence.push(presence);
+    }
+
+    /// Whether so much is under way that the client has to wait.
+    pub(super) const fn is_full(&self) -> bool {
+        self.undurable >= self.bounds.messages || self.undurable_bytes >= self.bounds.bytes
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.delivering.is_none()
+            && self.in_flight.is_empty()
+            && self.waiting.taken.is_empty()
+            && self.presence.is_empty()
+            && !self.shed_has_some
+    }
+
+    /// Moves things on until the oldest QoS 1 and 2 messages under way are durable, and returns them.
+    ///
+    /// Cancel-safe. Never resolves while there are none, but may return empty when deliveries of other kinds went out.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`] when the gateway takes nothing more: what is under way is not to be acknowledged.
+    pub(super) async fn settled(&mut self) -> Result<Vec<Taken>, Stopped> {
+        self.start();
+        tokio::select! {
+            biased;
+            receipt = receipt_of(self.in_flight.front_mut()) => {
+                let taken = self.in_flight.pop_front().map(|done| done.taken).unwrap_or_default();
+                self.undurable -= taken.len();
+                self.undurable_bytes -= taken.iter().map(size).sum::<usize>();
+                receipt.map_err(|_| Stopped)?;
+                Ok(taken)
+            }
+            delivered = delivery_of(self.delivering.as_mut()) => {
+                self.delivered(delivered)?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Gives up what is under way. QoS 0 messages that the gateway did not take are counted as dropped.
+    pub(super) fn abandon(&mut self) {
+        let in_shed = self
+            .shed
+            .take(usize::MAX)
+            .now_or_never()
+            .flatten()
+            .map_or(0, |frames| frames.len() as u64);
+        let delivering = self.delivering.take().map_or(0, |gone| gone.at_once);
+        self.status.dropped_queue_full.inc_by(in_shed + delivering);
+    }
+
+    /// Hands on what is waiting, unless something is being handed on already.
+    fn start(&mut self) {
+        if self.delivering.is_some() {
+            return;
+        }
+        let Batch { mut frames, taken } = std::mem::take(&mut self.waiting);
+        let mut at_once = 0;
+        if std::mem::take(&mut self.shed_has_some)
+            && let Some(Some(shed)) = self.shed.take(usize::MAX).now_or_never()
+        {
+            at_once = shed.len() as u64;
+            frames.extend(shed);
+        }
+        let presence = std::mem::take(&mut self.presence);
+        if frames.is_empty() && presence.is_empty() {
+            if !taken.is_empty() {
+                self.in_flight.push_back(InFlight {
+                    receipt: None,
+                    taken,
+                });
+            }
+            return;
+        }
+        let (intake, peer) = (self.intake.clone(), self.peer.clone());
+        self.delivering = Some(Delivering {
+            future: Box::pin(async move { intake.deliver(Some(peer), frames, presence).await }),
+            taken,
+            at_once,
+        });
+    }
+
+    fn delivered(&mut self, delivered: Delivered) -> Result<(), Stopped> {
+        let Some(Delivering { taken, at_once, .. }) = self.delivering.take() else {
+            return Ok(());
+        };
+        let receipt = match delivered {
+            Ok(receipt) => receipt,
+            Err(stopped) => {
+                self.status.dropped_queue_full.inc_by(at_once);
+                return Err(stopped);
+            }
+        };
+        // QoS 0 was counted when it came; these count once the gateway has them, since before that the client still does.
+        for message in taken.iter().filter_map(|taken| taken.message.as_ref()) {
+            self.status.received(message.payload.len());
+        }
+        if !taken.is_empty() {
+            self.in_flight.push_back(InFlight {
+                receipt: Some(receipt),
+                taken,
+            });
+        }
+        Ok(())
+    }
+}
+
+async fn receipt_of(oldest: Option<&mut InFlight>) -> Result<(), oneshot::error::RecvError> {
+    match oldest {
+        Some(InFlight {
+            receipt: Some(receipt),
+            ..
+        }) => receipt.await.map(|_| ()),
+        Some(InFlight { receipt: None, .. }) => Ok(()),
+        None => std::future::pending().await,
+    }
+}
+
+async fn delivery_of(delivering: Option<&mut Delivering>) -> Delivered {
+    match delivering {
+        Some(delivering) => delivering.future.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn frame(message: &Message, arrived: Timestamp) -> Frame {
+    Frame {
+        topic: message.topic.clone(),
+        payload: message.payload.clone(),
+        arrived,
+        // The flag of a device's own message asks to keep it; it is a fresh reading all the same.
+        retained: false,
+    }
+}
+
+fn size(taken: &Taken) -> usize {
+    taken
+        .message
+        .as_ref()
+        .map_or(0, |message| message.topic.len() + message.payload.len())
+}
