@@ -83,7 +83,12 @@ impl<'a> Columns<'a> {
             None if self.named.is_empty() => {
                 self.heading = Some(text().map(String::from).collect());
             }
-            None => fill(self.named.iter().map(|name| name.as_str()), text, index, out),
+            None => fill(
+                self.named.iter().map(|name| name.as_str()),
+                text,
+                index,
+                out,
+            ),
         }
     }
 }

@@ -8,9 +8,7 @@
 
 use std::fmt;
 
-use serde::de::{
-    DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{Decoded, MAX_PATH_BYTES, RecordTime, Role, Scalar, number};
 use crate::rejects::Reason;
@@ -29,7 +27,7 @@ pub(super) fn decode(payload: &[u8], out: &mut Decoded) {
         return;
     };
     // Start again, slower: find the elements of the array by their brackets and read each for itself.
-    for (index, element) in (Elements { rest: Some(inside) }).enumerate() {
+    for (index, element) in Elements::of(inside).enumerate() {
         if out.is_full(index) {
             return;
         }
@@ -85,6 +83,8 @@ fn fault(error: &serde_json::Error, payload: &[u8], index: usize, out: &mut Deco
 /// The elements of an array at the top, told by brackets and quotes alone.
 struct Elements<'a> {
     rest: Option<&'a [u8]>,
+    /// There is something behind the array.
+    more: bool,
 }
 
 enum Piece<'a> {
@@ -93,10 +93,22 @@ enum Piece<'a> {
     After,
 }
 
+impl<'a> Elements<'a> {
+    const fn of(inside: &'a [u8]) -> Self {
+        Self {
+            rest: Some(inside),
+            more: false,
+        }
+    }
+}
+
 impl<'a> Iterator for Elements<'a> {
     type Item = Piece<'a>;
 
     fn next(&mut self) -> Option<Piece<'a>> {
+        if std::mem::take(&mut self.more) {
+            return Some(Piece::After);
+        }
         let rest = self.rest.take()?;
         let mut depth = 0_usize;
         let (mut quoted, mut escaped) = (false, false);
@@ -108,10 +120,7 @@ impl<'a> Iterator for Elements<'a> {
                 _ if quoted => {}
                 b'{' | b'[' => depth += 1,
                 b']' if depth == 0 => {
-                    if !rest[at + 1..].trim_ascii().is_empty() {
-                        self.rest = Some(&[]);
-                        return Some(Piece::After);
-                    }
+                    self.more = !rest[at + 1..].trim_ascii().is_empty();
                     return Some(Piece::Element(&rest[..at]));
                 }
                 b'}' | b']' => depth = depth.saturating_sub(1),

@@ -3,8 +3,8 @@
 //! A record a line. The measurement is the label `measurement`, a tag the label `tag.NAME`; fields keep their names.
 //! It decides as InfluxDB's own parser does (`influxdata/line-protocol`, `lineprotocol/decoder.go`): control characters,
 //! empty tags, repeated tags, numbers out of range and text that is not UTF-8 refuse the line. A string may hold line
-//! ends. Unsigned integers beyond `i64` become floats. A refused line loses only itself; after a string that is
-//! never closed, the next line counts again.
+//! ends. Unsigned integers beyond `i64` become floats. A refused line loses only itself: reading goes on with the
+//! next line of the text, even where a string that was not closed in time had swallowed it.
 //!
 //! It does not keep a measurement without fields, and does not check what a name means.
 
@@ -22,7 +22,7 @@ pub const MAX_TAGS: usize = 256;
 
 const IN_MEASUREMENT: &[u8] = b", ";
 const IN_KEY: &[u8] = b",= ";
-const IN_STRING: &[u8] = b"\"\\";
+const IN_STRING: &[u8] = b"\"\\nrt";
 
 type Fault = (Reason, String);
 
@@ -34,7 +34,10 @@ pub(super) fn decode(precision: TimeFormat, payload: &[u8], out: &mut Decoded) {
     let (mut number, mut counted) = (0, 0);
     while line.skip_blank_lines() {
         let start = line.at;
-        number += payload[counted..start].iter().filter(|&&b| b == b'\n').count();
+        number += payload[counted..start]
+            .iter()
+            .filter(|&&b| b == b'\n')
+            .count();
         counted = start;
         if out.is_full(number) {
             return;
@@ -44,6 +47,7 @@ pub(super) fn decode(precision: TimeFormat, payload: &[u8], out: &mut Decoded) {
             Err((reason, detail)) => {
                 out.abandon();
                 out.fault(reason, number, || detail);
+                line.at = start;
                 line.skip_to_next();
             }
         }
@@ -75,8 +79,8 @@ impl<'a> Line<'a> {
                 self.at += 1;
                 true
             }
-            (Some(b'\r'), Some(b'\n')) => {
-                self.at += 2;
+            (Some(b'\r'), Some(b'\n') | None) => {
+                self.at = self.bytes.len().min(self.at + 2);
                 true
             }
             _ => false,
@@ -234,9 +238,10 @@ impl<'a> Line<'a> {
                     Err((Reason::NotFinite, format!("{} is too large", excerpt(text))))
                 }
             }
-            _ if text.parse::<f64>().is_ok_and(|float| !float.is_finite()) => {
-                Err((Reason::NotFinite, format!("{} is not finite", excerpt(text))))
-            }
+            _ if text.parse::<f64>().is_ok_and(|float| !float.is_finite()) => Err((
+                Reason::NotFinite,
+                format!("{} is not finite", excerpt(text)),
+            )),
             _ => Err(malformed("neither a number, a boolean nor a string")),
         }
     }
@@ -252,10 +257,7 @@ impl<'a> Line<'a> {
             return Err(self.unexpected("a blank or the end of the line after a field"));
         }
         let start = self.at;
-        while self
-            .peek()
-            .is_some_and(|b| b == b'-' || b.is_ascii_digit())
-        {
+        while self.peek().is_some_and(|b| b == b'-' || b.is_ascii_digit()) {
             self.at += 1;
         }
         if start == self.at {
@@ -280,7 +282,12 @@ impl<'a> Line<'a> {
     fn token(&mut self, stops: &[u8]) -> Result<Range<usize>, Fault> {
         let start = self.at;
         while let Some(byte) = self.peek() {
-            if byte == b'\\' && self.bytes.get(self.at + 1).is_some_and(|b| stops.contains(b)) {
+            if byte == b'\\'
+                && self
+                    .bytes
+                    .get(self.at + 1)
+                    .is_some_and(|b| stops.contains(b))
+            {
                 self.at += 2;
             } else if stops.contains(&byte) || byte.is_ascii_control() {
                 break;
@@ -302,7 +309,8 @@ impl<'a> Line<'a> {
         std::str::from_utf8(&self.bytes[range.clone()]).unwrap_or_default()
     }
 
-    /// Keeps a name or string without its escapes: a backslash before one of `escaped` goes, any other stays.
+    /// Keeps a name or string without its escapes: a backslash before one of `escaped` goes, any other stays. In strings
+    /// the letters n, r and t stand for line end, return and tab.
     fn keep(&self, range: Range<usize>, escaped: &[u8], out: &mut Decoded) -> super::Span {
         let text = self.str(&range);
         if !text.contains('\\') {
@@ -311,12 +319,23 @@ impl<'a> Line<'a> {
         let mut span = out.keep("");
         let mut rest = text;
         while let Some(at) = rest.find('\\') {
-            let after = &rest[at + 1..];
-            let drops = after.bytes().next().is_some_and(|b| escaped.contains(&b));
-            // The byte after the backslash is taken with it, so that it is not read as an escape again.
-            let step = at + 1 + usize::from(drops);
             out.keep(&rest[..at]);
-            out.keep(&rest[at + usize::from(drops)..step]);
+            let next = rest[at + 1..].chars().next();
+            let step = match next.filter(|c| u8::try_from(*c).is_ok_and(|b| escaped.contains(&b))) {
+                Some(c) => {
+                    out.text.push(match c {
+                        'n' => '\n',
+                        'r' => '\r',
+                        't' => '\t',
+                        other => other,
+                    });
+                    at + 2
+                }
+                None => {
+                    out.text.push('\\');
+                    at + 1
+                }
+            };
             rest = &rest[step..];
         }
         span.end = out.keep(rest).end;

@@ -158,12 +158,12 @@ impl Mapping {
 
     fn check_format(&self) -> Option<(&'static str, String)> {
         match &self.format {
-            Format::Csv(csv) if matches!(csv.delimiter, b'"' | b'\n' | b'\r') => Some((
-                "delimiter",
-                "can't be a quote or a line end".into(),
-            )),
+            Format::Csv(csv) if matches!(csv.delimiter, b'"' | b'\n' | b'\r') => {
+                Some(("delimiter", "can't be a quote or a line end".into()))
+            }
             Format::KeyValue(pairs)
-                if pairs.assign.is_ascii_whitespace() || pairs.separators.contains(&pairs.assign) =>
+                if pairs.assign.is_ascii_whitespace()
+                    || pairs.separators.contains(&pairs.assign) =>
             {
                 Some((
                     "assign",

@@ -103,12 +103,7 @@ impl Template {
     /// # Errors
     ///
     /// [`TemplateError::Unknown`].
-    pub fn check(
-        &self,
-        names: &[&SmolStr],
-        path: bool,
-        stars: usize,
-    ) -> Result<(), TemplateError> {
+    pub fn check(&self, names: &[&SmolStr], path: bool, stars: usize) -> Result<(), TemplateError> {
         for gap in self.gaps() {
             match gap {
                 Gap::Level(name) if !names.contains(&name) => {

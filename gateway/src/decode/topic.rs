@@ -116,7 +116,12 @@ impl TopicPattern {
             };
             levels.push(level);
         }
-        if levels.iter().filter(|l| matches!(l, Level::Many(_))).count() > 1 {
+        if levels
+            .iter()
+            .filter(|l| matches!(l, Level::Many(_)))
+            .count()
+            > 1
+        {
             return Err(PatternError::TwoRests);
         }
         Ok(Self {
@@ -126,10 +131,13 @@ impl TopicPattern {
 
     /// The names of its levels, in order; those of [`Captures`].
     pub fn names(&self) -> impl Iterator<Item = &SmolStr> {
-        self.levels.iter().flatten().filter_map(|level| match level {
-            Level::One(name) | Level::Many(name) => name.as_ref(),
-            Level::Word(_) => None,
-        })
+        self.levels
+            .iter()
+            .flatten()
+            .filter_map(|level| match level {
+                Level::One(name) | Level::Many(name) => name.as_ref(),
+                Level::Word(_) => None,
+            })
     }
 
     /// Whether a topic is of this pattern; then `captures` holds where its named levels are.
@@ -157,7 +165,11 @@ impl TopicPattern {
         let mut start = 0;
         for level in levels {
             let rest = topic.get(start..).unwrap_or_default();
-            let take = if matches!(level, Level::Many(_)) { many } else { 1 };
+            let take = if matches!(level, Level::Many(_)) {
+                many
+            } else {
+                1
+            };
             let end = if take == 0 {
                 start
             } else {

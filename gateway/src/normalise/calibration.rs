@@ -45,7 +45,13 @@ mod tests {
     #[test]
     fn between_two_rows_the_line_through_them_counts() {
         let rows = table(&[(0.0, 1.0), (10.0, 21.0), (20.0, 21.0)]);
-        for (measured, expected) in [(0.0, 1.0), (5.0, 11.0), (10.0, 21.0), (15.0, 21.0), (20.0, 21.0)] {
+        for (measured, expected) in [
+            (0.0, 1.0),
+            (5.0, 11.0),
+            (10.0, 21.0),
+            (15.0, 21.0),
+            (20.0, 21.0),
+        ] {
             assert_eq!(apply(&rows, measured), (expected, false), "at {measured}");
         }
     }

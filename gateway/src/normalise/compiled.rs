@@ -93,10 +93,7 @@ impl Source {
     }
 
     /// The mapping that takes this topic, and what follows from that; from memory if it is there.
-    pub(super) fn find(
-        &mut self,
-        topic: &SmolStr,
-    ) -> Option<(&SourceName, &Topic, &mut Compiled)> {
+    pub(super) fn find(&mut self, topic: &SmolStr) -> Option<(&SourceName, &Topic, &mut Compiled)> {
         let Self {
             name,
             mappings,
@@ -128,7 +125,10 @@ fn choose(source: &SourceName, mappings: &[Compiled], topic: &str) -> Option<Top
             .as_ref()
             .is_some_and(|pattern| pattern.matches(topic, &mut captures))
     })?;
-    let by_topic = !compiled.device.gaps().any(|gap| matches!(gap, Gap::Field(_)));
+    let by_topic = !compiled
+        .device
+        .gaps()
+        .any(|gap| matches!(gap, Gap::Field(_)));
     let device = by_topic.then(|| {
         let mut device = String::new();
         let told = compiled.device.write(&mut device, |gap, out| {
@@ -212,7 +212,11 @@ impl Compiled {
     }
 
     fn decide(&self, path: &str, source: &SourceName) -> Plan {
-        if self.ignore.iter().any(|ignored| ignored.stars_in(path).is_some()) {
+        if self
+            .ignore
+            .iter()
+            .any(|ignored| ignored.stars_in(path).is_some())
+        {
             return Plan::SKIP;
         }
         let (rule, stars) = self
@@ -228,8 +232,10 @@ impl Compiled {
             stars: stars.into_iter().map(SmolStr::new).collect(),
         };
         let template = self.metric_template(&plan);
-        let by_path_alone = template
-            .is_none_or(|t| t.gaps().all(|g| matches!(g, Gap::Path | Gap::Star(_) | Gap::Source)));
+        let by_path_alone = template.is_none_or(|t| {
+            t.gaps()
+                .all(|g| matches!(g, Gap::Path | Gap::Star(_) | Gap::Source))
+        });
         if by_path_alone {
             let mut metric = String::new();
             let told = match template {

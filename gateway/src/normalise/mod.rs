@@ -131,7 +131,10 @@ impl Config {
             if let Some(unit) = entry.unit.as_ref().filter(|unit| !unit::is_known(&unit.0)) {
                 wrong.push((
                     format!("metrics[{at}].unit"),
-                    format!("\"{0}\" is no unit; write {{{0}}} for a unit of your own", unit.0),
+                    format!(
+                        "\"{0}\" is no unit; write {{{0}}} for a unit of your own",
+                        unit.0
+                    ),
                 ));
             }
             if let (Some(min), Some(max)) = (entry.min, entry.max)
@@ -143,9 +146,15 @@ impl Config {
         for (at, entry) in self.calibrations.iter().enumerate() {
             let finite = entry.gain.is_finite()
                 && entry.offset.is_finite()
-                && entry.table.iter().all(|(x, y)| x.is_finite() && y.is_finite());
+                && entry
+                    .table
+                    .iter()
+                    .all(|(x, y)| x.is_finite() && y.is_finite());
             if !finite {
-                wrong.push((format!("calibrations[{at}]"), "has a number that is not finite".into()));
+                wrong.push((
+                    format!("calibrations[{at}]"),
+                    "has a number that is not finite".into(),
+                ));
             }
             if !entry.table.is_sorted_by(|a, b| a.0 < b.0) {
                 wrong.push((

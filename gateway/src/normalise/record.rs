@@ -304,9 +304,8 @@ impl Settings<'_> {
                 let text = context.decoded.text(span);
                 // What has a unit or a range is a number, also in quotes.
                 let numeric = self.rule.is_some_and(|rule| rule.unit.is_some())
-                    || entry.is_some_and(|e| {
-                        e.unit.is_some() || e.min.is_some() || e.max.is_some()
-                    });
+                    || entry
+                        .is_some_and(|e| e.unit.is_some() || e.min.is_some() || e.max.is_some());
                 if !numeric {
                     return self.text(text).map(plain);
                 }
@@ -369,10 +368,7 @@ impl Settings<'_> {
                 ));
             }
         }
-        #[expect(
-            clippy::float_cmp,
-            reason = "asks whether anything changed it at all"
-        )]
+        #[expect(clippy::float_cmp, reason = "asks whether anything changed it at all")]
         let untouched = value == measured;
         Ok(Judged {
             value: match exact {
@@ -397,12 +393,11 @@ impl Settings<'_> {
     /// The unit of a value as rule or payload say.
     fn said_unit(&self, field: &Field, context: Context<'_>) -> Option<Unit> {
         let written = |span: Span| unit::resolve(context.decoded.text(span));
-        let beside = |path: &smol_str::SmolStr| {
-            match context.decoded.find(context.record, path)?.value {
+        let beside =
+            |path: &smol_str::SmolStr| match context.decoded.find(context.record, path)?.value {
                 Scalar::Text(text) => written(text),
                 _ => None,
-            }
-        };
+            };
         // What the message says is nearer to the truth than what was once configured.
         let rule = self.rule;
         rule.and_then(|rule| rule.unit_path.as_ref())

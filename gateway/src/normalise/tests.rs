@@ -50,7 +50,11 @@ fn give(stage: &mut Normaliser, topic: &str, payload: &str) -> Outcome {
 }
 
 fn ids(outcome: &Outcome) -> Vec<String> {
-    outcome.readings.iter().map(|r| r.series.to_string()).collect()
+    outcome
+        .readings
+        .iter()
+        .map(|r| r.series.to_string())
+        .collect()
 }
 
 fn reasons(outcome: &Outcome) -> Vec<Reason> {
@@ -71,14 +75,23 @@ fn the_first_mapping_whose_topic_matches_is_used() {
     let mut stage = stage(
         Config::default(),
         vec![
-            Mapping { skip: true, ..json("plant/+/status") },
+            Mapping {
+                skip: true,
+                ..json("plant/+/status")
+            },
             json("plant/{device}/+"),
         ],
     );
-    assert_eq!(ids(&give(&mut stage, "plant/p1/data", r#"{"t":1}"#)), ["p1/t"]);
+    assert_eq!(
+        ids(&give(&mut stage, "plant/p1/data", r#"{"t":1}"#)),
+        ["p1/t"]
+    );
     let skipped = give(&mut stage, "plant/p1/status", r#"{"t":1}"#);
     assert!(skipped.readings.is_empty() && skipped.rejects.is_empty());
-    assert_eq!(reasons(&give(&mut stage, "other", "{}")), [Reason::NoMapping]);
+    assert_eq!(
+        reasons(&give(&mut stage, "other", "{}")),
+        [Reason::NoMapping]
+    );
 }
 
 #[test]
@@ -106,8 +119,14 @@ fn device_and_metric_come_from_topic_payload_and_source() {
         "a/north/air/x/y",
         r#"{"node":{"id":7},"ports":[{"v":1},{"v":true}],"h":0.5}"#,
     );
-    assert_eq!(ids(&found), ["north.7/port0.air", "north.7/port1.air", "north.7/air_h"]);
-    assert_eq!(ids(&give(&mut stage, "a/north/air", r#"{"h":1}"#)), ["north.farm/air_h"]);
+    assert_eq!(
+        ids(&found),
+        ["north.7/port0.air", "north.7/port1.air", "north.7/air_h"]
+    );
+    assert_eq!(
+        ids(&give(&mut stage, "a/north/air", r#"{"h":1}"#)),
+        ["north.farm/air_h"]
+    );
     assert_eq!(ids(&give(&mut stage, "", r#"{"h":1}"#)), ["farm/h"]);
 }
 
@@ -115,9 +134,15 @@ fn device_and_metric_come_from_topic_payload_and_source() {
 fn slashes_become_dots_and_what_is_no_name_is_refused() {
     let mut stage = stage(
         Config::default(),
-        vec![Mapping { device: "{field:id}".into(), ..json("") }],
+        vec![Mapping {
+            device: "{field:id}".into(),
+            ..json("")
+        }],
     );
-    assert_eq!(ids(&give(&mut stage, "", r#"{"id":"a/b","x/y":1}"#)), ["a.b/x.y"]);
+    assert_eq!(
+        ids(&give(&mut stage, "", r#"{"id":"a/b","x/y":1}"#)),
+        ["a.b/x.y"]
+    );
     for payload in [
         r#"{"x":1}"#,
         r#"{"id":"","x":1}"#,
@@ -142,35 +167,66 @@ fn values_are_converted_to_the_canonical_unit() {
         },
         vec![Mapping {
             fields: vec![
-                FieldRule { path: "temperature".into(), unit: Some(Unit("F".into())), ..FieldRule::default() },
-                FieldRule { path: "p".into(), unit_path: Some("p_unit".into()), ..FieldRule::default() },
+                FieldRule {
+                    path: "temperature".into(),
+                    unit: Some(Unit("F".into())),
+                    ..FieldRule::default()
+                },
+                FieldRule {
+                    path: "p".into(),
+                    unit_path: Some("p_unit".into()),
+                    ..FieldRule::default()
+                },
             ],
             ..json("{device}")
         }],
     );
-    let found = give(&mut stage, "d", r#"{"temperature":68,"p":750.0,"p_unit":"mmHg","air_temperature":20}"#);
+    let found = give(
+        &mut stage,
+        "d",
+        r#"{"temperature":68,"p":750.0,"p_unit":"mmHg","air_temperature":20}"#,
+    );
     let read: Vec<_> = found
         .readings
         .iter()
-        .map(|r| (r.series.metric.0.as_str(), r.value.as_f64().unwrap(), r.unit.as_ref().unwrap().0.as_str()))
+        .map(|r| {
+            (
+                r.series.metric.0.as_str(),
+                r.value.as_f64().unwrap(),
+                r.unit.as_ref().unwrap().0.as_str(),
+            )
+        })
         .collect();
     assert_eq!(read.len(), 3, "{found:?}");
     assert!((read[0].1 - 20.0).abs() < 1e-9 && read[0].2 == "Cel");
     assert!((read[1].1 - 999.917_9).abs() < 1e-3 && read[1].2 == "hPa");
     assert_eq!(read[2], ("air_temperature", 20.0, "Cel"));
-    assert_eq!(found.readings[2].value, Value::Int(20), "an integer stays exact");
+    assert_eq!(
+        found.readings[2].value,
+        Value::Int(20),
+        "an integer stays exact"
+    );
     let wrong = give(&mut stage, "d", r#"{"p":1,"p_unit":"V"}"#);
     assert_eq!(reasons(&wrong), [Reason::UnitMismatch]);
     let bad = give(&mut stage, "d", r#"{"temperature":"warm"}"#);
     assert_eq!(reasons(&bad), [Reason::WrongType]);
-    assert_eq!(give(&mut stage, "d", r#"{"temperature":"68"}"#).readings.len(), 1);
+    assert_eq!(
+        give(&mut stage, "d", r#"{"temperature":"68"}"#)
+            .readings
+            .len(),
+        1
+    );
 }
 
 #[test]
 fn calibration_comes_before_the_unit_and_the_range_after_it() {
     let mut stage = stage(
         Config {
-            metrics: vec![MetricConfig { min: Some(0.0), max: Some(5.0), ..metric("u", Some("V")) }],
+            metrics: vec![MetricConfig {
+                min: Some(0.0),
+                max: Some(5.0),
+                ..metric("u", Some("V"))
+            }],
             calibrations: vec![Calibration {
                 series: "d/u".into(),
                 gain: 1.0,
@@ -180,16 +236,29 @@ fn calibration_comes_before_the_unit_and_the_range_after_it() {
             ..Config::default()
         },
         vec![Mapping {
-            fields: vec![FieldRule { path: "u".into(), unit: Some(Unit("mV".into())), ..FieldRule::default() }],
+            fields: vec![FieldRule {
+                path: "u".into(),
+                unit: Some(Unit("mV".into())),
+                ..FieldRule::default()
+            }],
             ..json("{device}")
         }],
     );
     let found = give(&mut stage, "d", r#"{"u":2000}"#);
     assert_eq!(found.readings[0].value, Value::Float(2.2));
     assert_eq!(found.readings[0].quality, Quality::Good);
-    assert_eq!(give(&mut stage, "d", r#"{"u":4100}"#).readings[0].quality, Quality::Uncertain);
-    assert_eq!(reasons(&give(&mut stage, "d", r#"{"u":4800}"#)), [Reason::OutOfRange]);
-    assert_eq!(reasons(&give(&mut stage, "d", r#"{"u":-101}"#)), [Reason::OutOfRange]);
+    assert_eq!(
+        give(&mut stage, "d", r#"{"u":4100}"#).readings[0].quality,
+        Quality::Uncertain
+    );
+    assert_eq!(
+        reasons(&give(&mut stage, "d", r#"{"u":4800}"#)),
+        [Reason::OutOfRange]
+    );
+    assert_eq!(
+        reasons(&give(&mut stage, "d", r#"{"u":-101}"#)),
+        [Reason::OutOfRange]
+    );
 }
 
 #[test]
@@ -198,10 +267,16 @@ fn what_is_not_finite_is_refused_and_its_neighbours_are_not() {
         Config::default(),
         vec![
             Mapping {
-                format: Format::Csv(Csv { columns: vec!["a".into(), "b".into()], ..Csv::default() }),
+                format: Format::Csv(Csv {
+                    columns: vec!["a".into(), "b".into()],
+                    ..Csv::default()
+                }),
                 ..json("csv")
             },
-            Mapping { format: Format::Number, ..json("number") },
+            Mapping {
+                format: Format::Number,
+                ..json("number")
+            },
             json("json"),
         ],
     );
@@ -209,9 +284,19 @@ fn what_is_not_finite_is_refused_and_its_neighbours_are_not() {
     assert_eq!(reasons(&found), [Reason::NotFinite; 2]);
     assert_eq!(found.rejects[1].record, 1);
     assert_eq!(ids(&found), ["farm/b", "farm/a"]);
-    assert_eq!(reasons(&give(&mut stage, "number", "NaN")), [Reason::NotFinite]);
-    assert_eq!(reasons(&give(&mut stage, "json", r#"{"a":1e999,"b":1}"#)), [Reason::NotFinite]);
-    let found = give(&mut stage, "json", r#"[{"a":1},{"a":-1e400},{"a":nan},{"a":3}]"#);
+    assert_eq!(
+        reasons(&give(&mut stage, "number", "NaN")),
+        [Reason::NotFinite]
+    );
+    assert_eq!(
+        reasons(&give(&mut stage, "json", r#"{"a":1e999,"b":1}"#)),
+        [Reason::NotFinite]
+    );
+    let found = give(
+        &mut stage,
+        "json",
+        r#"[{"a":1},{"a":-1e400},{"a":nan},{"a":3}]"#,
+    );
     assert_eq!(reasons(&found), [Reason::NotFinite, Reason::Malformed]);
     assert_eq!(found.readings.len(), 2);
 }
@@ -225,7 +310,10 @@ fn the_time_is_the_payloads_or_the_arrival() {
         ..json(topic)
     };
     let mut stage = stage(
-        Config::default(),
+        Config {
+            drop_repeats: false,
+            ..Config::default()
+        },
         vec![
             timed("auto", TimeFormat::Auto, None),
             timed("strict", TimeFormat::Rfc3339, None),
@@ -235,8 +323,14 @@ fn the_time_is_the_payloads_or_the_arrival() {
     let at = |outcome: &Outcome| outcome.readings.first().map(|r| r.time.to_rfc3339());
     let wanted = Some("2024-11-23T14:14:06Z".to_string());
     for written in [
-        "1732371246", "1732371246000", "1732371246000000", "1732371246000000000", "1732371246.0",
-        "\"2024-11-23T15:14:06+01:00\"", "\"2024-11-23 14:14:06Z\"", "\"1732371246\"",
+        "1732371246",
+        "1732371246000",
+        "1732371246000000",
+        "1732371246000000000",
+        "1732371246.0",
+        "\"2024-11-23T15:14:06+01:00\"",
+        "\"2024-11-23 14:14:06Z\"",
+        "\"1732371246\"",
     ] {
         let found = give(&mut stage, "auto", &format!(r#"{{"at":{written},"v":1}}"#));
         assert_eq!(at(&found), wanted, "{written}");
@@ -249,8 +343,13 @@ fn the_time_is_the_payloads_or_the_arrival() {
     let found = give(&mut stage, "local", r#"{"at":"2024-11-23T16:14:06","v":1}"#);
     assert_eq!(at(&found), wanted);
     for (topic, written) in [
-        ("auto", "\"yesterday\""), ("auto", "true"), ("auto", "1e300"), ("auto", "\"9999-01-01T00:00:00Z\""),
-        ("strict", "\"2024-11-23T14:14:06\""), ("strict", "1732371246"), ("auto", "1796000000"),
+        ("auto", "\"yesterday\""),
+        ("auto", "true"),
+        ("auto", "1e300"),
+        ("auto", "\"9999-01-01T00:00:00Z\""),
+        ("strict", "\"2024-11-23T14:14:06\""),
+        ("strict", "1732371246"),
+        ("auto", "1796000000"),
     ] {
         let found = give(&mut stage, topic, &format!(r#"{{"at":{written},"v":1}}"#));
         assert_eq!(reasons(&found), [Reason::BadTime], "{written}");
@@ -262,7 +361,10 @@ fn the_time_is_the_payloads_or_the_arrival() {
 fn arrival_by_a_clock_that_was_never_set_is_uncertain() {
     let mut stage = stage(
         Config::default(),
-        vec![Mapping { time_path: Some("at".into()), ..json("") }],
+        vec![Mapping {
+            time_path: Some("at".into()),
+            ..json("")
+        }],
     );
     let mut boot = frame("", r#"[{"v":1},{"at":1732371246,"v":2}]"#);
     boot.arrived = Timestamp(1_000_000_000);
@@ -276,19 +378,36 @@ fn arrival_by_a_clock_that_was_never_set_is_uncertain() {
 fn a_repeat_is_known_by_the_payloads_time_alone() {
     let mut stage = stage(
         Config::default(),
-        vec![Mapping { time_path: Some("at".into()), ..json("") }],
+        vec![Mapping {
+            time_path: Some("at".into()),
+            ..json("")
+        }],
     );
     let first = give(&mut stage, "", r#"{"at":1732371246,"v":1}"#);
     assert_eq!((first.readings.len(), first.duplicates), (1, 0));
     let again = give(&mut stage, "", r#"{"at":1732371246,"v":1}"#);
     assert_eq!((again.readings.len(), again.duplicates), (0, 1));
-    assert_eq!(give(&mut stage, "", r#"{"at":1732371246,"v":2}"#).readings.len(), 1);
-    assert_eq!(give(&mut stage, "", r#"{"at":1732371247,"v":1}"#).readings.len(), 1);
+    assert_eq!(
+        give(&mut stage, "", r#"{"at":1732371246,"v":2}"#)
+            .readings
+            .len(),
+        1
+    );
+    assert_eq!(
+        give(&mut stage, "", r#"{"at":1732371247,"v":1}"#)
+            .readings
+            .len(),
+        1
+    );
     for _ in 0..2 {
         assert_eq!(give(&mut stage, "", r#"{"v":1}"#).readings.len(), 1);
     }
     for later in 0..REMEMBERED_READINGS {
-        give(&mut stage, "", &format!(r#"{{"at":{},"v":1}}"#, 1_732_372_000 + later));
+        give(
+            &mut stage,
+            "",
+            &format!(r#"{{"at":{},"v":1}}"#, 1_732_372_000 + later),
+        );
     }
     let forgotten = give(&mut stage, "", r#"{"at":1732371246,"v":1}"#);
     assert_eq!(forgotten.duplicates, 0, "the memory is bounded");
@@ -296,8 +415,14 @@ fn a_repeat_is_known_by_the_payloads_time_alone() {
 
 #[test]
 fn the_cap_on_series_holds_and_survives_a_restart() {
-    let config = Config { max_series: 2, ..Config::default() };
-    let mapping = Mapping { time_path: Some("at".into()), ..json("") };
+    let config = Config {
+        max_series: 2,
+        ..Config::default()
+    };
+    let mapping = Mapping {
+        time_path: Some("at".into()),
+        ..json("")
+    };
     let mut before = stage(config.clone(), vec![mapping.clone()]);
     let found = give(&mut before, "", r#"{"at":1732371246,"a":1,"b":2,"c":3}"#);
     assert_eq!(ids(&found), ["farm/a", "farm/b"]);
@@ -308,25 +433,48 @@ fn the_cap_on_series_holds_and_survives_a_restart() {
     }
     let again = give(&mut after, "", r#"{"at":1732371246,"c":3,"b":2,"a":5}"#);
     assert_eq!(reasons(&again), [Reason::TooManySeries]);
-    assert_eq!((ids(&again), again.duplicates), (vec!["farm/a".to_string()], 1));
+    assert_eq!(
+        (ids(&again), again.duplicates),
+        (vec!["farm/a".to_string()], 1)
+    );
 }
 
 #[test]
 fn a_retained_message_is_marked_unless_it_counts_as_new() {
     let mut stage = stage(
         Config::default(),
-        vec![json("old"), Mapping { retained_is_new: true, ..json("new") }],
+        vec![
+            json("old"),
+            Mapping {
+                retained_is_new: true,
+                ..json("new")
+            },
+        ],
     );
     for (topic, retained) in [("old", true), ("new", false)] {
         let mut outcome = Outcome::default();
-        stage.frame(0, &Frame { retained: true, ..frame(topic, r#"{"v":1}"#) }, true, &mut outcome);
+        stage.frame(
+            0,
+            &Frame {
+                retained: true,
+                ..frame(topic, r#"{"v":1}"#)
+            },
+            true,
+            &mut outcome,
+        );
         assert_eq!(outcome.readings[0].retained, retained);
     }
 }
 
 #[test]
 fn texts_are_short() {
-    let mut stage = stage(Config::default(), vec![Mapping { text: true, ..json("") }]);
+    let mut stage = stage(
+        Config::default(),
+        vec![Mapping {
+            text: true,
+            ..json("")
+        }],
+    );
     let found = give(&mut stage, "", r#"{"s":"open"}"#);
     assert_eq!(found.readings[0].value, Value::Text("open".into()));
     let found = give(&mut stage, "", &format!(r#"{{"s":"{}"}}"#, "x".repeat(257)));
@@ -338,9 +486,14 @@ fn pushed_readings_and_lines_name_their_devices() {
     let mut stage = stage(
         Config::default(),
         vec![
-            Mapping { format: Format::Readings, ..json("readings") },
             Mapping {
-                format: Format::LineProtocol { precision: TimeFormat::EpochNanos },
+                format: Format::Readings,
+                ..json("readings")
+            },
+            Mapping {
+                format: Format::LineProtocol {
+                    precision: TimeFormat::EpochNanos,
+                },
                 device: "{field:tag.device|field:tag.host|source}".into(),
                 metric: "{field:measurement}.{path}".into(),
                 ..json("write")
@@ -358,7 +511,11 @@ fn pushed_readings_and_lines_name_their_devices() {
     assert_eq!(found.readings[0].unit, Some(Unit("Cel".into())));
     assert_eq!(reasons(&found), [Reason::NoIdentity]);
     assert_eq!(found.rejects[0].record, 1);
-    let found = give(&mut stage, "write", "cpu,host=h1 idle=3i 1732371246000000000\nbad\nair,device=d t=1");
+    let found = give(
+        &mut stage,
+        "write",
+        "cpu,host=h1 idle=3i 1732371246000000000\nbad\nair,device=d t=1",
+    );
     assert_eq!(ids(&found), ["h1/cpu.idle", "d/air.t"]);
     assert_eq!(reasons(&found), [Reason::Malformed]);
     assert_eq!(found.rejects[0].record, 1);
@@ -366,12 +523,21 @@ fn pushed_readings_and_lines_name_their_devices() {
 
 #[test]
 fn memories_of_topics_and_paths_are_bounded() {
-    let mut stage = stage(Config { max_series: 10, ..Config::default() }, vec![json("{device}")]);
+    let mut stage = stage(
+        Config {
+            max_series: 10,
+            ..Config::default()
+        },
+        vec![json("{device}")],
+    );
     for n in 0..10_000 {
         give(&mut stage, &format!("t{n}"), &format!(r#"{{"p{n}":1}}"#));
     }
     let (topics, plans) = stage.sources[0].memory();
-    assert!(topics <= 4096 && plans <= 4096, "{topics} topics, {plans} plans");
+    assert!(
+        topics <= 4096 && plans <= 4096,
+        "{topics} topics, {plans} plans"
+    );
     assert_eq!(ids(&give(&mut stage, "t3", r#"{"p3":1}"#)), ["t3/p3"]);
 }
 
@@ -381,12 +547,24 @@ fn any_format() -> impl Strategy<Value = Format> {
         Just(Format::Number),
         Just(Format::Readings),
         Just(Format::KeyValue(KeyValue::default())),
-        Just(Format::KeyValue(KeyValue { separators: vec![b'|'], assign: b':' })),
+        Just(Format::KeyValue(KeyValue {
+            separators: vec![b'|'],
+            assign: b':'
+        })),
         Just(Format::Csv(Csv::default())),
-        Just(Format::Csv(Csv { columns: vec!["a".into(), "".into(), "t".into()], delimiter: b';' })),
-        Just(Format::LineProtocol { precision: TimeFormat::EpochNanos }),
-        Just(Format::LineProtocol { precision: TimeFormat::EpochSeconds }),
-        Just(Format::LineProtocol { precision: TimeFormat::Auto }),
+        Just(Format::Csv(Csv {
+            columns: vec!["a".into(), "".into(), "t".into()],
+            delimiter: b';'
+        })),
+        Just(Format::LineProtocol {
+            precision: TimeFormat::EpochNanos
+        }),
+        Just(Format::LineProtocol {
+            precision: TimeFormat::EpochSeconds
+        }),
+        Just(Format::LineProtocol {
+            precision: TimeFormat::Auto
+        }),
     ]
 }
 
@@ -395,9 +573,40 @@ fn any_payload() -> impl Strategy<Value = Vec<u8>> {
     let pieces = prop::collection::vec(
         prop_oneof![
             prop::sample::select(vec![
-                "{", "}", "[", "]", "\"", ":", ",", " ", "\n", "\r\n", "\\", "=", ";", "|", "t", "a", "nan", "null", "true",
-                "1", "-2.5", "1e999", "9223372036854775808", "i", "u", "\"a\":", "{\"device\":\"d\",", "\"values\":{", "\"time\":",
-                "cpu,host=h v=1 ", "#", "\u{feff}", "°C", "1732371246",
+                "{",
+                "}",
+                "[",
+                "]",
+                "\"",
+                ":",
+                ",",
+                " ",
+                "\n",
+                "\r\n",
+                "\\",
+                "=",
+                ";",
+                "|",
+                "t",
+                "a",
+                "nan",
+                "null",
+                "true",
+                "1",
+                "-2.5",
+                "1e999",
+                "9223372036854775808",
+                "i",
+                "u",
+                "\"a\":",
+                "{\"device\":\"d\",",
+                "\"values\":{",
+                "\"time\":",
+                "cpu,host=h v=1 ",
+                "#",
+                "\u{feff}",
+                "°C",
+                "1732371246",
             ])
             .prop_map(|s| s.as_bytes().to_vec()),
             prop::collection::vec(any::<u8>(), 0..4),

@@ -196,7 +196,9 @@ fn is_annotation(text: &str) -> bool {
         && text
             .strip_prefix('{')
             .and_then(|t| t.strip_suffix('}'))
-            .is_some_and(|inside| !inside.contains(['{', '}']) && !inside.contains(char::is_control))
+            .is_some_and(|inside| {
+                !inside.contains(['{', '}']) && !inside.contains(char::is_control)
+            })
 }
 
 fn annotation(text: &str) -> Option<Unit> {
@@ -229,7 +231,11 @@ fn meaning(code: &str) -> Option<Meaning> {
         let (part, after) = rest.split_at(end);
         let unit = component(part)?;
         // An offset has a meaning only for a temperature that stands alone.
-        total.offset = if part.len() == code.len() { unit.offset } else { 0.0 };
+        total.offset = if part.len() == code.len() {
+            unit.offset
+        } else {
+            0.0
+        };
         total.factor *= unit.factor.powi(sign);
         for (sum, add) in total.dimensions.iter_mut().zip(unit.dimensions) {
             *sum = sum.checked_add(add.checked_mul(i8::try_from(sign).ok()?)?)?;
@@ -314,16 +320,37 @@ mod tests {
     #[track_caller]
     fn close(found: Option<f64>, wanted: f64) {
         let found = found.expect("convertible");
-        assert!((found - wanted).abs() <= 1e-9 * wanted.abs().max(1.0), "{found} is not {wanted}");
+        assert!(
+            (found - wanted).abs() <= 1e-9 * wanted.abs().max(1.0),
+            "{found} is not {wanted}"
+        );
     }
 
     #[test]
     fn what_devices_write_becomes_a_code() {
         for (written, code) in [
-            ("°C", "Cel"), ("C", "Cel"), ("degC", "Cel"), ("F", "[degF]"), ("Lux", "lx"), ("lx", "lx"),
-            ("kWh", "kW.h"), ("W·min", "W.min"), ("mg/m³", "mg/m3"), ("ppm", "[ppm]"), ("%", "%"), ("km/h", "km/h"),
-            ("mV", "mV"), ("mA", "mA"), ("kPa", "kPa"), ("mbar", "mbar"), ("m/s", "m/s"), ("lqi", "{lqi}"), ("{lqi}", "{lqi}"),
-            ("WATTS", "W"), ("mmHg", "mm[Hg]"), (" V ", "V"),
+            ("°C", "Cel"),
+            ("C", "Cel"),
+            ("degC", "Cel"),
+            ("F", "[degF]"),
+            ("Lux", "lx"),
+            ("lx", "lx"),
+            ("kWh", "kW.h"),
+            ("W·min", "W.min"),
+            ("mg/m³", "mg/m3"),
+            ("ppm", "[ppm]"),
+            ("%", "%"),
+            ("km/h", "km/h"),
+            ("mV", "mV"),
+            ("mA", "mA"),
+            ("kPa", "kPa"),
+            ("mbar", "mbar"),
+            ("m/s", "m/s"),
+            ("lqi", "{lqi}"),
+            ("{lqi}", "{lqi}"),
+            ("WATTS", "W"),
+            ("mmHg", "mm[Hg]"),
+            (" V ", "V"),
         ] {
             assert_eq!(resolve(written).unwrap().0, code, "{written}");
         }
@@ -352,7 +379,14 @@ mod tests {
 
     #[test]
     fn different_kinds_do_not_convert() {
-        for (from, to) in [("Cel", "%"), ("V", "A"), ("{lqi}", "%"), ("{lqi}", "1"), ("dBm", "W"), ("hPa", "m")] {
+        for (from, to) in [
+            ("Cel", "%"),
+            ("V", "A"),
+            ("{lqi}", "%"),
+            ("{lqi}", "1"),
+            ("dBm", "W"),
+            ("hPa", "m"),
+        ] {
             assert_eq!(convert(1.0, from, to), None, "{from} to {to}");
         }
         close(convert(7.0, "{lqi}", "lqi"), 7.0);
