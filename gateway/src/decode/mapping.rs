@@ -3,6 +3,7 @@
 
 use smol_str::SmolStr;
 
+use super::{path::PathPattern, template::Template, topic::TopicPattern};
 use crate::model::{Metric, Unit};
 
 /// How the payload is written.
@@ -60,7 +61,8 @@ pub enum TimeFormat {
     EpochMicros,
     /// Nanoseconds since the epoch.
     EpochNanos,
-    /// RFC 3339 with an offset or `Z`. Text without an offset is refused unless [`Mapping::local_offset_minutes`] is set.
+    /// RFC 3339 with an offset or `Z`. Text without an offset is refused unless [`Mapping::local_offset_minutes`] is set
+    /// (`Auto` lets the arrival count instead).
     Rfc3339,
 }
 
@@ -108,6 +110,72 @@ pub struct Mapping {
     pub skip: bool,
     /// Whether a broker's retained message counts as a new reading. Default false: it is a last known value.
     pub retained_is_new: bool,
+}
+
+impl Mapping {
+    /// What is wrong with it: the name of the key, and a sentence for the person who wrote it. Units are not looked at.
+    #[must_use]
+    pub fn check(&self) -> Vec<(&'static str, String)> {
+        let mut wrong = Vec::new();
+        let names: Vec<SmolStr> = match TopicPattern::parse(&self.topic) {
+            Ok(pattern) => pattern.names().cloned().collect(),
+            Err(error) => {
+                wrong.push(("topic", error.to_string()));
+                Vec::new()
+            }
+        };
+        let names: Vec<&SmolStr> = names.iter().collect();
+        let template = |text: &str, path: bool, stars: usize| {
+            Template::parse(text)
+                .and_then(|template| template.check(&names, path, stars))
+                .err()
+                .map(|error| error.to_string())
+        };
+        wrong.extend(template(&self.device, false, 0).map(|e| ("device", e)));
+        wrong.extend(template(&self.metric, true, 0).map(|e| ("metric", e)));
+        for rule in &self.fields {
+            match PathPattern::parse(&rule.path) {
+                Ok(path) => wrong.extend(
+                    rule.metric
+                        .as_ref()
+                        .and_then(|metric| template(&metric.0, true, path.stars()))
+                        .map(|e| ("fields", format!("{}: {e}", rule.path))),
+                ),
+                Err(error) => wrong.push(("fields", error.to_string())),
+            }
+        }
+        for path in &self.ignore {
+            if let Err(error) = PathPattern::parse(path) {
+                wrong.push(("ignore", error.to_string()));
+            }
+        }
+        if self.local_offset_minutes.is_some_and(|m| m.abs() > 26 * 60) {
+            wrong.push(("local_offset_minutes", "must be within a day".into()));
+        }
+        wrong.extend(self.check_format());
+        wrong
+    }
+
+    fn check_format(&self) -> Option<(&'static str, String)> {
+        match &self.format {
+            Format::Csv(csv) if matches!(csv.delimiter, b'"' | b'\n' | b'\r') => {
+                Some(("delimiter", "can't be a quote or a line end".into()))
+            }
+            Format::KeyValue(pairs)
+                if pairs.assign.is_ascii_whitespace()
+                    || pairs.separators.contains(&pairs.assign) =>
+            {
+                Some((
+                    "assign",
+                    "must differ from blanks and from the separators".into(),
+                ))
+            }
+            Format::LineProtocol {
+                precision: TimeFormat::Rfc3339,
+            } => Some(("precision", "must be one of s, ms, us, ns".into())),
+            _ => None,
+        }
+    }
 }
 
 impl Default for Mapping {

@@ -1,16 +1,44 @@
 //! Fields become readings: which device and metric, canonical unit, calibration, validity, quality, time.
 //!
 //! Pure apart from the time that it is handed. It owns what must be known across messages: the series seen
-//! so far (with their cap) and the last readings of each, to tell repeats.
+//! so far (with their cap) and the last readings of each, to tell repeats. All of its memory is bounded:
+//!
+//! | what | bound | when full |
+//! |---|---|---|
+//! | series | [`Config::max_series`] | the reading is a reject, `too_many_series` |
+//! | readings remembered a series | [`REMEMBERED_READINGS`] | the oldest is forgotten |
+//! | topics a source, paths a mapping | 4 096 each | forgotten and learnt again |
+//!
+//! A value goes through, in this order: type, finite, calibration, unit, valid range, repeat, cap on series.
+//! Once topics, paths and series are known, a message costs no allocation but what its readings need.
+//!
+//! It does not correct times later (when the clock becomes known) and does not judge lateness.
+
+mod calibration;
+mod compiled;
+mod glob;
+mod record;
+mod series;
+pub mod unit;
 
 use smol_str::SmolStr;
 
+pub use self::series::REMEMBERED_READINGS;
+use self::{
+    compiled::Source,
+    record::{Context, Rest},
+};
 use crate::{
-    decode::Mapping,
+    decode::{self, Decoded, Mapping, excerpt},
     model::{Reading, SourceName, Unit},
-    rejects::Reject,
+    rejects::{Reason, Reject},
     source::Frame,
 };
+
+/// Longest device id and metric, in bytes.
+pub const MAX_NAME_BYTES: usize = 128;
+/// Longest text value, in bytes.
+pub const MAX_TEXT_BYTES: usize = 256;
 
 /// What holds for all readings.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +78,7 @@ pub struct Calibration {
     /// See `gain`.
     pub offset: f64,
     /// Measured and true value, ascending by measured; between two rows the line through them. A value outside the table
-    /// is corrected by the nearest row's difference and marked `uncertain`. Empty: none.
+    /// is corrected by the nearest row's difference and marked `uncertain`. Used before gain and offset. Empty: none.
     pub table: Vec<(f64, f64)>,
 }
 
@@ -76,7 +104,11 @@ pub struct Outcome {
 
 /// The stage with its memory. One owner: the ingest task.
 #[derive(Debug)]
-pub struct Normaliser {}
+pub struct Normaliser {
+    sources: Vec<Source>,
+    rest: Rest,
+    decoded: Decoded,
+}
 
 impl Default for Config {
     fn default() -> Self {
@@ -90,15 +122,65 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// What is wrong with it: where, and a sentence for the person who wrote it.
+    #[must_use]
+    pub fn check(&self) -> Vec<(String, String)> {
+        let mut wrong = Vec::new();
+        for (at, entry) in self.metrics.iter().enumerate() {
+            if let Some(unit) = entry.unit.as_ref().filter(|unit| !unit::is_known(&unit.0)) {
+                wrong.push((
+                    format!("metrics[{at}].unit"),
+                    format!(
+                        "\"{0}\" is no unit; write {{{0}}} for a unit of your own",
+                        unit.0
+                    ),
+                ));
+            }
+            if let (Some(min), Some(max)) = (entry.min, entry.max)
+                && min > max
+            {
+                wrong.push((format!("metrics[{at}].min"), "is above max".into()));
+            }
+        }
+        for (at, entry) in self.calibrations.iter().enumerate() {
+            let finite = entry.gain.is_finite()
+                && entry.offset.is_finite()
+                && entry
+                    .table
+                    .iter()
+                    .all(|(x, y)| x.is_finite() && y.is_finite());
+            if !finite {
+                wrong.push((
+                    format!("calibrations[{at}]"),
+                    "has a number that is not finite".into(),
+                ));
+            }
+            if !entry.table.is_sorted_by(|a, b| a.0 < b.0) {
+                wrong.push((
+                    format!("calibrations[{at}].table"),
+                    "must ascend by the measured value".into(),
+                ));
+            }
+        }
+        wrong
+    }
+}
+
 impl Normaliser {
-    /// A stage that knows these sources; `Frame`s name theirs by index into `sources`.
+    /// A stage that knows these sources; `Frame`s name theirs by index into `sources`. A mapping that did not pass
+    /// [`Mapping::check`] takes no message.
     #[must_use]
     pub fn new(config: Config, sources: Vec<SourceMappings>) -> Self {
-        let _ = (config, sources);
-        Self {}
+        Self {
+            sources: sources.into_iter().map(Source::new).collect(),
+            rest: Rest::new(config),
+            decoded: Decoded::default(),
+        }
     }
 
     /// Decodes and normalises one frame, adding to `outcome`. `clock_trusted` says whether arrival times can be believed.
+    /// An empty payload holds nothing: that is how retained messages are cleared.
     pub fn frame(
         &mut self,
         source: usize,
@@ -106,11 +188,53 @@ impl Normaliser {
         clock_trusted: bool,
         outcome: &mut Outcome,
     ) {
-        let _ = (source, frame, clock_trusted, outcome);
+        let found = self
+            .sources
+            .get_mut(source)
+            .and_then(|source| source.find(&frame.topic));
+        let Some((source, topic, compiled)) = found else {
+            outcome.rejects.push(Reject {
+                reason: Reason::NoMapping,
+                detail: format!("no mapping takes topic {}", excerpt(&frame.topic)),
+                record: 0,
+            });
+            return;
+        };
+        if compiled.mapping.skip || frame.payload.is_empty() {
+            return;
+        }
+        decode::decode(
+            &compiled.mapping.format,
+            &frame.payload,
+            compiled.mapping.local_offset_minutes,
+            &mut self.decoded,
+        );
+        for record in self.decoded.records() {
+            let context = Context {
+                decoded: &self.decoded,
+                record,
+                frame,
+                source,
+                topic,
+                retained: frame.retained && !compiled.mapping.retained_is_new,
+                clock_trusted,
+            };
+            if let Err((reason, detail)) = self.rest.record(compiled, context, outcome) {
+                outcome.rejects.push(Reject {
+                    reason,
+                    detail,
+                    record: record.index,
+                });
+            }
+        }
+        outcome.rejects.extend(self.decoded.drain_faults());
     }
 
     /// Makes a series known, as the journal's replay finds it, so that the cap and the repeats survive a restart.
     pub fn remember(&mut self, reading: &Reading) {
-        let _ = reading;
+        self.rest.remember(reading);
     }
 }
+
+#[cfg(test)]
+mod tests;
