@@ -1,10 +1,19 @@
 //! Rules, their conditions and the alert state machine. Pure: readings and a `now` in, transitions out.
+//!
+//! What it does not do: keep values (the caller hands them in), write anything down, deliver anything, know who was told.
+
+pub mod glob;
+
+mod condition;
+mod identity;
+mod machine;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+pub use self::machine::{Counts, Lapsed, Machine, Moment, lapse};
 use crate::model::{SeriesKey, Timestamp, Value};
 
 /// A condition over series that can raise an alert.
@@ -16,7 +25,7 @@ pub struct Rule {
     pub series: SmolStr,
     /// What must be true.
     pub condition: Condition,
-    /// How long it must be true (on measured time) before `pending` becomes `firing`. Default zero: at once.
+    /// How long it must be true (on measured time) before `pending` becomes `firing`. Default zero: at once, without `pending`.
     pub hold: Duration,
     /// How bad it is.
     pub severity: Severity,
@@ -45,14 +54,16 @@ pub enum Condition {
         /// Clears at or over this.
         clear: f64,
     },
-    /// The change over the last `over` is more than `limit` in either direction (per `over`, not per second).
+    /// The change over the last `over` is more than `limit` in either direction (per `over`, not per second): the newest value
+    /// against the first one that is not bad in that time.
     ChangeOver {
         /// How much.
         limit: f64,
         /// In what time.
         over: Duration,
     },
-    /// Nothing was received for this long (arrival, not measured time). Retained and bad readings don't count as data.
+    /// Nothing was received for this long (arrival, not measured time), for a series that is known: from its first reading, or
+    /// because an earlier run knew it. Retained and bad readings don't count as data.
     NoDataFor {
         /// How long.
         silence: Duration,

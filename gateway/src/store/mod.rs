@@ -1,13 +1,33 @@
 //! The in-memory store: which devices and series there are, their recent points in rings, their windows.
 //!
-//! Pure: it takes readings and a `now`, and returns what happened. One owner: the engine.
+//! Pure: it takes readings and returns what happened; the only time that it knows is in the readings. One owner: the engine.
+//!
+//! Everything runs on measured time. How far a series has come is decided by its `frontier`, which a single wrong
+//! clock cannot move; a reading behind it is *late*: it takes its place in the ring, counts in its window as long as that is
+//! open, and is told apart so that rules leave it alone. What comes too late for its window is counted, never dropped in silence.
+//!
+//! What it does not do: judge values (the `alert` room), keep more than memory holds (journal and history do).
+
+mod aggregate;
+mod devices;
+mod frontier;
+mod registry;
+mod ring;
+mod series;
+mod window;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 use smol_str::SmolStr;
 
-use crate::model::{DeviceId, Quality, SeriesKey, Timestamp, Unit, Value};
+pub use self::{
+    aggregate::EXACT_VALUES, devices::DeviceIndex, registry::SeriesIndex, ring::POINT_BYTES,
+};
+use self::{devices::Devices, registry::Registry, series::Series};
+use crate::model::{
+    DeviceId, Presence, Quality, Reading, SeriesKey, SourceName, Timestamp, Unit, Value,
+};
 
 /// Bounds and windows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +142,257 @@ pub struct Window {
     pub closed: bool,
 }
 
+/// Where a reading stands in the time of its series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The newest of its series.
+    InOrder,
+    /// The newest, after the time of the series had to be taken back: it had run ahead by a wrong clock.
+    Rewound,
+    /// Measured before the newest of its series.
+    Late,
+    /// So far ahead of its arrival that a second reading must agree before it counts.
+    Unconfirmed,
+    /// A retained last-known value: shown, nothing else.
+    Retained,
+}
+
+/// What one reading changed.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied {
+    /// Its series.
+    pub series: SeriesIndex,
+    /// Its device.
+    pub device: DeviceIndex,
+    /// Whether the series was unknown before.
+    pub new_series: bool,
+    /// Whether what lists show of the series changed beyond a new point: its unit, or a retained value.
+    pub series_changed: bool,
+    /// Whether the device is new, or changed beyond the time at which it was last seen.
+    pub device_changed: bool,
+    /// Where it stands in time.
+    pub order: Order,
+    /// Whether it is in the ring now. Not so for retained values, nor for what is older than a full ring.
+    pub stored: bool,
+}
+
+/// What was counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Readings taken.
+    pub applied: u64,
+    /// Readings refused because there are too many series.
+    pub refused: u64,
+    /// Readings too late for at least one of their windows.
+    pub too_late: u64,
+    /// Readings left out of the windows because no second one confirmed their leap ahead in time.
+    pub left_out: u64,
+    /// Windows closed.
+    pub closed: u64,
+}
+
+/// The store. See the module.
+#[derive(Debug)]
+pub struct Store {
+    config: Config,
+    registry: Registry,
+    devices: Devices,
+    series: Vec<Series>,
+    counts: Counts,
+    ring_bytes: usize,
+    points: usize,
+}
+
+impl Store {
+    /// With the configured devices, and no series yet. Window specs with no length are left out.
+    #[must_use]
+    pub fn new(mut config: Config, devices: Vec<DeviceConfig>) -> Self {
+        config.windows.retain(|spec| !spec.every.is_zero());
+        Self {
+            registry: Registry::new(config.max_series),
+            devices: Devices::new(devices),
+            series: Vec::new(),
+            counts: Counts::default(),
+            ring_bytes: 0,
+            points: 0,
+            config,
+        }
+    }
+
+    /// Takes one reading of a batch of `source` and `peer`, and hands the windows that became final to `closed`. `None`: there
+    /// are too many series; it was counted and nothing else.
+    pub fn apply(
+        &mut self,
+        source: &SourceName,
+        peer: Option<&SmolStr>,
+        reading: &Reading,
+        mut closed: impl FnMut(WindowSpec, &Window),
+    ) -> Option<Applied> {
+        let (index, new_series) = match self.registry.find(&reading.series) {
+            Some(index) => (index, false),
+            None => match self.add(&reading.series) {
+                Some(index) => (index, true),
+                None => {
+                    self.counts.refused += 1;
+                    return None;
+                }
+            },
+        };
+        let series = &mut self.series[index as usize];
+        let before = (series.ring.bytes(), series.ring.len());
+        let counts = &mut self.counts;
+        let change = series.apply(reading, &self.config, &mut |spec, window| {
+            counts.closed += 1;
+            closed(spec, window);
+        });
+        self.ring_bytes = self.ring_bytes + series.ring.bytes() - before.0;
+        self.points = self.points + series.ring.len() - before.1;
+        counts.applied += 1;
+        counts.too_late += u64::from(change.too_late);
+        counts.left_out += u64::from(change.left_out);
+        let device = series.device;
+        let device_changed = self.devices.heard(device, source, peer, reading.received);
+        Some(Applied {
+            series: index,
+            device,
+            new_series,
+            series_changed: change.shown_anew,
+            device_changed,
+            order: change.order,
+            stored: change.stored,
+        })
+    }
+
+    /// Makes a series known without a reading, as an alert of an earlier run names it. `None` when there are too many.
+    pub fn expect(&mut self, key: &SeriesKey) -> Option<SeriesIndex> {
+        self.registry.find(key).or_else(|| self.add(key))
+    }
+
+    /// A connection came or went: the devices that this changed.
+    pub fn presence(&mut self, presence: &Presence) -> Vec<DeviceIndex> {
+        self.devices.presence(presence)
+    }
+
+    /// The number of a known series.
+    #[must_use]
+    pub fn find(&self, key: &SeriesKey) -> Option<SeriesIndex> {
+        self.registry.find(key)
+    }
+
+    /// The key of a series.
+    #[must_use]
+    pub fn key(&self, series: SeriesIndex) -> &SeriesKey {
+        self.registry.key(series)
+    }
+
+    /// The device of a series.
+    #[must_use]
+    pub fn device_of(&self, series: SeriesIndex) -> &Device {
+        self.devices.get(self.series[series as usize].device)
+    }
+
+    /// A device by its number.
+    #[must_use]
+    pub fn device(&self, device: DeviceIndex) -> &Device {
+        self.devices.get(device)
+    }
+
+    /// A series as lists show it.
+    #[must_use]
+    pub fn info(&self, index: SeriesIndex) -> SeriesInfo {
+        let series = &self.series[index as usize];
+        SeriesInfo {
+            key: self.registry.key(index).clone(),
+            unit: series.unit.clone(),
+            latest: series.latest.clone(),
+            retained: series.retained,
+            points: series.ring.len(),
+        }
+    }
+
+    /// All devices, by id.
+    #[must_use]
+    pub fn devices(&self) -> Vec<Device> {
+        self.devices.all()
+    }
+
+    /// All series, by key.
+    #[must_use]
+    pub fn all_series(&self) -> Vec<SeriesInfo> {
+        let mut all: Vec<_> = (0..)
+            .take(self.series.len())
+            .map(|at| self.info(at))
+            .collect();
+        all.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        all
+    }
+
+    /// The points in memory with `from <= time < to`, by time.
+    #[must_use]
+    pub fn points(&self, series: SeriesIndex, from: Timestamp, to: Timestamp) -> Vec<Point> {
+        self.series[series as usize].ring.range(from, to)
+    }
+
+    /// The first number (not bad) of a series in memory with `from <= time <= to`.
+    #[must_use]
+    pub fn first_number(&self, series: SeriesIndex, from: Timestamp, to: Timestamp) -> Option<f64> {
+        self.series[series as usize].ring.first_number(from, to)
+    }
+
+    /// The newest measured time of a series that is believed.
+    #[must_use]
+    pub fn newest(&self, series: SeriesIndex) -> Option<Timestamp> {
+        self.series[series as usize].newest()
+    }
+
+    /// The windows in memory, open ones included, by spec and start; of one spec or of all.
+    #[must_use]
+    pub fn windows(
+        &self,
+        series: SeriesIndex,
+        only: Option<WindowSpec>,
+    ) -> Vec<(WindowSpec, Window)> {
+        self.series[series as usize].windows(&self.config, only)
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Bytes of all rings.
+    #[must_use]
+    pub const fn ring_bytes(&self) -> usize {
+        self.ring_bytes
+    }
+
+    /// Points in all rings.
+    #[must_use]
+    pub const fn points_held(&self) -> usize {
+        self.points
+    }
+
+    /// How many series are known.
+    #[must_use]
+    pub fn series_known(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// How many devices are known.
+    #[must_use]
+    pub fn devices_known(&self) -> usize {
+        self.devices.len()
+    }
+
+    fn add(&mut self, key: &SeriesKey) -> Option<SeriesIndex> {
+        let index = self.registry.add(key)?;
+        let device = self.devices.find_or_add(&key.device);
+        self.series.push(Series::new(device, &self.config));
+        Some(index)
+    }
+}
+
 impl WindowSpec {
     /// A window that starts when the one before ends.
     #[must_use]
@@ -144,3 +415,6 @@ impl Default for Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

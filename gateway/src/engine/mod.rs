@@ -3,22 +3,34 @@
 //! Readings are applied in journal order. What it says goes out by two channels: [`Update`]s for the live hub and
 //! [`Decided`] for the durable state. Both are bounded; a full `Update` channel makes it conflate, a full `Decided` channel
 //! makes it wait (alerts are never dropped).
+//!
+//! Rules wait on the time since the process started, not on the wall clock: a clock that jumps fires and resolves nothing.
+//! Timer-driven changes carry the newest applied position.
+//!
+//! What it does not do: read or write anything durable, know a browser or a webhook.
 
-use std::collections::BTreeMap;
+mod core;
+mod metrics;
+mod outgoing;
+mod task;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
+use self::{core::Core, metrics::Metrics, outgoing::Outgoing, task::Task};
 use crate::{
-    alert::{Alert, Rule, Transition},
-    journal::{Committed, Position},
+    alert::{Alert, Moment, Rule, Transition},
+    clock::Clock,
+    journal::{Committed, Entry, Position},
     model::{SeriesKey, Timestamp},
     store::{self, Device, DeviceConfig, Point, SeriesInfo, Window, WindowSpec},
 };
 
 /// What the engine is built with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Bounds and windows.
     pub store: store::Config,
@@ -27,7 +39,18 @@ pub struct Config {
     /// The devices of the config.
     pub devices: Vec<DeviceConfig>,
     /// The shortest time between two `readings` updates when traffic is dense. Default 100 ms (50 to 250).
-    pub tick: std::time::Duration,
+    pub tick: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            store: store::Config::default(),
+            rules: Vec::new(),
+            devices: Vec::new(),
+            tick: Duration::from_millis(100),
+        }
+    }
 }
 
 /// What the live hub hears.
@@ -83,6 +106,8 @@ pub struct EngineStatus {
     pub ring_bytes: usize,
     /// Readings that came too late for their window.
     pub too_late: u64,
+    /// Readings left out of windows because their time leapt ahead and no second one agreed.
+    pub left_out: u64,
     /// Alerts firing now.
     pub firing: usize,
     /// Alerts pending now.
@@ -219,33 +244,58 @@ pub struct Ends {
 /// Labels as alerts and archive tags carry them: the device's own, `site` and `device`.
 pub type Labels = BTreeMap<String, String>;
 
+/// Questions that may wait; who asks one more waits for room.
+const QUERIES: usize = 64;
+
 /// The engine before it runs: it takes the journal's replay first.
 #[derive(Debug)]
-pub struct Booting {}
+pub struct Booting {
+    core: Core,
+    outgoing: Outgoing,
+    clock: Clock,
+}
 
 impl Booting {
-    /// With nothing in it yet.
+    /// With nothing in it yet but the alerts of the run before. Those whose rule was removed or changed since are ended, and
+    /// their summary says so.
     #[must_use]
-    pub fn new(config: Config, resumption: Resumption, clock: crate::clock::Clock) -> Self {
-        let _ = (config, resumption, clock);
-        Self {}
+    pub fn new(config: Config, resumption: Resumption, clock: Clock) -> Self {
+        let outgoing = Outgoing::new(config.tick);
+        let core = Core::new(config, resumption, at_start(&clock));
+        Self {
+            core,
+            outgoing,
+            clock,
+        }
     }
 
     /// Applies one journalled record: rings and windows always; rules only beyond [`Resumption::evaluated`].
-    pub fn replay(&mut self, entry: &crate::journal::Entry) {
-        let _ = entry;
+    pub fn replay(&mut self, entry: &Entry) {
+        let now = at_start(&self.clock);
+        self.core.replay(entry, now, &mut self.outgoing);
     }
 
-    /// Starts the task. It first says what it knows (all series, devices, alerts) to `ends.updates`, and ends when
-    /// `ends.committed` does, after its last words.
+    /// Starts the task. It first says what it knows (all devices, series, alerts) to `ends.updates`, and ends when
+    /// `ends.committed` does, after its last words. Records that the replay applied are not applied again.
     #[must_use]
     pub fn start(
         self,
         ends: Ends,
         registry: &mut prometheus_client::registry::Registry,
     ) -> (Engine, tokio::task::JoinHandle<()>) {
-        let _ = registry;
-        let (queries, _unasked) = mpsc::channel(64);
-        (Engine { queries }, tokio::spawn(async move { drop(ends) }))
+        let (queries, asked) = mpsc::channel(QUERIES);
+        let task = Task::new(self.core, self.outgoing, self.clock, Metrics::new(registry));
+        (Engine { queries }, tokio::spawn(task.run(ends, asked)))
     }
 }
+
+/// Before the task runs, no time has passed: what is silent is silent from its start.
+fn at_start(clock: &Clock) -> Moment {
+    Moment {
+        clock: clock.now(),
+        uptime: Duration::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+//! The engine's task: between the journal, those who ask, the live hub and the durable state.
+//!
+//! Its one wait is for the durable state: while a [`Decided`] waits to be taken, no further record and no timer is looked at, so that at
+//! most one round of changes can be lost and is made again after a crash. Questions and the live hub are served all the while.
+
+use std::{collections::HashSet, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+
+use super::{Decided, Ends, EngineStatus, Query, core::Core, metrics::Metrics, outgoing::Outgoing};
+use crate::{alert::Moment, clock::Clock, journal::Committed, journal::Position};
+
+/// How often the position is written down when nothing else is, so that a restart has little to evaluate again.
+const NOTE_POSITION_EVERY: Duration = Duration::from_secs(10);
+/// Records taken in one round.
+const ROUND: usize = 64;
+/// A lasting stream of late readings is told once in this time.
+const REPORT_LATE_EVERY: Duration = Duration::from_secs(3600);
+
+pub(super) struct Task {
+    pub(super) core: Core,
+    pub(super) outgoing: Outgoing,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+    pub(super) started: Instant,
+    undecided: Option<Decided>,
+    noted: Position,
+    late_reported: Option<Instant>,
+    late_seen: u64,
+}
+
+impl Task {
+    /// Ready to run: what is known waits to be said, what the replay changed waits to be written down.
+    pub(super) fn new(core: Core, outgoing: Outgoing, clock: Clock, metrics: Metrics) -> Self {
+        let mut task = Self {
+            noted: core.position(),
+            late_seen: core.store.counts().too_late,
+            core,
+            outgoing,
+            clock,
+            metrics,
+            started: Instant::now(),
+            undecided: None,
+            late_reported: None,
+        };
+        task.say_everything();
+        task.decide();
+        task
+    }
+
+    pub(super) async fn run(mut self, ends: Ends, mut queries: mpsc::Receiver<Query>) {
+        let Ends {
+            mut committed,
+            updates,
+            decided,
+        } = ends;
+        let mut records = Vec::with_capacity(ROUND);
+        let mut note_at = Instant::now() + NOTE_POSITION_EVERY;
+        loop {
+            let now = Instant::now();
+            let due = self.outgoing.due(now);
+            let free = self.undecided.is_none();
+            let timer = self
+                .core
+                .machine
+                .next_timer()
+                .filter(|_| free)
+                .map(|uptime| self.started + uptime);
+            let later = due.filter(|due| *due > now);
+            let wake = [Some(note_at), timer, later]
+                .into_iter()
+                .flatten()
+                .min()
+                .unwrap_or(note_at);
+            tokio::select! {
+                taken = committed.recv_many(&mut records, ROUND), if free && !self.outgoing.is_full() => {
+                    if taken == 0 {
+                        break;
+                    }
+                    self.take(&records);
+                    records.clear();
+                }
+                Some(query) = queries.recv() => self.answer(query),
+                permit = updates.reserve(), if due.is_some_and(|due| due <= now) => match permit {
+                    Ok(permit) => {
+                        if let Some(update) = self.outgoing.next(now, &self.core.store) {
+                            permit.send(update);
+                        }
+                        self.count();
+                    }
+                    Err(_) => self.outgoing.mute(),
+                },
+                permit = decided.reserve(), if !free => match (permit, self.undecided.take()) {
+                    (Ok(permit), Some(changes)) => {
+                        self.noted = changes.position;
+                        permit.send(changes);
+                    }
+                    (Err(_), Some(changes)) if !changes.transitions.is_empty() => {
+                        tracing::error!(
+                            lost = changes.transitions.len(),
+                            "changes of alerts cannot be written down: the state is closed"
+                        );
+                    }
+                    _ => {}
+                },
+                () = sleep_until(wake) => {
+                    if free {
+                        let now = self.now();
+                        self.core.tick(now);
+                        self.decide();
+                    }
+                    if Instant::now() >= note_at {
+                        note_at = Instant::now() + NOTE_POSITION_EVERY;
+                        self.note_position();
+                        self.report_late();
+                    }
+                    self.count();
+                }
+            }
+        }
+        self.note_position();
+        if let Some(changes) = self.undecided.take()
+            && let Err(unsent) = decided.send(changes).await
+        {
+            tracing::error!(
+                lost = unsent.0.transitions.len(),
+                "the last changes of alerts cannot be written down: the state is closed"
+            );
+        }
+        while let Some(update) = self.outgoing.next(Instant::now(), &self.core.store) {
+            if updates.send(update).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment {
+            clock: self.clock.now(),
+            uptime: self.started.elapsed(),
+        }
+    }
+
+    fn take(&mut self, records: &[Committed]) {
+        let now = self.now();
+        // What was due before these records came is decided without them.
+        self.core.tick(now);
+        for record in records {
+            self.core.apply(record, now, &mut self.outgoing);
+        }
+        self.decide();
+        self.count();
+    }
+
+    /// Hands what changed to the live hub, and puts it where the durable state takes it.
+    fn decide(&mut self) {
+        let transitions = self.core.take_transitions();
+        if transitions.is_empty() {
+            return;
+        }
+        self.metrics.transitions(&transitions);
+        for transition in &transitions {
+            self.outgoing.alert(transition.alert.clone());
+        }
+        self.undecided = Some(Decided {
+            position: self.core.position(),
+            transitions,
+        });
+    }
+
+    fn note_position(&mut self) {
+        let position = self.core.position();
+        if self.undecided.is_none() && position != self.noted {
+            self.undecided = Some(Decided {
+                position,
+                transitions: Vec::new(),
+            });
+        }
+    }
+
+    fn say_everything(&mut self) {
+        for series in self.core.store.all_series() {
+            if let Some(index) = self.core.store.find(&series.key) {
+                self.outgoing.series(index);
+            }
+        }
+        for device in 0..u32::try_from(self.core.store.devices_known()).unwrap_or(u32::MAX) {
+            self.outgoing.device(device);
+        }
+        let changed: HashSet<_> = self.core.changed().map(|alert| alert.id.clone()).collect();
+        for alert in self.core.machine.alerts() {
+            if !changed.contains(&alert.id) {
+                self.outgoing.alert(alert.clone());
+            }
+        }
+    }
+
+    fn count(&mut self) {
+        self.metrics
+            .bring_up_to_date(&self.core, self.outgoing.dropped());
+    }
+
+    fn report_late(&mut self) {
+        let late = self.core.store.counts().too_late;
+        let quiet = self
+            .late_reported
+            .is_none_or(|at| at.elapsed() >= REPORT_LATE_EVERY);
+        if late > self.late_seen && quiet {
+            tracing::warn!(
+                readings = late - self.late_seen,
+                "readings came too late for their windows; they are kept and archived, but not in these aggregates"
+            );
+            self.late_reported = Some(Instant::now());
+            self.late_seen = late;
+        }
+    }
+
+    /// Who asked and went away misses nothing: an answer that cannot be given is dropped.
+    fn answer(&self, query: Query) {
+        let store = &self.core.store;
+        match query {
+            Query::Devices(answer) => drop(answer.send(store.devices())),
+            Query::Series(answer) => drop(answer.send(store.all_series())),
+            Query::Points {
+                series,
+                from,
+                to,
+                answer,
+            } => {
+                let found = store.find(&series);
+                drop(answer.send(found.map(|series| store.points(series, from, to))));
+            }
+            Query::Windows {
+                series,
+                spec,
+                answer,
+            } => {
+                let found = store.find(&series);
+                drop(answer.send(found.map(|series| store.windows(series, spec))));
+            }
+            Query::Alerts(answer) => {
+                drop(answer.send(self.core.machine.alerts().cloned().collect()));
+            }
+            Query::Status(answer) => drop(answer.send(self.status())),
+        }
+    }
+
+    fn status(&self) -> EngineStatus {
+        let (store, alerts) = (&self.core.store, self.core.machine.counts());
+        EngineStatus {
+            devices: store.devices_known(),
+            series: store.series_known(),
+            points: store.points_held(),
+            ring_bytes: store.ring_bytes(),
+            too_late: store.counts().too_late,
+            left_out: store.counts().left_out,
+            firing: alerts.firing,
+            pending: alerts.pending,
+        }
+    }
+}

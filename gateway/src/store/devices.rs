@@ -1,0 +1,198 @@
+//! Which devices there are: those of the config from the start, the others from their first reading.
+//!
+//! Presence is known by peer (an MQTT client), readings by device: a device belongs to the peer that fed it last. There are at most
+//! as many devices as configured ones and series together.
+
+use hashbrown::HashMap;
+use smol_str::SmolStr;
+
+use crate::{
+    model::{DeviceId, Presence, SourceName, Timestamp},
+    store::{Device, DeviceConfig},
+};
+
+/// The number of a device: from 0, configured ones first.
+pub type DeviceIndex = u32;
+
+/// All devices.
+#[derive(Debug, Default)]
+pub(crate) struct Devices {
+    entries: Vec<Entry>,
+    by_id: HashMap<DeviceId, DeviceIndex>,
+    by_peer: HashMap<SmolStr, Vec<DeviceIndex>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    device: Device,
+    peer: Option<SmolStr>,
+}
+
+impl Devices {
+    /// The configured ones.
+    pub(crate) fn new(configs: Vec<DeviceConfig>) -> Self {
+        let mut devices = Self::default();
+        for config in configs {
+            let id = DeviceId(config.id);
+            let index = devices.find_or_add(&id);
+            let device = &mut devices.entries[index as usize].device;
+            if let Some(name) = config.name {
+                device.name = name;
+            }
+            device.site = config.site;
+            device.labels = config.labels;
+        }
+        devices
+    }
+
+    /// The number of a device, known or new.
+    pub(crate) fn find_or_add(&mut self, id: &DeviceId) -> DeviceIndex {
+        if let Some(index) = self.by_id.get(id) {
+            return *index;
+        }
+        let index = DeviceIndex::try_from(self.entries.len()).unwrap_or(DeviceIndex::MAX);
+        self.entries.push(Entry {
+            device: Device {
+                id: id.clone(),
+                name: id.0.to_string(),
+                site: None,
+                labels: std::collections::BTreeMap::new(),
+                source: None,
+                last_seen_ms: None,
+                online: None,
+            },
+            peer: None,
+        });
+        self.by_id.insert(id.clone(), index);
+        index
+    }
+
+    /// A reading of this device came; `true` if more than its time changed.
+    pub(crate) fn heard(
+        &mut self,
+        index: DeviceIndex,
+        source: &SourceName,
+        peer: Option<&SmolStr>,
+        received: Timestamp,
+    ) -> bool {
+        let entry = &mut self.entries[index as usize];
+        let device = &mut entry.device;
+        device.last_seen_ms = device.last_seen_ms.max(Some(received.as_millis()));
+        let mut changed = false;
+        if device.source.as_deref() != Some(source.0.as_str()) {
+            device.source = Some(source.0.to_string());
+            changed = true;
+        }
+        // Who delivers is connected. Without a peer the source can't know, unless it did before.
+        let online = peer.is_some().then_some(true);
+        if online.is_some() && device.online != online {
+            device.online = online;
+            changed = true;
+        }
+        if entry.peer.as_ref() != peer {
+            let old = std::mem::replace(&mut entry.peer, peer.cloned());
+            if peer.is_none() {
+                // Another kind of source feeds it now.
+                changed |= entry.device.online.take().is_some();
+            }
+            self.moved(index, old, peer);
+        }
+        changed
+    }
+
+    /// A connection came or went: the devices that this changes.
+    pub(crate) fn presence(&mut self, presence: &Presence) -> Vec<DeviceIndex> {
+        let Some(fed) = self.by_peer.get(&presence.peer) else {
+            return Vec::new();
+        };
+        let mut changed = Vec::new();
+        for index in fed {
+            let device = &mut self.entries[*index as usize].device;
+            if device.online != Some(presence.online) {
+                device.online = Some(presence.online);
+                changed.push(*index);
+            }
+        }
+        changed
+    }
+
+    /// A device by its number.
+    pub(crate) fn get(&self, index: DeviceIndex) -> &Device {
+        &self.entries[index as usize].device
+    }
+
+    /// All, by id.
+    pub(crate) fn all(&self) -> Vec<Device> {
+        let mut all: Vec<_> = self
+            .entries
+            .iter()
+            .map(|entry| entry.device.clone())
+            .collect();
+        all.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn moved(&mut self, index: DeviceIndex, old: Option<SmolStr>, new: Option<&SmolStr>) {
+        if let Some(old) = old
+            && let Some(fed) = self.by_peer.get_mut(&old)
+        {
+            fed.retain(|at| *at != index);
+            if fed.is_empty() {
+                self.by_peer.remove(&old);
+            }
+        }
+        if let Some(new) = new {
+            self.by_peer.entry(new.clone()).or_default().push(index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(name: &str) -> SourceName {
+        SourceName(name.into())
+    }
+
+    fn presence(peer: &str, online: bool) -> Presence {
+        Presence {
+            peer: peer.into(),
+            online,
+            at: Timestamp(0),
+        }
+    }
+
+    #[test]
+    fn a_device_goes_with_the_peer_that_fed_it_last() {
+        let mut devices = Devices::default();
+        let pump = devices.find_or_add(&DeviceId("pump".into()));
+        let (a, b) = (SmolStr::new("a"), SmolStr::new("b"));
+        assert!(devices.heard(pump, &source("mqtt"), Some(&a), Timestamp(1)));
+        assert_eq!(devices.get(pump).online, Some(true));
+        assert!(!devices.heard(pump, &source("mqtt"), Some(&b), Timestamp(2)));
+
+        assert!(devices.presence(&presence("a", false)).is_empty());
+        assert_eq!(devices.presence(&presence("b", false)), [pump]);
+        assert_eq!(devices.get(pump).online, Some(false));
+        assert!(devices.presence(&presence("b", false)).is_empty());
+        assert_eq!(devices.presence(&presence("b", true)), [pump]);
+        assert_eq!(devices.by_peer.len(), 1);
+    }
+
+    #[test]
+    fn without_a_peer_nobody_knows_whether_it_is_online() {
+        let mut devices = Devices::default();
+        let pump = devices.find_or_add(&DeviceId("pump".into()));
+        let a = SmolStr::new("a");
+        devices.heard(pump, &source("mqtt"), Some(&a), Timestamp(1));
+        assert!(devices.heard(pump, &source("serial"), None, Timestamp(2)));
+        assert_eq!(devices.get(pump).online, None);
+        assert!(devices.by_peer.is_empty());
+    }
+}

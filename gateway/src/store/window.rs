@@ -1,0 +1,202 @@
+//! Tumbling and sliding windows of one series, over measured time, aligned to the epoch.
+//!
+//! Values go into panes, one per `every`; a window is `over / every` panes in a row, so that a tumbling window is one pane. A
+//! window closes when the frontier of its series is past its end by the lateness; then it is final. Windows without values are
+//! absent.
+//!
+//! Bounds: panes lie between the frontier and `lateness + over` before it, so there are at most
+//! `(lateness + over) / every + 2`, whatever jumps the time makes, and closing visits only panes that exist. Closed windows are
+//! kept in a ring of `kept`, the oldest go.
+
+use std::collections::VecDeque;
+
+use crate::store::{Window, WindowSpec, aggregate::Aggregate};
+
+/// All windows of one kind of one series. Times in nanoseconds.
+#[derive(Debug)]
+pub(crate) struct Windows {
+    every: i64,
+    over: i64,
+    kept: usize,
+    /// Every window that ends at or before this is closed. A multiple of `every`.
+    closed_to: i64,
+    /// By start; none empty.
+    panes: VecDeque<Pane>,
+    /// By start.
+    closed: VecDeque<Window>,
+}
+
+#[derive(Debug)]
+struct Pane {
+    start: i64,
+    aggregate: Aggregate,
+}
+
+impl Windows {
+    /// Empty. `over` is taken down to a multiple of `every`, which is at least a millisecond.
+    pub(crate) fn new(spec: WindowSpec, kept: usize) -> Self {
+        let every = nanos(spec.every).max(1_000_000);
+        let over = nanos(spec.over);
+        Self {
+            every,
+            over: (over - over % every).max(every),
+            kept,
+            closed_to: i64::MIN,
+            panes: VecDeque::new(),
+            closed: VecDeque::new(),
+        }
+    }
+
+    /// Takes one value; `false` if it came too late for a window that it belongs to. (A sliding window that is still open counts it
+    /// all the same.)
+    pub(crate) fn add(&mut self, time: i64, value: f64) -> bool {
+        let start = self.align(time);
+        if start.saturating_add(self.over) <= self.closed_to {
+            return false;
+        }
+        // Nearly always the newest pane: look from the back.
+        let place = self
+            .panes
+            .iter()
+            .rposition(|pane| pane.start <= start)
+            .map_or(0, |at| at + 1);
+        match place
+            .checked_sub(1)
+            .and_then(|at| self.panes.get_mut(at))
+            .filter(|pane| pane.start == start)
+        {
+            Some(pane) => pane.aggregate.add(time, value),
+            None => self.panes.insert(
+                place,
+                Pane {
+                    start,
+                    aggregate: Aggregate::of(time, value),
+                },
+            ),
+        }
+        start.saturating_add(self.every) > self.closed_to
+    }
+
+    /// The series has come to `frontier`: closes what is final and hands each window to `closed`, by start.
+    pub(crate) fn advance(
+        &mut self,
+        frontier: i64,
+        lateness: i64,
+        closed: &mut impl FnMut(&Window),
+    ) {
+        let final_to = frontier.saturating_sub(lateness);
+        // The common case, without a division: nothing ends before the next boundary.
+        if final_to < self.closed_to.saturating_add(self.every) && self.closed_to != i64::MIN {
+            return;
+        }
+        self.close_to(self.align(final_to), closed);
+    }
+
+    /// The time of the series went back to `frontier`: what is open is closed as it is, what was closed in the false future is
+    /// forgotten, and windows from here on may close again.
+    pub(crate) fn rewind(
+        &mut self,
+        frontier: i64,
+        lateness: i64,
+        closed: &mut impl FnMut(&Window),
+    ) {
+        self.close_to(i64::MAX, closed);
+        self.panes.clear();
+        self.closed_to = self.align(frontier.saturating_sub(lateness));
+        let frontier_ms = frontier.div_euclid(1_000_000);
+        self.closed.retain(|window| window.start_ms <= frontier_ms);
+    }
+
+    /// The closed windows that are kept, then the open ones, each by start.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Window> + '_ {
+        self.closed.iter().cloned().chain(self.open())
+    }
+
+    fn open(&self) -> impl Iterator<Item = Window> + '_ {
+        let first = self
+            .panes
+            .front()
+            .map(|pane| pane.start.saturating_add(self.every).max(self.next_end()));
+        let last = self
+            .panes
+            .back()
+            .map(|pane| pane.start.saturating_add(self.over));
+        std::iter::successors(first, |end| end.checked_add(self.every))
+            .take_while(move |end| last.is_some_and(|last| *end <= last))
+            .filter_map(|end| self.window(end, false))
+    }
+
+    fn close_to(&mut self, to: i64, closed: &mut impl FnMut(&Window)) {
+        while let Some(first) = self.panes.front() {
+            // Steps over holes: the first pane that is left lies in the next window that has values.
+            let end = self.next_end().max(first.start.saturating_add(self.every));
+            if end > to || end == self.closed_to {
+                break;
+            }
+            if let Some(window) = self.window(end, true) {
+                closed(&window);
+                self.keep(window);
+            }
+            self.closed_to = end;
+            while self
+                .panes
+                .front()
+                .is_some_and(|pane| pane.start.saturating_add(self.over) <= end)
+            {
+                self.panes.pop_front();
+            }
+        }
+        self.closed_to = self.closed_to.max(to);
+    }
+
+    /// The window that ends at `end`; none if it has no values.
+    fn window(&self, end: i64, closed: bool) -> Option<Window> {
+        let start = end.saturating_sub(self.over);
+        let mut panes = self
+            .panes
+            .iter()
+            .skip_while(|pane| pane.start < start)
+            .take_while(|pane| pane.start < end);
+        let first = panes.next()?;
+        let (start_ms, end_ms) = (start.div_euclid(1_000_000), end.div_euclid(1_000_000));
+        let Some(second) = panes.next() else {
+            return Some(first.aggregate.window(start_ms, end_ms, closed));
+        };
+        let mut all = first.aggregate.clone();
+        all.merge(&second.aggregate);
+        for pane in panes {
+            all.merge(&pane.aggregate);
+        }
+        Some(all.window(start_ms, end_ms, closed))
+    }
+
+    fn keep(&mut self, window: Window) {
+        let place = self
+            .closed
+            .partition_point(|kept| kept.start_ms < window.start_ms);
+        match self.closed.get_mut(place) {
+            // Only after the time went back: the same interval, lived through again.
+            Some(kept) if kept.start_ms == window.start_ms => *kept = window,
+            _ => self.closed.insert(place, window),
+        }
+        while self.closed.len() > self.kept {
+            self.closed.pop_front();
+        }
+    }
+
+    const fn next_end(&self) -> i64 {
+        self.closed_to.saturating_add(self.every)
+    }
+
+    const fn align(&self, time: i64) -> i64 {
+        time.saturating_sub(time.rem_euclid(self.every))
+    }
+}
+
+/// Whole nanoseconds; 292 years at most.
+pub(crate) fn nanos(span: std::time::Duration) -> i64 {
+    i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
