@@ -51,10 +51,7 @@ impl Cursor {
                 oldest
             }
         };
-        let position = *index
-            .cursors
-            .entry(name.to_owned())
-            .or_insert(position);
+        let position = *index.cursors.entry(name.to_owned()).or_insert(position);
         drop(index);
         tracing::debug!(cursor = name, position, "cursor opened");
         Self {
@@ -219,7 +216,10 @@ pub(super) fn highest_noted(dir: &std::path::Path) -> io::Result<u64> {
     let mut highest = 0;
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        if entry.file_name().to_str().is_some_and(|n| n.ends_with(SUFFIX))
+        if entry
+            .file_name()
+            .to_str()
+            .is_some_and(|n| n.ends_with(SUFFIX))
             && let Ok(position) = std::fs::File::open(entry.path()).and_then(read_note)
         {
             highest = highest.max(position);
@@ -270,12 +270,15 @@ impl Reader {
             .skip(containing.saturating_sub(1))
         {
             let below = segments.get(at + 1).map_or(u64::MAX, |(first, _)| *first);
-            let result =
-                self.read_segment(shared, (first, end, below), after, |entry| {
-                    readings += entry.batches.iter().map(|b| b.readings.len()).sum::<usize>();
-                    read.entries.push(entry);
-                    readings < max_readings
-                });
+            let result = self.read_segment(shared, (first, end, below), after, |entry| {
+                readings += entry
+                    .batches
+                    .iter()
+                    .map(|b| b.readings.len())
+                    .sum::<usize>();
+                read.entries.push(entry);
+                readings < max_readings
+            });
             match result {
                 Ok(true) => {}
                 Ok(false) => return Ok(read),
@@ -333,7 +336,11 @@ impl Reader {
         let damaged = scanner.tally().damaged - before;
         if damaged > 0 {
             shared.metrics.damaged.inc_by(damaged);
-            tracing::warn!(segment = first, damaged, "damaged records of the journal are skipped");
+            tracing::warn!(
+                segment = first,
+                damaged,
+                "damaged records of the journal are skipped"
+            );
         }
         Ok(wanted)
     }

@@ -275,11 +275,7 @@ impl Encoder {
             put(&mut self.out, u64::from(index));
             return;
         }
-        let definition = (
-            key.device.0.clone(),
-            key.metric.0.clone(),
-            unit.cloned(),
-        );
+        let definition = (key.device.0.clone(), key.metric.0.clone(), unit.cloned());
         let index = self.series.add(hash, definition);
         put(&mut self.out, u64::from(index));
         self.string(&key.device.0);

@@ -458,23 +458,28 @@ fn recover(dir: &Path, disk: &Disk) -> io::Result<Recovered> {
                 continue;
             }
         };
-        let mut segment = found.segment;
+        let segment = found.segment;
         recovery.records += segment.records;
         recovery.damaged_records += found.damaged;
         next = next.max(segment.first).max(segment.last + 1);
+        if segment.records > 0 {
+            index.newest = index.newest.max(segment.last);
+        }
         if below.is_none() {
             if found.torn > 0 {
                 recovery.torn_bytes = found.torn;
                 next = next.max(segment.last + 1 + found.torn.div_ceil(RECORD_HEADER as u64));
-                if let Err(error) = cut(disk, &mut segment) {
-                    tracing::warn!(%error, "a torn tail stays and is passed over");
-                }
             } else if !found.closed && next == segment.last + 1 {
                 active = disk.open(&segment::name(first)).ok();
             }
         }
-        index.newest = index.newest.max(segment.last);
         index.segments.push_back(segment);
+    }
+    if recovery.torn_bytes > 0 {
+        match skip_torn(disk, &mut index, next) {
+            Ok(file) => active = Some(file),
+            Err(error) => tracing::warn!(%error, "a torn tail stays and is passed over"),
+        }
     }
     index.next = next;
     Ok(Recovered {
@@ -484,9 +489,19 @@ fn recover(dir: &Path, disk: &Disk) -> io::Result<Recovered> {
     })
 }
 
-fn cut(disk: &Disk, segment: &mut segment::Segment) -> io::Result<()> {
-    let file = disk.open(&segment::name(segment.first))?;
-    file.set_len(segment.end)?;
-    segment.size = segment.end;
-    file.sync_all()
+/// Cuts the torn tail off the last segment. First comes the segment behind it, whose name keeps the numbers that were skipped.
+fn skip_torn(disk: &Disk, index: &mut Index, next: u64) -> io::Result<File> {
+    let name = segment::name(next);
+    let behind = disk.create(&name)?;
+    disk.write_at(&behind, &format::segment_header(next), 0)?;
+    disk.sync(&behind)?;
+    disk.sync_names()?;
+    if let Some(torn) = index.segments.back_mut() {
+        let file = disk.open(&segment::name(torn.first))?;
+        file.set_len(torn.end)?;
+        file.sync_all()?;
+        torn.size = torn.end;
+    }
+    index.segments.push_back(segment::Segment::new(next));
+    Ok(behind)
 }

@@ -8,7 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::format::{FOOTER, Footer, Header, RECORD_HEADER, RECORD_MAGIC, SEGMENT_HEADER, segment_header};
+use super::format::{
+    FOOTER, Footer, Header, RECORD_HEADER, RECORD_MAGIC, SEGMENT_HEADER, segment_header,
+};
 
 /// How much is read from a file at a time.
 const CHUNK: usize = 256 * 1024;
@@ -250,8 +252,8 @@ pub(super) struct Found {
 /// Reads the footer of a closed segment, or else all of it.
 pub(super) fn inspect(path: &PathBuf, first: u64, below: u64) -> io::Result<Found> {
     let size = std::fs::metadata(path)?.len();
-    if let Some(footer) = footer(path, size)?
-        .filter(|f| f.last >= first.saturating_sub(1) && f.last < below)
+    if let Some(footer) =
+        footer(path, size)?.filter(|f| f.last >= first.saturating_sub(1) && f.last < below)
     {
         return Ok(Found {
             segment: Segment {

@@ -370,9 +370,7 @@ impl Writer {
 
     fn restore_reserve(&mut self) -> io::Result<()> {
         if self.reserve_released {
-            self.shared
-                .disk
-                .allocate(RESERVE, self.reserve_bytes())?;
+            self.shared.disk.allocate(RESERVE, self.reserve_bytes())?;
             self.reserve_released = false;
         }
         Ok(())
@@ -381,17 +379,29 @@ impl Writer {
 
 impl Shared {
     pub(super) fn is_closing(&self) -> bool {
-        *self.closing.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self
+            .closing
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set_closing(&self) {
-        *self.closing.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self
+            .closing
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = true;
         self.closing.1.notify_all();
     }
 
     /// Sleeps, but not beyond the call to close.
     fn wait_or_closing(&self, wait: Duration) {
-        let closing = self.closing.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let closing = self
+            .closing
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         drop(
             self.closing
                 .1
