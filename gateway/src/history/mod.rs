@@ -2,15 +2,46 @@
 //!
 //! A cursor over the journal fills compressed chunks in one SQLite file; its position is written in the same
 //! transaction, so that nothing is stored twice.
+//!
+//! | file | job |
+//! |---|---|
+//! | `chunk.rs` | points as bytes; pure |
+//! | `db.rs` | the SQLite file: tables, merging late points, deletion, reading a range |
+//! | `writer.rs` | following the journal, when what is written |
+//!
+//! What holds: of points with the same time the last one wins, so reading the journal twice doubles nothing. Bad readings
+//! are stored with their quality; retained messages are not. What is not yet flushed is in the engine's memory, and after a
+//! restart in the journal. Deletion by age trusts neither the clock nor the points alone: what counts as now is the
+//! earlier of the machine's clock and the newest stored time. The file may go over `max_bytes` by what one flush brings.
+//! There are no roll-ups: a range is read from its points.
 
-use std::{path::Path, time::Duration};
+mod chunk;
+mod db;
+#[cfg(test)]
+mod tests;
+mod writer;
 
-use prometheus_client::registry::Registry;
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
+use rusqlite::Connection;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+use self::db::Db;
 use crate::{
-    journal::Cursor,
+    clock::Clock,
+    journal::{Cursor, Position},
     model::{SeriesKey, Timestamp},
     store::Point,
 };
@@ -18,11 +49,12 @@ use crate::{
 /// What is kept, and how often it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Points older than this are deleted. Default 365 days.
+    /// Points older than this are deleted, chunk by chunk. Default 365 days.
     pub retention: Duration,
     /// The file's limit; over it the oldest points of all series go. Default 2 GiB.
     pub max_bytes: u64,
-    /// How long new points may wait (in the journal) before they are written. Default 30 s: fewer writes for the SD card.
+    /// How long new points may wait (in the journal) before they are written. Default 5 minutes: every flush rewrites a page
+    /// or two per series, so this decides how long an SD card lives. Fast series are written earlier.
     pub flush_every: Duration,
 }
 
@@ -31,7 +63,7 @@ impl Default for Config {
         Self {
             retention: Duration::from_secs(365 * 86_400),
             max_bytes: 2 << 30,
-            flush_every: Duration::from_secs(30),
+            flush_every: Duration::from_secs(300),
         }
     }
 }
@@ -66,23 +98,117 @@ pub struct HistoryStatus {
 
 /// The handle: cheap to clone.
 #[derive(Clone, Debug)]
-pub struct History {}
+pub struct History {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    path: PathBuf,
+    clock: Clock,
+    metrics: Metrics,
+    bytes: AtomicU64,
+    failing: Mutex<Option<String>>,
+    // std, both: used in the blocking pool only.
+    db: Mutex<Db>,
+    reader: Mutex<Connection>,
+}
+
+#[derive(Debug, Default)]
+struct Metrics {
+    points: Counter,
+    flushes: Counter,
+    deleted: Counter,
+    damaged_chunks: Counter,
+    failing: Gauge,
+    bytes: Gauge,
+}
+
+impl Metrics {
+    fn new(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        for (name, help, counter) in [
+            ("points", "Points written to the history", &metrics.points),
+            (
+                "flushes",
+                "Transactions that wrote points",
+                &metrics.flushes,
+            ),
+            (
+                "deleted_points",
+                "Points deleted for their age or the limit of the file",
+                &metrics.deleted,
+            ),
+            (
+                "damaged_chunks",
+                "Chunks that could not be read and were replaced",
+                &metrics.damaged_chunks,
+            ),
+        ] {
+            registry.register(format!("gateway_history_{name}"), help, counter.clone());
+        }
+        registry.register(
+            "gateway_history_failing",
+            "1 while the history cannot be written",
+            metrics.failing.clone(),
+        );
+        registry.register(
+            "gateway_history_size_bytes",
+            "Size of the history file",
+            metrics.bytes.clone(),
+        );
+        metrics
+    }
+}
 
 impl History {
-    /// Opens (or makes) `history.sqlite` in `dir`. A file that is no database is set aside (renamed) and a new one begun: the
-    /// gateway never refuses to start over data that it can do without.
+    /// Opens (or makes) `history.sqlite` in `dir`. A file that is no database is set aside (renamed to
+    /// `history.sqlite.damaged`) and a new one begun: the gateway never refuses to start over data that it can do without.
     ///
     /// # Errors
     ///
     /// When the directory can't be written.
     pub fn open(config: Config, dir: &Path, registry: &mut Registry) -> Result<Self, HistoryError> {
-        let _ = (config, dir, registry);
-        Ok(Self {})
+        Self::open_at(config, dir, registry, Clock::system())
     }
 
-    /// Follows the journal until `stop`, then writes what is left and ends.
+    fn open_at(
+        config: Config,
+        dir: &Path,
+        registry: &mut Registry,
+        clock: Clock,
+    ) -> Result<Self, HistoryError> {
+        let path = dir.join("history.sqlite");
+        let refused = |source| HistoryError::Database {
+            path: path.display().to_string(),
+            source,
+        };
+        if let Err(error) = std::fs::create_dir_all(dir) {
+            tracing::debug!(%error, "the history's directory cannot be made");
+        }
+        let db = Db::open(&path).map_err(refused)?;
+        let reader = db::open_reader(&path).map_err(refused)?;
+        let shared = Shared {
+            config,
+            clock,
+            metrics: Metrics::new(registry),
+            bytes: AtomicU64::new(0),
+            failing: Mutex::default(),
+            db: Mutex::new(db),
+            reader: Mutex::new(reader),
+            path,
+        };
+        shared.note_size(&shared.db());
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Follows the journal until `stop` or its end, then writes what is durable by then and ends. The cursor is the history's
+    /// own; its position comes from the file.
     pub async fn run(self, cursor: Cursor, stop: CancellationToken) {
-        let _ = (cursor, stop);
+        writer::run(self.shared, cursor, stop).await;
     }
 
     /// The stored points with `from <= time < to`, by time, at most `limit` (the newest ones).
@@ -97,13 +223,93 @@ impl History {
         to: Timestamp,
         limit: usize,
     ) -> Result<Vec<Point>, HistoryError> {
-        let _ = (series, from, to, limit);
-        Ok(Vec::new())
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || {
+            let reader = shared.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            db::read(&reader, &series, from, to, limit).map_err(|source| HistoryError::Database {
+                path: shared.path.display().to_string(),
+                source,
+            })
+        })
+        .await
+        .map_err(|_| HistoryError::Closed)?
     }
 
     /// For the status page.
     #[must_use]
     pub fn status(&self) -> HistoryStatus {
-        HistoryStatus::default()
+        HistoryStatus {
+            bytes: self.shared.bytes.load(Ordering::Relaxed),
+            stored: self.shared.metrics.points.get(),
+            failing: self
+                .shared
+                .failing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        }
+    }
+}
+
+impl Shared {
+    fn db(&self) -> MutexGuard<'_, Db> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the file holds of the journal; `None` for nothing.
+    fn position(&self) -> Option<Position> {
+        self.db().position().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the history's position is unreadable: the journal is read from its start");
+            None
+        })
+    }
+
+    /// Deletes what is too old and what is too much.
+    fn retain(&self, db: &mut Db) -> rusqlite::Result<()> {
+        let mut deleted = 0;
+        if let Some(newest) = db.newest()? {
+            let now = self.clock.now().min(newest);
+            let age = i64::try_from(self.config.retention.as_nanos()).unwrap_or(i64::MAX);
+            deleted += db.delete_before(Timestamp(now.0.saturating_sub(age)))?;
+        }
+        deleted += db.delete_over(self.config.max_bytes)?;
+        self.metrics.deleted.inc_by(deleted);
+        self.note_size(db);
+        Ok(())
+    }
+
+    fn note_size(&self, db: &Db) {
+        let bytes = db.bytes().unwrap_or_default();
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.metrics
+            .bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    fn set_failing(&self, error: Option<&rusqlite::Error>) {
+        self.metrics.failing.set(i64::from(error.is_some()));
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) =
+            error.map(ToString::to_string);
+    }
+
+    /// The file turned out to be damaged while it was in use: sets it aside and begins a new one.
+    fn begin_anew(&self, damage: &rusqlite::Error) {
+        tracing::error!(
+            path = %self.path.display(), error = %damage,
+            "the history file is damaged: it is set aside and a new one begun"
+        );
+        let mut db = self.db();
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        db::set_aside(&self.path);
+        let begun = Db::open(&self.path).and_then(|fresh| {
+            let fresh_reader = db::open_reader(&self.path)?;
+            *db = fresh;
+            *reader = fresh_reader;
+            Ok(())
+        });
+        drop(reader);
+        drop(db);
+        // Otherwise the next flush fails again, and this is tried again.
+        self.set_failing(begun.as_ref().err());
     }
 }

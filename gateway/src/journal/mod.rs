@@ -1,17 +1,79 @@
 //! The durable log: a batch is accepted once its record is on disk, and everything that must survive a crash
 //! is derived from it.
 //!
-//! Seam for the other rooms (the on-disk format is documented in `format.rs`):
 //! [`Journal::submit`] takes a batch and calls back when it is durable; committed batches come out of the
 //! `committed` channel in journal order for the engine; [`Cursor`]s read behind, at their own pace.
+//!
+//! | file | job |
+//! |---|---|
+//! | `format.rs` | the bytes, documented there; pure |
+//! | `disk.rs` | the few file operations that the promises rest on |
+//! | `segment.rs` | names of segment files, reading past damage, what a file holds at start |
+//! | `writer.rs` | the one thread that writes: group commit, a failing disk |
+//! | `cursor.rs` | reading behind |
+//! | `retention.rs` | what may and must go |
+//!
+//! # Files of the directory
+//!
+//! `lock` (held with flock(2) while the journal is open) · `<20 digits>.seg` segments · `<name>.cursor` positions ·
+//! `reserve` (room held back for a full disk, one segment long).
+//!
+//! # What holds
+//!
+//! 1. `on_durable` is called, and a record is seen by engine or cursor, only after fdatasync(2) of its bytes and, for a new
+//!    segment, fsync(2) of the directory.
+//! 2. Positions grow by one from record to record, and never repeat: the newest segment is never deleted, and after a torn or
+//!    damaged tail the numbering skips all that could have been in it and goes on in a new segment.
+//! 3. Opening never fails over the contents of a file. A torn tail is cut; damage elsewhere costs the records that it touches,
+//!    met and counted when they are read (closed segments are trusted to their footers at start, so that a start is quick).
+//! 4. The segments together never exceed `max_bytes`, but for a single delivery larger than that. The oldest go first, and
+//!    readings that a cursor had not read are counted.
+//! 5. Waiting for the writer are at most [`MAX_WAITING`] batches; more wait in [`Journal::submit`]. Nothing is dropped.
+//!
+//! It does not encrypt or compress; it does not look into readings; it does not delete by age.
 
-use std::{path::Path, sync::Arc, time::Duration};
+mod cursor;
+mod disk;
+mod format;
+mod metrics;
+mod retention;
+mod segment;
+#[cfg(test)]
+mod tests;
+pub(crate) mod varint;
+mod writer;
+
+use std::{
+    fs::{File, TryLockError},
+    io,
+    path::Path,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use prometheus_client::registry::Registry;
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
+pub use self::cursor::Cursor;
+use self::{
+    cursor::Reader,
+    disk::Disk,
+    format::RECORD_HEADER,
+    metrics::Metrics,
+    retention::Index,
+    writer::{Submission, Writer},
+};
 use crate::model::Batch;
+
+/// Batches that may wait for the writer. Their bytes are bounded by the door that they came through.
+pub const MAX_WAITING: usize = 256;
+/// The largest segment: offsets in it are 32 bits wide.
+const MAX_SEGMENT_BYTES: u64 = 64 << 20;
 
 /// A place in the journal: the number of a record, from 1, never reused. Position 0 is before everything.
 #[derive(
@@ -95,11 +157,27 @@ pub struct Closed;
 
 /// The handle: cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Journal {}
+pub struct Journal {
+    submissions: mpsc::Sender<Submission>,
+    shared: Arc<Shared>,
+}
 
-/// A reader that remembers how far it is. The journal keeps what the slowest cursor still needs, within `max_bytes`.
+/// What handles, cursors and the writer have in common.
 #[derive(Debug)]
-pub struct Cursor {}
+struct Shared {
+    config: Config,
+    disk: Disk,
+    metrics: Metrics,
+    // std: held for a look or an unlink, never over an await.
+    index: Mutex<Index>,
+    failing: Mutex<Option<String>>,
+    /// The newest durable record; its sender ends with the writer.
+    durable: watch::Receiver<Position>,
+    closing: (Mutex<bool>, Condvar),
+    /// The writer no longer runs: the directory may be another's.
+    closed: AtomicBool,
+    ended: CancellationToken,
+}
 
 /// One record as a cursor reads it.
 #[derive(Clone, Debug, PartialEq)]
@@ -146,6 +224,8 @@ impl Journal {
     /// Opens (or makes) the journal in `dir`, cuts a torn tail, and starts its one writer thread.
     /// Committed records are sent to `committed`; when that is full the writer waits (back-pressure).
     ///
+    /// Ask for all cursors before the first submission: only cursors that are in use hold segments back.
+    ///
     /// # Errors
     ///
     /// Only what makes every write impossible; damage is repaired and reported in [`Recovery`].
@@ -155,8 +235,64 @@ impl Journal {
         committed: mpsc::Sender<Committed>,
         registry: &mut Registry,
     ) -> Result<(Self, Recovery), OpenError> {
-        let _ = (config, dir, committed, registry);
-        Ok((Self {}, Recovery::default()))
+        let segment_bytes = config.segment_bytes.clamp(1, MAX_SEGMENT_BYTES);
+        let config = Config {
+            segment_bytes,
+            max_bytes: config.max_bytes.max(4 * segment_bytes),
+            ..config
+        };
+        let refused = |source| OpenError::Directory {
+            path: dir.display().to_string(),
+            source,
+        };
+        std::fs::create_dir_all(dir).map_err(refused)?;
+        let lock = lock(dir)?;
+        let disk = Disk::new(dir);
+        let recovered = recover(dir, &disk).map_err(refused)?;
+        let recovery = recovered.recovery.clone();
+        if recovery.torn_bytes > 0 || recovery.damaged_records > 0 {
+            tracing::warn!(
+                torn_bytes = recovery.torn_bytes,
+                damaged_records = recovery.damaged_records,
+                "the journal was damaged; what was whole is kept"
+            );
+        }
+        let (durable, seen) = watch::channel(Position(recovered.index.newest));
+        let (submissions, waiting) = mpsc::channel(MAX_WAITING);
+        let metrics = Metrics::new(registry);
+        metrics.set_size(recovered.index.bytes());
+        let shared = Arc::new(Shared {
+            config,
+            disk,
+            metrics,
+            index: Mutex::new(recovered.index),
+            failing: Mutex::default(),
+            durable: seen,
+            closing: (Mutex::new(false), Condvar::new()),
+            closed: AtomicBool::new(false),
+            ended: CancellationToken::new(),
+        });
+        let writer = Writer::new(
+            Arc::clone(&shared),
+            waiting,
+            committed,
+            durable,
+            recovered.active,
+            lock,
+        );
+        let ended = shared.ended.clone().drop_guard();
+        std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || {
+                writer.run();
+                drop(ended);
+            })
+            .map_err(refused)?;
+        let journal = Self {
+            submissions,
+            shared,
+        };
+        Ok((journal, recovery))
     }
 
     /// Queues a batch, waiting for room. `on_durable` is called when it is on disk. A batch without readings is not
@@ -167,59 +303,205 @@ impl Journal {
     ///
     /// [`Closed`] after [`Journal::close`].
     pub async fn submit(&self, batch: Batch, on_durable: OnDurable) -> Result<(), Closed> {
-        let _ = (batch, on_durable);
-        Err(Closed)
+        self.submissions
+            .send(Submission::Batch(batch, on_durable))
+            .await
+            .map_err(|_| Closed)
     }
 
-    /// A cursor by this name, where it was left. A new name starts at the oldest kept record.
+    /// A cursor by this name, where it was left. A new name starts at the oldest kept record. One at a time by a name.
     #[must_use]
     pub fn cursor(&self, name: &str) -> Cursor {
-        let _ = name;
-        Cursor {}
+        Cursor::new(name, Arc::clone(&self.shared))
     }
 
     /// Reads all kept records in order, for the replay at start; blocking. Damaged ones are skipped.
     pub fn replay(&self, each: &mut dyn FnMut(Entry)) {
-        let _ = each;
+        /// So much is in memory at a time.
+        const READINGS: usize = 4096;
+        let mut reader = Reader::default();
+        let mut after = 0;
+        let mut give_up = false;
+        loop {
+            match reader.read(&self.shared, after, READINGS, give_up) {
+                Ok(read) => {
+                    give_up = false;
+                    if read.entries.is_empty() {
+                        return;
+                    }
+                    for entry in read.entries {
+                        after = entry.position.0;
+                        each(entry);
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "replaying a segment failed, trying once more");
+                    give_up = true;
+                }
+            }
+        }
     }
 
     /// For the status page.
     #[must_use]
     pub fn status(&self) -> JournalStatus {
-        JournalStatus::default()
+        let index = self.shared.index();
+        JournalStatus {
+            bytes: index.bytes(),
+            max_bytes: self.shared.config.max_bytes,
+            segments: index.segments.len(),
+            newest: index.newest,
+            oldest: index.segments.front().map_or(0, |s| s.first),
+            failing: self
+                .shared
+                .failing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+            dropped_unread: index.dropped_unread,
+            cursors: index
+                .cursors
+                .iter()
+                .map(|(name, at)| (name.clone(), index.newest.saturating_sub(*at)))
+                .collect(),
+        }
     }
 
-    /// Commits what was submitted, then ends the writer. Returns when it has ended.
-    pub async fn close(&self) {}
+    /// Commits what was submitted, then ends the writer. Returns when it has ended. While the disk refuses, what waits is given
+    /// up after one more try: it was never acknowledged.
+    pub async fn close(&self) {
+        self.shared.set_closing();
+        // Refused only when the writer has ended already.
+        if self.submissions.send(Submission::Close).await.is_err() {
+            tracing::debug!("the journal was closed already");
+        }
+        self.shared.ended.cancelled().await;
+    }
 }
 
-impl Cursor {
-    /// Where it stands: everything up to here was done with.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        Position::default()
+impl Shared {
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets the position from the owner's own durable note of it (the history keeps its own).
-    pub fn seek(&mut self, position: Position) {
-        let _ = position;
+    /// Deletes what must and may go, so that `incoming` bytes fit. Nothing once the journal is closed.
+    fn sweep(&self, incoming: u64) {
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
+        let mut index = self.index();
+        let swept = index.sweep(&self.config, &self.disk, incoming);
+        if swept.segments > 0 {
+            self.metrics.set_size(index.bytes());
+        }
+        drop(index);
+        if swept.dropped_unread > 0 {
+            self.metrics.dropped_unread.inc_by(swept.dropped_unread);
+            tracing::error!(
+                readings = swept.dropped_unread,
+                "the journal is at its limit: readings went before they were archived"
+            );
+        }
     }
 
-    /// The records after `after` (usually the last one read), up to about `max_readings` readings, waiting until there is
-    /// at least one. Empty only when the journal is closed and all was read. Cancel-safe.
-    pub async fn read(&mut self, after: Position, max_readings: usize) -> Vec<Entry> {
-        let _ = (after, max_readings);
-        Vec::new()
+    fn set_closed(&self) {
+        self.closed.store(true, Ordering::Release);
     }
+}
 
-    /// Everything up to `position` is done with and may go; the position is written down durably (atomically replaced
-    /// file), so that a restart goes on from here.
-    ///
-    /// # Errors
-    ///
-    /// When it could not be written; the move holds in memory all the same.
-    pub async fn advance(&mut self, position: Position) -> std::io::Result<()> {
-        let _ = position;
-        Ok(())
+/// Takes the directory for this process; held as long as the file is open.
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("lock");
+    let refused = |source| OpenError::Directory {
+        path: path.display().to_string(),
+        source,
+    };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(refused)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
+            path: dir.display().to_string(),
+        }),
+        Err(TryLockError::Error(source)) => Err(refused(source)),
     }
+}
+
+struct Recovered {
+    index: Index,
+    /// The last segment, if more can be added to it.
+    active: Option<File>,
+    recovery: Recovery,
+}
+
+/// What is in the directory. Fails only if it can't be listed.
+fn recover(dir: &Path, disk: &Disk) -> io::Result<Recovered> {
+    let firsts = segment::list(dir)?;
+    let mut index = Index::default();
+    let mut recovery = Recovery::default();
+    let mut active = None;
+    // No number that was ever given may be given again.
+    let mut next = cursor::highest_noted(dir)? + 1;
+    for (at, &first) in firsts.iter().enumerate() {
+        let below = firsts.get(at + 1).copied();
+        let path = disk.path(&segment::name(first));
+        let found = match segment::inspect(&path, first, below.unwrap_or(u64::MAX)) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(segment = first, %error, "a segment of the journal cannot be read and is left alone");
+                recovery.damaged_records += 1;
+                next = next.max(first + 1);
+                continue;
+            }
+        };
+        let segment = found.segment;
+        recovery.records += segment.records;
+        recovery.damaged_records += found.damaged;
+        next = next.max(segment.first).max(segment.last + 1);
+        if segment.records > 0 {
+            index.newest = index.newest.max(segment.last);
+        }
+        if below.is_none() {
+            if found.torn > 0 {
+                recovery.torn_bytes = found.torn;
+                next = next.max(segment.last + 1 + found.torn.div_ceil(RECORD_HEADER as u64));
+            } else if !found.closed && next == segment.last + 1 {
+                active = disk.open(&segment::name(first)).ok();
+            }
+        }
+        index.segments.push_back(segment);
+    }
+    if recovery.torn_bytes > 0 {
+        match skip_torn(disk, &mut index, next) {
+            Ok(file) => active = Some(file),
+            Err(error) => tracing::warn!(%error, "a torn tail stays and is passed over"),
+        }
+    }
+    index.next = next;
+    Ok(Recovered {
+        index,
+        active,
+        recovery,
+    })
+}
+
+/// Cuts the torn tail off the last segment. First comes the segment behind it, whose name keeps the numbers that were skipped.
+fn skip_torn(disk: &Disk, index: &mut Index, next: u64) -> io::Result<File> {
+    let name = segment::name(next);
+    let behind = disk.create(&name)?;
+    disk.write_at(&behind, &format::segment_header(next), 0)?;
+    disk.sync(&behind)?;
+    disk.sync_names()?;
+    if let Some(torn) = index.segments.back_mut() {
+        let file = disk.open(&segment::name(torn.first))?;
+        file.set_len(torn.end)?;
+        file.sync_all()?;
+        torn.size = torn.end;
+    }
+    index.segments.push_back(segment::Segment::new(next));
+    Ok(behind)
 }

@@ -1,0 +1,589 @@
+//! The bytes of the journal: pure, without files.
+//!
+//! All fixed-width numbers are little-endian. Checksums are CRC-32 (IEEE 802.3).
+//!
+//! ```text
+//! segment file  "<first position, 20 digits>.seg"
+//!   header   24  magic "gwjrnl\r\n" · version u32 · first position u64 · crc32 of the 20 bytes before
+//!   record*
+//!   footer   36  only once the segment is closed: magic FE 'E' 'N' 'D' · records u64 · readings u64 ·
+//!                last position u64 · bytes before the footer u32 · crc32 of the 32 bytes before
+//! record
+//!   header   28  magic FE 'R' 'E' 'C' · body length u32 · position u64 · readings u32 · crc32 of the body ·
+//!                crc32 of the 24 bytes before
+//!   body         version u8 = 1 · batch* up to the end
+//! batch          source: string · readings: varint · reading*
+//! reading        series · flags u8 · time: signed, less the time before it in the record (first: less 0) ·
+//!                received: signed, less time, absent if flag 0x40 · value
+//! series         varint index into the record's series; the next free index defines it:
+//!                device: string · metric: string · unit: 0, or 1 and string
+//! string         varint index into the record's strings; the next free index defines it: length varint · UTF-8
+//! flags          bits 0–2 kind (0 false, 1 true, 2 integer, 3 float, 4 text) · bits 3–4 quality
+//!                (0 good, 1 uncertain, 2 bad) · 0x20 retained · 0x40 received equals time
+//! value          nothing for booleans · signed varint · 8 bytes IEEE 754 · length varint and UTF-8
+//! ```
+//!
+//! A record stands alone: its dictionary begins empty. The header has its own checksum, so that a damaged body is stepped
+//! over exactly; a damaged header is found again by its magic, whose first byte never occurs in UTF-8 text.
+//! Positions grow from record to record and from file to file; what does not grow is void.
+//! `Batch::peer` and `Batch::presence` are not written.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use smol_str::SmolStr;
+use thiserror::Error;
+
+use super::varint::{Bytes, put, put_signed, put_text};
+use crate::model::{
+    Batch, DeviceId, Metric, Quality, Reading, SeriesKey, SourceName, Timestamp, Unit, Value,
+};
+
+/// Length of a segment's header.
+pub(super) const SEGMENT_HEADER: usize = 24;
+/// Length of a closed segment's footer.
+pub(super) const FOOTER: usize = 36;
+/// Length of a record's header.
+pub(super) const RECORD_HEADER: usize = 28;
+/// What every record begins with.
+pub(super) const RECORD_MAGIC: [u8; 4] = [0xfe, b'R', b'E', b'C'];
+
+const SEGMENT_MAGIC: [u8; 8] = *b"gwjrnl\r\n";
+const SEGMENT_VERSION: u32 = 1;
+const FOOTER_MAGIC: [u8; 4] = [0xfe, b'E', b'N', b'D'];
+const BODY_VERSION: u8 = 1;
+
+const KIND: u8 = 0x07;
+const QUALITY_SHIFT: u8 = 3;
+const RETAINED: u8 = 0x20;
+const RECEIVED_IS_TIME: u8 = 0x40;
+
+/// A body whose checksum holds but which this version can't read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(super) enum Unreadable {
+    /// Written by a newer gateway.
+    #[error("the record has format version {0}, which is newer than this program")]
+    Version(u8),
+    /// Not what the format says.
+    #[error("the record's body does not follow its format")]
+    Malformed,
+}
+
+/// The start of a segment file.
+pub(super) fn segment_header(first: u64) -> [u8; SEGMENT_HEADER] {
+    let mut out = [0; SEGMENT_HEADER];
+    out[..8].copy_from_slice(&SEGMENT_MAGIC);
+    out[8..12].copy_from_slice(&SEGMENT_VERSION.to_le_bytes());
+    out[12..20].copy_from_slice(&first.to_le_bytes());
+    let crc = crc32fast::hash(&out[..20]);
+    out[20..].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// What is in a closed segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Footer {
+    /// Records.
+    pub(super) records: u64,
+    /// Readings in them.
+    pub(super) readings: u64,
+    /// The last position.
+    pub(super) last: u64,
+    /// Where the footer begins: guards against a footer that was left in the middle of something else.
+    pub(super) offset: u32,
+}
+
+impl Footer {
+    pub(super) fn write(&self) -> [u8; FOOTER] {
+        let mut out = [0; FOOTER];
+        out[..4].copy_from_slice(&FOOTER_MAGIC);
+        out[4..12].copy_from_slice(&self.records.to_le_bytes());
+        out[12..20].copy_from_slice(&self.readings.to_le_bytes());
+        out[20..28].copy_from_slice(&self.last.to_le_bytes());
+        out[28..32].copy_from_slice(&self.offset.to_le_bytes());
+        let crc = crc32fast::hash(&out[..32]);
+        out[32..].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let mut bytes = checked(bytes, FOOTER, FOOTER_MAGIC)?;
+        Some(Self {
+            records: u64::from_le_bytes(bytes.array()?),
+            readings: u64::from_le_bytes(bytes.array()?),
+            last: u64::from_le_bytes(bytes.array()?),
+            offset: u32::from_le_bytes(bytes.array()?),
+        })
+    }
+}
+
+/// The start of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    /// Length of the body.
+    pub(super) body: u32,
+    /// The record's number.
+    pub(super) position: u64,
+    /// Readings in it, known even if the body is damaged.
+    pub(super) readings: u32,
+    /// The body's checksum.
+    pub(super) crc: u32,
+}
+
+impl Header {
+    fn write(&self) -> [u8; RECORD_HEADER] {
+        let mut out = [0; RECORD_HEADER];
+        out[..4].copy_from_slice(&RECORD_MAGIC);
+        out[4..8].copy_from_slice(&self.body.to_le_bytes());
+        out[8..16].copy_from_slice(&self.position.to_le_bytes());
+        out[16..20].copy_from_slice(&self.readings.to_le_bytes());
+        out[20..24].copy_from_slice(&self.crc.to_le_bytes());
+        let crc = crc32fast::hash(&out[..24]);
+        out[24..].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// The header at the start of `bytes`, if there is a whole and undamaged one.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let mut bytes = checked(bytes, RECORD_HEADER, RECORD_MAGIC)?;
+        Some(Self {
+            body: u32::from_le_bytes(bytes.array()?),
+            position: u64::from_le_bytes(bytes.array()?),
+            readings: u32::from_le_bytes(bytes.array()?),
+            crc: u32::from_le_bytes(bytes.array()?),
+        })
+    }
+
+    /// Length of the whole record.
+    pub(super) const fn total(&self) -> u64 {
+        RECORD_HEADER as u64 + self.body as u64
+    }
+}
+
+/// What lies between a magic and the checksum that ends the first `length` bytes, if both hold.
+fn checked(bytes: &[u8], length: usize, magic: [u8; 4]) -> Option<Bytes<'_>> {
+    let (content, crc) = bytes.get(..length)?.split_last_chunk::<4>()?;
+    let inner = content.strip_prefix(&magic)?;
+    (crc32fast::hash(content) == u32::from_le_bytes(*crc)).then_some(Bytes(inner))
+}
+
+type Definition = (SmolStr, SmolStr, Option<SmolStr>);
+
+/// Builds one record after the other in the same buffers.
+#[derive(Debug, Default)]
+pub(super) struct Encoder {
+    out: Vec<u8>,
+    hasher: RandomState,
+    strings: Dictionary<SmolStr>,
+    series: Dictionary<Definition>,
+    time: i64,
+    readings: u32,
+}
+
+impl Encoder {
+    /// Forgets the record before and begins a new one.
+    pub(super) fn begin(&mut self) {
+        self.out.clear();
+        self.out.resize(RECORD_HEADER, 0);
+        self.out.push(BODY_VERSION);
+        self.strings.clear();
+        self.series.clear();
+        self.time = 0;
+        self.readings = 0;
+    }
+
+    /// Length of the record so far.
+    pub(super) const fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Readings in the record so far.
+    pub(super) const fn readings(&self) -> u32 {
+        self.readings
+    }
+
+    /// Adds a batch.
+    pub(super) fn push(&mut self, batch: &Batch) {
+        self.string(&batch.source.0);
+        put(&mut self.out, batch.readings.len() as u64);
+        for reading in &batch.readings {
+            self.reading(reading);
+        }
+    }
+
+    /// The whole record, under this number.
+    pub(super) fn finish(&mut self, position: u64) -> &[u8] {
+        let (head, body) = self.out.split_at_mut(RECORD_HEADER);
+        let header = Header {
+            body: u32::try_from(body.len()).unwrap_or(u32::MAX),
+            position,
+            readings: self.readings,
+            crc: crc32fast::hash(body),
+        };
+        head.copy_from_slice(&header.write());
+        &self.out
+    }
+
+    fn reading(&mut self, reading: &Reading) {
+        self.readings = self.readings.saturating_add(1);
+        self.define_series(reading);
+        let kind = match reading.value {
+            Value::Bool(false) => 0,
+            Value::Bool(true) => 1,
+            Value::Int(_) => 2,
+            Value::Float(_) => 3,
+            Value::Text(_) => 4,
+        };
+        let quality: u8 = match reading.quality {
+            Quality::Good => 0,
+            Quality::Uncertain => 1,
+            Quality::Bad => 2,
+        };
+        let mut flags = kind | (quality << QUALITY_SHIFT);
+        if reading.retained {
+            flags |= RETAINED;
+        }
+        if reading.received == reading.time {
+            flags |= RECEIVED_IS_TIME;
+        }
+        self.out.push(flags);
+        put_signed(&mut self.out, reading.time.0.wrapping_sub(self.time));
+        self.time = reading.time.0;
+        if reading.received != reading.time {
+            put_signed(
+                &mut self.out,
+                reading.received.0.wrapping_sub(reading.time.0),
+            );
+        }
+        match &reading.value {
+            Value::Bool(_) => {}
+            Value::Int(i) => put_signed(&mut self.out, *i),
+            Value::Float(f) => self.out.extend_from_slice(&f.to_le_bytes()),
+            Value::Text(text) => put_text(&mut self.out, text),
+        }
+    }
+
+    fn define_series(&mut self, reading: &Reading) {
+        let key = &reading.series;
+        let unit = reading.unit.as_ref().map(|u| &u.0);
+        let hash = self.hasher.hash_one((&key.device.0, &key.metric.0, unit));
+        let found = self.series.find(hash, |(device, metric, known)| {
+            *device == key.device.0 && *metric == key.metric.0 && known.as_ref() == unit
+        });
+        if let Some(index) = found {
+            put(&mut self.out, u64::from(index));
+            return;
+        }
+        let definition = (key.device.0.clone(), key.metric.0.clone(), unit.cloned());
+        let index = self.series.add(hash, definition);
+        put(&mut self.out, u64::from(index));
+        self.string(&key.device.0);
+        self.string(&key.metric.0);
+        match unit {
+            None => self.out.push(0),
+            Some(unit) => {
+                self.out.push(1);
+                self.string(unit);
+            }
+        }
+    }
+
+    fn string(&mut self, text: &SmolStr) {
+        let hash = self.hasher.hash_one(text);
+        if let Some(index) = self.strings.find(hash, |known| known == text) {
+            put(&mut self.out, u64::from(index));
+            return;
+        }
+        let index = self.strings.add(hash, text.clone());
+        put(&mut self.out, u64::from(index));
+        put_text(&mut self.out, text);
+    }
+}
+
+/// Entries in the order of their first use, found again by hash.
+#[derive(Debug)]
+struct Dictionary<T> {
+    entries: Vec<T>,
+    by_hash: HashTable<(u64, u32)>,
+}
+
+impl<T> Default for Dictionary<T> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            by_hash: HashTable::new(),
+        }
+    }
+}
+
+impl<T> Dictionary<T> {
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.by_hash.clear();
+    }
+
+    fn find(&self, hash: u64, same: impl Fn(&T) -> bool) -> Option<u32> {
+        self.by_hash
+            .find(hash, |(known, index)| {
+                *known == hash && self.entries.get(*index as usize).is_some_and(&same)
+            })
+            .map(|(_, index)| *index)
+    }
+
+    fn add(&mut self, hash: u64, entry: T) -> u32 {
+        // A record ends near 1 MiB or with one delivery of at most 16 MiB: far below the range of the index.
+        let index = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        self.entries.push(entry);
+        self.by_hash
+            .insert_unique(hash, (hash, index), |(known, _)| *known);
+        index
+    }
+}
+
+/// The batches of a record's body.
+pub(super) fn decode(body: &[u8]) -> Result<Vec<Batch>, Unreadable> {
+    match body.first() {
+        Some(&BODY_VERSION) => {}
+        Some(&version) => return Err(Unreadable::Version(version)),
+        None => return Err(Unreadable::Malformed),
+    }
+    let mut decoder = Decoder {
+        bytes: Bytes(&body[1..]),
+        strings: Vec::new(),
+        series: Vec::new(),
+        time: 0,
+    };
+    let mut batches = Vec::new();
+    while !decoder.bytes.is_empty() {
+        batches.push(decoder.batch().ok_or(Unreadable::Malformed)?);
+    }
+    Ok(batches)
+}
+
+struct Decoder<'a> {
+    bytes: Bytes<'a>,
+    strings: Vec<SmolStr>,
+    series: Vec<(SeriesKey, Option<Unit>)>,
+    time: i64,
+}
+
+impl Decoder<'_> {
+    fn batch(&mut self) -> Option<Batch> {
+        let source = SourceName(self.string()?);
+        // A reading takes at least three bytes.
+        let count = self.bytes.count(self.bytes.len() / 3)?;
+        let mut readings = Vec::with_capacity(count);
+        for _ in 0..count {
+            readings.push(self.reading()?);
+        }
+        Some(Batch {
+            source,
+            peer: None,
+            readings,
+            presence: Vec::new(),
+        })
+    }
+
+    fn reading(&mut self) -> Option<Reading> {
+        let (series, unit) = self.known_series()?;
+        let flags = self.bytes.byte()?;
+        let time = self.time.wrapping_add(self.bytes.signed()?);
+        self.time = time;
+        let received = if flags & RECEIVED_IS_TIME == 0 {
+            time.wrapping_add(self.bytes.signed()?)
+        } else {
+            time
+        };
+        let value = match flags & KIND {
+            0 => Value::Bool(false),
+            1 => Value::Bool(true),
+            2 => Value::Int(self.bytes.signed()?),
+            3 => {
+                let float = f64::from_le_bytes(self.bytes.array()?);
+                float.is_finite().then_some(Value::Float(float))?
+            }
+            4 => Value::Text(self.bytes.text()?.into()),
+            _ => return None,
+        };
+        let quality = match (flags >> QUALITY_SHIFT) & 3 {
+            0 => Quality::Good,
+            1 => Quality::Uncertain,
+            2 => Quality::Bad,
+            _ => return None,
+        };
+        Some(Reading {
+            series,
+            value,
+            unit,
+            quality,
+            time: Timestamp(time),
+            received: Timestamp(received),
+            retained: flags & RETAINED != 0,
+        })
+    }
+
+    fn known_series(&mut self) -> Option<(SeriesKey, Option<Unit>)> {
+        let index = self.bytes.count(self.series.len())?;
+        if index == self.series.len() {
+            let device = DeviceId(self.string()?);
+            let metric = Metric(self.string()?);
+            let unit = match self.bytes.byte()? {
+                0 => None,
+                1 => Some(Unit(self.string()?)),
+                _ => return None,
+            };
+            self.series.push((SeriesKey { device, metric }, unit));
+        }
+        self.series.get(index).cloned()
+    }
+
+    fn string(&mut self) -> Option<SmolStr> {
+        let index = self.bytes.count(self.strings.len())?;
+        if index == self.strings.len() {
+            self.strings.push(self.bytes.text()?.into());
+        }
+        self.strings.get(index).cloned()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    pub(in crate::journal) fn any_value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(Value::Int),
+            any::<f64>()
+                .prop_filter("finite", |f| f.is_finite())
+                .prop_map(Value::Float),
+            ".{0,40}".prop_map(|s| Value::Text(s.into())),
+        ]
+    }
+
+    prop_compose! {
+        fn any_reading()(
+            device in prop_oneof![Just("boiler".to_owned()), ".{0,30}"],
+            metric in prop_oneof![Just("temperature".to_owned()), "[a-z]{0,30}"],
+            unit in proptest::option::of("[A-Za-z%]{1,4}"),
+            value in any_value(),
+            quality in prop_oneof![
+                Just(Quality::Good), Just(Quality::Uncertain), Just(Quality::Bad)
+            ],
+            time: i64,
+            late in prop_oneof![Just(0_i64), any::<i64>()],
+            retained: bool,
+        ) -> Reading {
+            Reading {
+                series: SeriesKey { device: DeviceId(device.into()), metric: Metric(metric.into()) },
+                value,
+                unit: unit.map(|u| Unit(u.into())),
+                quality,
+                time: Timestamp(time),
+                received: Timestamp(time.wrapping_add(late)),
+                retained,
+            }
+        }
+    }
+
+    pub(in crate::journal) fn any_batch() -> impl Strategy<Value = Batch> {
+        ("[a-z]{1,12}", vec(any_reading(), 1..8)).prop_map(|(source, readings)| Batch {
+            source: SourceName(source.into()),
+            peer: None,
+            readings,
+            presence: Vec::new(),
+        })
+    }
+
+    fn encode(batches: &[Batch], position: u64) -> Vec<u8> {
+        let mut encoder = Encoder::default();
+        encoder.begin();
+        for batch in batches {
+            encoder.push(batch);
+        }
+        encoder.finish(position).to_vec()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_comes_back(batches in vec(any_batch(), 0..6), position: u64) {
+            let record = encode(&batches, position);
+            let header = Header::read(&record).expect("a header");
+            let body = &record[RECORD_HEADER..];
+            prop_assert_eq!(header.position, position);
+            prop_assert_eq!(header.total(), record.len() as u64);
+            prop_assert_eq!(header.crc, crc32fast::hash(body));
+            prop_assert_eq!(
+                header.readings as usize,
+                batches.iter().map(|b| b.readings.len()).sum::<usize>()
+            );
+            prop_assert_eq!(decode(body), Ok(batches));
+        }
+
+        #[test]
+        fn any_bytes_are_decoded_without_panic(mut bytes in vec(any::<u8>(), 0..400)) {
+            let _header_or_not = Header::read(&bytes);
+            let _footer_or_not = Footer::read(&bytes);
+            let _batches_or_not = decode(&bytes);
+            bytes.insert(0, BODY_VERSION);
+            let _batches_or_not = decode(&bytes);
+        }
+
+        #[test]
+        fn a_changed_byte_in_a_valid_body_is_decoded_without_panic(
+            batches in vec(any_batch(), 1..4), at: prop::sample::Index, to: u8,
+        ) {
+            let mut record = encode(&batches, 1);
+            let at = RECORD_HEADER + at.index(record.len() - RECORD_HEADER);
+            record[at] = to;
+            let _batches_or_not = decode(&record[RECORD_HEADER..]);
+        }
+
+        #[test]
+        fn a_damaged_header_is_not_taken_for_one(
+            batches in vec(any_batch(), 1..2), at in 0..RECORD_HEADER, flip in 1..=255_u8,
+        ) {
+            let mut record = encode(&batches, 7);
+            record[at] ^= flip;
+            prop_assert_eq!(Header::read(&record), None);
+        }
+
+        #[test]
+        fn footers_come_back(records: u64, readings: u64, last: u64, offset: u32) {
+            let footer = Footer { records, readings, last, offset };
+            prop_assert_eq!(Footer::read(&footer.write()), Some(footer));
+        }
+    }
+
+    #[test]
+    fn a_newer_body_is_named_as_such() {
+        assert_eq!(decode(&[9, 1, 2]), Err(Unreadable::Version(9)));
+    }
+
+    #[test]
+    fn the_dictionary_makes_repeated_names_cheap() {
+        let reading = Reading {
+            series: SeriesKey {
+                device: DeviceId("a-device-with-a-long-name-in-hall-3".into()),
+                metric: Metric("temperature".into()),
+            },
+            value: Value::Float(21.5),
+            unit: Some(Unit("Cel".into())),
+            quality: Quality::Good,
+            time: Timestamp(1_780_000_000_000_000_000),
+            received: Timestamp(1_780_000_000_001_000_000),
+            retained: false,
+        };
+        let batch = |n| Batch {
+            source: SourceName("plant".into()),
+            peer: None,
+            readings: vec![reading.clone(); n],
+            presence: Vec::new(),
+        };
+        let (one, many) = (encode(&[batch(1)], 1).len(), encode(&[batch(101)], 1).len());
+        assert!((many - one) / 100 <= 16, "{one} bytes, then {many}");
+    }
+}

@@ -1,0 +1,422 @@
+//! The one thread that writes: it takes what waits, makes one record of it, writes and syncs once, and only then says so.
+//!
+//! Group commit: while a sync runs, submissions queue up and form the next record. A lone batch is committed at once; only
+//! when the group before had company does the writer wait up to `gather`, and no longer than more keeps coming.
+//!
+//! What a failing disk does to it:
+//!
+//! - A failed write is truncated back; a failed sync taints the file, since the kernel may have dropped the pages
+//!   ("PostgreSQL's fsync() surprise", LWN 2018). In both cases the same record is tried again until it works, after a sync in
+//!   a new segment. Nothing is acknowledged meanwhile, and submissions wait.
+//! - On a full disk the reserve file is deleted, so that cursors, deletions and the state file have room to go on. The
+//!   writer itself does not touch that room: it first makes the reserve again, and only then writes.
+//! - The condition is logged once when it begins and once when it ends; [`super::JournalStatus::failing`] shows it.
+//!
+//! When asked to close while the disk refuses, it tries once more and then ends; what waited was never acknowledged.
+
+use std::{
+    fs::File,
+    io,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use super::{
+    Committed, OnDurable, Position, Shared,
+    disk::is_full,
+    format::{Encoder, Footer, segment_header},
+    segment::{self, Segment},
+};
+use crate::{
+    backoff::{self, Backoff},
+    model::Batch,
+};
+
+/// A record is closed at about this size.
+const RECORD_TARGET: usize = 1 << 20;
+/// Batches in a record at most, empty ones included.
+const MAX_GROUP: usize = 4096;
+/// The room that is held back for cursors and the like, below the size of a segment.
+const RESERVE: &str = "reserve";
+/// How the time to gather is divided: the writer stops early when a part brought nothing.
+const GATHER_PARTS: u32 = 4;
+/// The waits while the disk refuses.
+const RETRY: backoff::Config = backoff::Config {
+    initial: Duration::from_millis(100),
+    max: Duration::from_secs(5),
+};
+
+/// What waits for the writer.
+pub(super) enum Submission {
+    Batch(Batch, OnDurable),
+    Close,
+}
+
+/// The thread's state.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    submissions: mpsc::Receiver<Submission>,
+    committed: mpsc::Sender<Committed>,
+    durable: watch::Sender<Position>,
+    /// The file of the index's last segment, if it can be added to.
+    active: Option<File>,
+    /// Kept open for its lock.
+    _lock: File,
+    encoder: Encoder,
+    batches: Vec<Batch>,
+    waiting: Vec<OnDurable>,
+    /// The group before had more than one batch.
+    dense: bool,
+    /// Deleted for the full disk, to be made again.
+    reserve_released: bool,
+    engine_gone: bool,
+}
+
+impl Writer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        submissions: mpsc::Receiver<Submission>,
+        committed: mpsc::Sender<Committed>,
+        durable: watch::Sender<Position>,
+        active: Option<File>,
+        lock: File,
+    ) -> Self {
+        Self {
+            shared,
+            submissions,
+            committed,
+            durable,
+            active,
+            _lock: lock,
+            encoder: Encoder::default(),
+            batches: Vec::new(),
+            waiting: Vec::new(),
+            dense: false,
+            reserve_released: false,
+            engine_gone: false,
+        }
+    }
+
+    /// Until the journal is closed or all its handles are gone.
+    pub(super) fn run(mut self) {
+        self.make_reserve_at_start();
+        while let Some(submission) = self.submissions.blocking_recv() {
+            self.encoder.begin();
+            self.take(submission);
+            self.take_waiting();
+            if self.dense {
+                self.gather();
+            }
+            self.dense = self.batches.len() > 1;
+            if self.batches.is_empty() {
+                continue;
+            }
+            if !self.commit() {
+                let unsaved = self.batches.len();
+                tracing::error!(
+                    batches = unsaved,
+                    "the journal closes while the disk refuses: what waited was not acknowledged"
+                );
+                break;
+            }
+        }
+        self.shared.set_closed();
+    }
+
+    fn take(&mut self, submission: Submission) {
+        match submission {
+            Submission::Batch(batch, on_durable) => {
+                if !batch.readings.is_empty() {
+                    self.encoder.push(&batch);
+                }
+                self.batches.push(batch);
+                self.waiting.push(on_durable);
+            }
+            Submission::Close => self.submissions.close(),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.encoder.len() < RECORD_TARGET && self.batches.len() < MAX_GROUP
+    }
+
+    fn take_waiting(&mut self) {
+        while self.has_room() {
+            let Ok(submission) = self.submissions.try_recv() else {
+                return;
+            };
+            self.take(submission);
+        }
+    }
+
+    fn gather(&mut self) {
+        let part = self.shared.config.gather / GATHER_PARTS;
+        for _ in 0..GATHER_PARTS {
+            if part.is_zero() || !self.has_room() || self.shared.is_closing() {
+                return;
+            }
+            let before = self.batches.len();
+            std::thread::sleep(part);
+            self.take_waiting();
+            if self.batches.len() == before {
+                return;
+            }
+        }
+    }
+
+    /// Writes the group and tells everybody. False: the journal closes and the disk still refuses.
+    fn commit(&mut self) -> bool {
+        let position = if self.encoder.readings() == 0 {
+            self.shared.index().newest
+        } else {
+            let position = self.shared.index().next;
+            if !self.persist(position) {
+                return false;
+            }
+            self.durable.send_replace(Position(position));
+            position
+        };
+        for on_durable in self.waiting.drain(..) {
+            on_durable(Position(position));
+        }
+        let committed = Committed {
+            position: Position(position),
+            batches: Arc::from(std::mem::take(&mut self.batches)),
+        };
+        if self.committed.blocking_send(committed).is_err() && !self.engine_gone {
+            self.engine_gone = true;
+            tracing::warn!("nobody takes committed readings any more; the journal goes on");
+        }
+        true
+    }
+
+    /// Tries until the record is on disk.
+    fn persist(&mut self, position: u64) -> bool {
+        let mut backoff = Backoff::new(RETRY);
+        let began = Instant::now();
+        loop {
+            let error = match self.restore_reserve().and_then(|()| self.write(position)) {
+                Ok(()) => {
+                    if backoff.failures() > 0 {
+                        let seconds = began.elapsed().as_secs();
+                        tracing::warn!(seconds, "the journal can write again");
+                        self.shared.set_failing(None);
+                    }
+                    return true;
+                }
+                Err(error) => error,
+            };
+            if is_full(&error) {
+                self.release_reserve();
+            }
+            if backoff.failures() == 0 {
+                tracing::error!(
+                    %error,
+                    "the journal cannot write: nothing is acknowledged until it can"
+                );
+            }
+            self.shared.set_failing(Some(&error));
+            if self.shared.is_closing() {
+                return false;
+            }
+            self.shared.wait_or_closing(backoff.next_wait());
+        }
+    }
+
+    /// One try. Afterwards the record is durable, or there is nothing of it that a reader would see.
+    fn write(&mut self, position: u64) -> io::Result<()> {
+        let length = self.encoder.len() as u64;
+        self.shared.sweep(length);
+        let last = self.shared.index().segments.back().copied();
+        let segment = match (self.active.take(), last) {
+            (Some(file), Some(last))
+                if last.records == 0 || last.end + length <= self.shared.config.segment_bytes =>
+            {
+                self.append(file, last, position)?
+            }
+            (file, last) => {
+                if let (Some(file), Some(last)) = (file, last) {
+                    self.seal(&file, last);
+                }
+                self.begin_segment(position)?
+            }
+        };
+        let mut index = self.shared.index();
+        let readings = u64::from(self.encoder.readings());
+        let end = segment.end + length;
+        let segment = Segment {
+            last: position,
+            end,
+            size: end,
+            records: segment.records + 1,
+            readings: segment.readings + readings,
+            ..segment
+        };
+        // One that begins with this position never held a durable record.
+        if index
+            .segments
+            .back()
+            .is_some_and(|last| last.first == segment.first)
+        {
+            index.segments.pop_back();
+        }
+        index.segments.push_back(segment);
+        index.newest = position;
+        index.next = position + 1;
+        let metrics = &self.shared.metrics;
+        metrics.set_size(index.bytes());
+        drop(index);
+        metrics.records.inc();
+        metrics.readings.inc_by(readings);
+        metrics.written.inc_by(length);
+        Ok(())
+    }
+
+    /// Adds the record to the open segment.
+    fn append(&mut self, file: File, segment: Segment, position: u64) -> io::Result<Segment> {
+        let disk = &self.shared.disk;
+        let record = self.encoder.finish(position);
+        if let Err(error) = disk.write_at(&file, record, segment.end) {
+            // Kept only if the torn part is gone; else the next try begins a new segment behind it.
+            if file.set_len(segment.end).is_ok() {
+                self.active = Some(file);
+            }
+            return Err(error);
+        }
+        if let Err(error) = self.sync(&file) {
+            if let Err(error) = file.set_len(segment.end) {
+                tracing::debug!(%error, "an unsynced record stays behind the end of a segment");
+            }
+            return Err(error);
+        }
+        self.active = Some(file);
+        Ok(segment)
+    }
+
+    /// Makes a segment with the record in it.
+    fn begin_segment(&mut self, position: u64) -> io::Result<Segment> {
+        let disk = &self.shared.disk;
+        let name = segment::name(position);
+        let segment = Segment::new(position);
+        let file = disk.create(&name)?;
+        let written = disk
+            .write_at(&file, &segment_header(position), 0)
+            .and_then(|()| disk.write_at(&file, self.encoder.finish(position), segment.end))
+            .and_then(|()| self.sync(&file))
+            .and_then(|()| self.shared.disk.sync_names());
+        if let Err(error) = written {
+            if let Err(error) = self.shared.disk.remove(&name) {
+                tracing::debug!(%error, file = name, "a half-written segment stays until the next try");
+            }
+            return Err(error);
+        }
+        self.active = Some(file);
+        Ok(segment)
+    }
+
+    /// Ends a full segment. Without its footer it is read as a whole at the next start, so failing here costs only time.
+    fn seal(&self, file: &File, segment: Segment) {
+        let footer = Footer {
+            records: segment.records,
+            readings: segment.readings,
+            last: segment.last,
+            offset: u32::try_from(segment.end).unwrap_or(u32::MAX),
+        }
+        .write();
+        if let Err(error) = self.shared.disk.write_at(file, &footer, segment.end) {
+            tracing::debug!(%error, segment = segment.first, "a segment stays without its footer");
+            return;
+        }
+        if let Some(last) = self.shared.index().segments.back_mut() {
+            last.size = segment.end + footer.len() as u64;
+        }
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        let began = Instant::now();
+        let result = self.shared.disk.sync(file);
+        let metrics = &self.shared.metrics;
+        metrics.syncs.inc();
+        metrics.sync_seconds.observe(began.elapsed().as_secs_f64());
+        result
+    }
+
+    fn reserve_bytes(&self) -> u64 {
+        self.shared.config.segment_bytes
+    }
+
+    fn make_reserve_at_start(&mut self) {
+        let there = std::fs::metadata(self.shared.disk.path(RESERVE))
+            .is_ok_and(|m| m.len() == self.reserve_bytes());
+        if !there && let Err(error) = self.shared.disk.allocate(RESERVE, self.reserve_bytes()) {
+            tracing::warn!(%error, "no room is held back for a full disk");
+        }
+    }
+
+    fn release_reserve(&mut self) {
+        if self.reserve_released {
+            return;
+        }
+        match self.shared.disk.remove(RESERVE) {
+            Ok(()) => self.reserve_released = true,
+            Err(error) => tracing::debug!(%error, "there is no reserve to release"),
+        }
+    }
+
+    fn restore_reserve(&mut self) -> io::Result<()> {
+        if self.reserve_released {
+            self.shared.disk.allocate(RESERVE, self.reserve_bytes())?;
+            self.reserve_released = false;
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    pub(super) fn is_closing(&self) -> bool {
+        *self
+            .closing
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_closing(&self) {
+        *self
+            .closing
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = true;
+        self.closing.1.notify_all();
+    }
+
+    /// Sleeps, but not beyond the call to close.
+    fn wait_or_closing(&self, wait: Duration) {
+        let closing = self
+            .closing
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(
+            self.closing
+                .1
+                .wait_timeout_while(closing, wait, |closing| !*closing),
+        );
+    }
+
+    fn set_failing(&self, error: Option<&io::Error>) {
+        self.metrics.failing.set(i64::from(error.is_some()));
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = error.map(|error| {
+            if is_full(error) {
+                format!("the disk is full ({error}): make room, it goes on by itself")
+            } else {
+                format!("writing failed ({error}): check the disk, it goes on by itself")
+            }
+        });
+    }
+}
