@@ -1,0 +1,632 @@
+//! Events as ready SSE frames. JSON is written straight into the frame: a reading is encoded once, however many
+//! clients with however many filters hear of it.
+//!
+//! A `readings` frame remembers where in it each series stands, so that a filtered frame is copied out of it and
+//! never encoded again.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::filter::{Filter, Kind};
+use crate::{
+    model::{DeviceId, Quality, SeriesKey, Value},
+    store::{Device, Point, SeriesInfo, Window, WindowSpec},
+};
+
+/// The name of this life of the gateway, the first half of every event id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Epoch(String);
+
+impl Epoch {
+    /// A new one. Random: a machine without a clock chip starts at the same time again and again.
+    pub(crate) fn random() -> Self {
+        Self(format!("{:012x}", fastrand::u64(..1 << 48)))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The sequence in an event id of this epoch; `None` for any other text.
+    pub(crate) fn sequence_in(&self, id: &str) -> Option<u64> {
+        let digits = id.trim().strip_prefix(&self.0)?.strip_prefix('-')?;
+        (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+            .then(|| digits.parse().ok())
+            .flatten()
+    }
+}
+
+/// One event, encoded in full.
+#[derive(Debug)]
+pub(crate) struct Event {
+    /// Its place in the stream, from 1.
+    pub(crate) sequence: u64,
+    /// When it was said, epoch milliseconds.
+    pub(crate) at_ms: i64,
+    pub(crate) kind: Kind,
+    pub(crate) about: About,
+    /// The frame with all that is in it.
+    pub(crate) frame: Bytes,
+}
+
+/// Whom an event concerns.
+#[derive(Debug)]
+pub(crate) enum About {
+    Everyone,
+    Device(DeviceId),
+    Series(SeriesKey),
+    /// Several series, each at its place in the frame.
+    Columns(Box<[Column]>),
+}
+
+/// One series within a `readings` frame.
+#[derive(Clone, Debug)]
+pub(crate) struct Column {
+    /// The number of the series in the hub; never reused.
+    pub(crate) number: u32,
+    pub(crate) series: Arc<SeriesKey>,
+    start: u32,
+    end: u32,
+}
+
+impl Event {
+    /// What it costs to keep, in bytes.
+    pub(crate) fn cost(&self) -> usize {
+        let columns = match &self.about {
+            About::Columns(columns) => columns.len() * size_of::<Column>(),
+            _ => 0,
+        };
+        self.frame.len() + columns + size_of::<Self>()
+    }
+
+    /// The frame for a filter, if anything in it is wanted. `wants` says whether a column is.
+    pub(crate) fn frame_for(
+        &self,
+        filter: &Filter,
+        epoch: &Epoch,
+        mut wants: impl FnMut(&Column) -> bool,
+    ) -> Option<Bytes> {
+        if !filter.wants(self.kind) {
+            return None;
+        }
+        let columns = match &self.about {
+            About::Everyone => return Some(self.frame.clone()),
+            About::Device(device) => {
+                return filter.wants_device(device).then(|| self.frame.clone());
+            }
+            About::Series(series) => {
+                return filter.wants_series(series).then(|| self.frame.clone());
+            }
+            About::Columns(_) if filter.wants_all_series() => return Some(self.frame.clone()),
+            About::Columns(columns) => columns,
+        };
+        let wanted: Vec<&Column> = columns.iter().filter(|column| wants(column)).collect();
+        if wanted.is_empty() {
+            return None;
+        }
+        if wanted.len() == columns.len() {
+            return Some(self.frame.clone());
+        }
+        let bytes: usize = wanted.iter().map(|c| (c.end - c.start) as usize + 1).sum();
+        let mut frame = Frame::begin(self.kind, Some((epoch, self.sequence)), bytes + 96);
+        frame.text("{\"series\":{");
+        for (n, column) in wanted.iter().enumerate() {
+            if n > 0 {
+                frame.text(",");
+            }
+            frame
+                .out
+                .extend_from_slice(&self.frame[column.start as usize..column.end as usize]);
+        }
+        frame.text("}}");
+        Some(frame.end())
+    }
+}
+
+/// A frame that is being written.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    out: Vec<u8>,
+}
+
+impl Frame {
+    /// With `event:`, `id:` if it has one, and the start of `data:`.
+    pub(crate) fn begin(kind: Kind, id: Option<(&Epoch, u64)>, capacity: usize) -> Self {
+        let mut frame = Self {
+            out: Vec::with_capacity(capacity),
+        };
+        frame.text("event: ");
+        frame.text(kind.name());
+        if let Some((epoch, sequence)) = id {
+            frame.text("\nid: ");
+            frame.text(epoch.as_str());
+            frame.text("-");
+            frame.unsigned(sequence);
+        }
+        frame.text("\ndata: ");
+        frame
+    }
+
+    pub(crate) fn text(&mut self, json: &str) {
+        self.out.extend_from_slice(json.as_bytes());
+    }
+
+    pub(crate) fn unsigned(&mut self, number: u64) {
+        self.text(itoa::Buffer::new().format(number));
+    }
+
+    pub(crate) fn signed(&mut self, number: i64) {
+        self.text(itoa::Buffer::new().format(number));
+    }
+
+    fn optional(&mut self, number: Option<i64>) {
+        match number {
+            Some(number) => self.signed(number),
+            None => self.text("null"),
+        }
+    }
+
+    fn float(&mut self, number: f64) {
+        if number.is_finite() {
+            self.text(zmij::Buffer::new().format_finite(number));
+        } else {
+            self.text("null");
+        }
+    }
+
+    /// A JSON string. Everything below U+0020 is escaped, so a frame never has more than its one `data:` line.
+    pub(crate) fn string(&mut self, text: &str) {
+        self.out.push(b'"');
+        self.inside(text);
+        self.out.push(b'"');
+    }
+
+    fn inside(&mut self, text: &str) {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let bytes = text.as_bytes();
+        let mut clean = 0;
+        for (at, byte) in bytes.iter().enumerate() {
+            if *byte >= 0x20 && *byte != b'"' && *byte != b'\\' {
+                continue;
+            }
+            self.out.extend_from_slice(&bytes[clean..at]);
+            clean = at + 1;
+            match byte {
+                b'"' | b'\\' => self.out.extend_from_slice(&[b'\\', *byte]),
+                _ => self.out.extend_from_slice(&[
+                    b'\\',
+                    b'u',
+                    b'0',
+                    b'0',
+                    HEX[usize::from(byte >> 4)],
+                    HEX[usize::from(byte & 15)],
+                ]),
+            }
+        }
+        self.out.extend_from_slice(&bytes[clean..]);
+    }
+
+    fn key(&mut self, series: &SeriesKey) {
+        self.out.push(b'"');
+        self.inside(&series.device.0);
+        self.out.push(b'/');
+        self.inside(&series.metric.0);
+        self.out.push(b'"');
+    }
+
+    fn value(&mut self, value: &Value) {
+        match value {
+            Value::Bool(true) => self.text("true"),
+            Value::Bool(false) => self.text("false"),
+            Value::Int(number) => self.signed(*number),
+            Value::Float(number) => self.float(*number),
+            Value::Text(text) => self.string(text),
+        }
+    }
+
+    /// Anything else that has a JSON form; for what is said seldom.
+    pub(crate) fn json(&mut self, value: &impl Serialize) {
+        let start = self.out.len();
+        if let Err(error) = serde_json::to_writer(&mut self.out, value) {
+            tracing::debug!(%error, "a live event has no JSON form");
+            self.out.truncate(start);
+            self.text("null");
+        }
+    }
+
+    fn column(&mut self, series: &SeriesKey, points: &[Point]) {
+        self.key(series);
+        self.text(":{\"t\":[");
+        for (n, point) in points.iter().enumerate() {
+            if n > 0 {
+                self.text(",");
+            }
+            self.signed(point.time.as_millis());
+        }
+        self.text("],\"v\":[");
+        for (n, point) in points.iter().enumerate() {
+            if n > 0 {
+                self.text(",");
+            }
+            self.value(&point.value);
+        }
+        if points.iter().any(|point| point.quality != Quality::Good) {
+            self.text("],\"q\":[");
+            for (n, point) in points.iter().enumerate() {
+                if n > 0 {
+                    self.text(",");
+                }
+                self.text(quality(point.quality));
+            }
+        }
+        self.text("]}");
+    }
+
+    /// A Series object.
+    pub(crate) fn series(&mut self, info: &SeriesInfo) {
+        self.text("{\"id\":");
+        self.key(&info.key);
+        self.text(",\"device\":");
+        self.string(&info.key.device.0);
+        self.text(",\"metric\":");
+        self.string(&info.key.metric.0);
+        self.text(",\"unit\":");
+        match &info.unit {
+            Some(unit) => self.string(&unit.0),
+            None => self.text("null"),
+        }
+        match &info.latest {
+            Some(point) => {
+                self.text(",\"kind\":");
+                self.text(match point.value {
+                    Value::Bool(_) => "\"bool\"",
+                    Value::Int(_) | Value::Float(_) => "\"number\"",
+                    Value::Text(_) => "\"text\"",
+                });
+                self.text(",\"t\":");
+                self.signed(point.time.as_millis());
+                self.text(",\"v\":");
+                self.value(&point.value);
+                self.text(",\"quality\":");
+                self.text(quality(point.quality));
+            }
+            None => self.text(",\"kind\":null,\"t\":null,\"v\":null,\"quality\":\"good\""),
+        }
+        self.text(",\"retained\":");
+        self.text(if info.retained { "true" } else { "false" });
+        self.text("}");
+    }
+
+    /// A Device object, with `series` if given.
+    pub(crate) fn device<'a>(
+        &mut self,
+        device: &Device,
+        series: Option<&mut dyn Iterator<Item = &'a SeriesInfo>>,
+    ) {
+        self.text("{\"id\":");
+        self.string(&device.id.0);
+        self.text(",\"name\":");
+        self.string(&device.name);
+        self.text(",\"site\":");
+        self.maybe(device.site.as_deref());
+        self.text(",\"labels\":{");
+        for (n, (name, value)) in device.labels.iter().enumerate() {
+            if n > 0 {
+                self.text(",");
+            }
+            self.string(name);
+            self.text(":");
+            self.string(value);
+        }
+        self.text("},\"source\":");
+        self.maybe(device.source.as_deref());
+        self.text(",\"last_seen_ms\":");
+        self.optional(device.last_seen_ms);
+        self.text(",\"online\":");
+        self.text(match device.online {
+            Some(true) => "true",
+            Some(false) => "false",
+            None => "null",
+        });
+        if let Some(series) = series {
+            self.text(",\"series\":[");
+            for (n, info) in series.enumerate() {
+                if n > 0 {
+                    self.text(",");
+                }
+                self.series(info);
+            }
+            self.text("]");
+        }
+        self.text("}");
+    }
+
+    /// A JSON string or `null`.
+    pub(crate) fn maybe(&mut self, text: Option<&str>) {
+        match text {
+            Some(text) => self.string(text),
+            None => self.text("null"),
+        }
+    }
+
+    /// The frame, closed by its blank line.
+    pub(crate) fn end(mut self) -> Bytes {
+        self.text("\n\n");
+        Bytes::from(self.out)
+    }
+}
+
+const fn quality(quality: Quality) -> &'static str {
+    match quality {
+        Quality::Good => "\"good\"",
+        Quality::Uncertain => "\"uncertain\"",
+        Quality::Bad => "\"bad\"",
+    }
+}
+
+/// A `readings` frame, and where in it each series stands. Without an id it is a catch-up.
+pub(crate) fn readings<'a>(
+    id: Option<(&Epoch, u64)>,
+    series: impl Iterator<Item = (u32, &'a Arc<SeriesKey>, &'a [Point])>,
+    capacity: usize,
+) -> (Bytes, Box<[Column]>) {
+    let mut frame = Frame::begin(Kind::Readings, id, capacity);
+    let mut columns = Vec::with_capacity(series.size_hint().0);
+    frame.text("{\"series\":{");
+    for (number, key, points) in series {
+        if !columns.is_empty() {
+            frame.text(",");
+        }
+        let start = frame.out.len();
+        frame.column(key, points);
+        // A frame holds what one tick changed; beyond 4 GiB the ends saturate and a filtered copy would be cut.
+        columns.push(Column {
+            number,
+            series: Arc::clone(key),
+            start: u32::try_from(start).unwrap_or(u32::MAX),
+            end: u32::try_from(frame.out.len()).unwrap_or(u32::MAX),
+        });
+    }
+    frame.text("}}");
+    (frame.end(), columns.into_boxed_slice())
+}
+
+/// A `window` frame.
+pub(crate) fn window(
+    id: (&Epoch, u64),
+    series: &SeriesKey,
+    spec: WindowSpec,
+    window: &Window,
+) -> Bytes {
+    let mut frame = Frame::begin(Kind::Window, Some(id), 320);
+    frame.text("{\"series\":");
+    frame.key(series);
+    for (name, number) in [
+        (
+            ",\"every_ms\":",
+            i64::try_from(spec.every.as_millis()).unwrap_or(i64::MAX),
+        ),
+        (
+            ",\"over_ms\":",
+            i64::try_from(spec.over.as_millis()).unwrap_or(i64::MAX),
+        ),
+        (",\"start_ms\":", window.start_ms),
+        (",\"end_ms\":", window.end_ms),
+    ] {
+        frame.text(name);
+        frame.signed(number);
+    }
+    frame.text(",\"count\":");
+    frame.unsigned(window.count);
+    for (name, number) in [
+        (",\"min\":", window.min),
+        (",\"max\":", window.max),
+        (",\"mean\":", window.mean),
+        (",\"stddev\":", window.stddev),
+        (",\"first\":", window.first),
+        (",\"last\":", window.last),
+        (",\"p50\":", window.p50),
+        (",\"p95\":", window.p95),
+        (",\"p99\":", window.p99),
+    ] {
+        frame.text(name);
+        frame.float(number);
+    }
+    frame.text(",\"closed\":");
+    frame.text(if window.closed { "true}" } else { "false}" });
+    frame.end()
+}
+
+/// A `status` frame.
+pub(crate) fn status(id: Option<(&Epoch, u64)>, key: &str, value: &impl Serialize) -> Bytes {
+    let mut frame = Frame::begin(Kind::Status, id, 192);
+    frame.text("{\"key\":");
+    frame.string(key);
+    frame.text(",\"value\":");
+    frame.json(value);
+    frame.text("}");
+    frame.end()
+}
+
+/// The `status` frame that an idle stream carries.
+pub(crate) fn beat(now_ms: i64) -> Bytes {
+    let mut frame = Frame::begin(Kind::Status, None, 96);
+    frame.text("{\"key\":\"beat\",\"value\":{\"now_ms\":");
+    frame.signed(now_ms);
+    frame.text("}}");
+    frame.end()
+}
+
+/// The last event of a stream, with the wait that the client should make.
+pub(crate) fn bye(retry_ms: u64) -> Bytes {
+    let mut frame = Frame::begin(Kind::Bye, None, 96);
+    frame.text("{\"retry_ms\":");
+    frame.unsigned(retry_ms);
+    frame.text("}");
+    with_retry(retry_ms, &frame.end())
+}
+
+/// The same frame with a `retry:` line before it.
+pub(crate) fn with_retry(retry_ms: u64, frame: &Bytes) -> Bytes {
+    let mut out = Vec::with_capacity(frame.len() + 24);
+    out.extend_from_slice(b"retry: ");
+    out.extend_from_slice(itoa::Buffer::new().format(retry_ms).as_bytes());
+    out.push(b'\n');
+    out.extend_from_slice(frame);
+    Bytes::from(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Timestamp, Unit};
+
+    fn data(frame: &Bytes) -> serde_json::Value {
+        let text = std::str::from_utf8(frame).unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("data: "))
+            .unwrap();
+        serde_json::from_str(line).unwrap()
+    }
+
+    fn point(ms: i64, value: Value, quality: Quality) -> Point {
+        Point {
+            time: Timestamp::from_millis(ms),
+            value,
+            quality,
+        }
+    }
+
+    fn event() -> (Epoch, Event) {
+        let epoch = Epoch::random();
+        let a = Arc::new(SeriesKey::parse("a/t").unwrap());
+        let b = Arc::new(SeriesKey::parse("b/t").unwrap());
+        let pa = [point(1, Value::Float(20.5), Quality::Good)];
+        let pb = [
+            point(1, Value::Bool(true), Quality::Good),
+            point(2, Value::Text("x\n\"y\"".into()), Quality::Bad),
+        ];
+        let (frame, columns) = readings(
+            Some((&epoch, 7)),
+            [(0, &a, &pa[..]), (1, &b, &pb[..])].into_iter(),
+            64,
+        );
+        let event = Event {
+            sequence: 7,
+            at_ms: 0,
+            kind: Kind::Readings,
+            about: About::Columns(columns),
+            frame,
+        };
+        (epoch, event)
+    }
+
+    #[test]
+    fn readings_carry_columns_and_quality_only_where_it_matters() {
+        let (epoch, event) = event();
+        let head = format!("event: readings\nid: {}-7\ndata: {{", epoch.as_str());
+        assert!(event.frame.starts_with(head.as_bytes()));
+        assert_eq!(
+            data(&event.frame),
+            serde_json::json!({"series": {
+                "a/t": {"t": [1], "v": [20.5]},
+                "b/t": {"t": [1, 2], "v": [true, "x\n\"y\""], "q": ["good", "bad"]},
+            }})
+        );
+    }
+
+    #[test]
+    fn a_filtered_frame_is_cut_out_of_the_full_one() {
+        let (epoch, event) = event();
+        let filter = Filter::parse(["b"], []).unwrap();
+        let frame = event
+            .frame_for(&filter, &epoch, |c| filter.wants_series(&c.series))
+            .unwrap();
+        assert_eq!(
+            data(&frame),
+            serde_json::json!({"series": {"b/t": {"t": [1, 2], "v": [true, "x\n\"y\""], "q": ["good", "bad"]}}})
+        );
+        assert!(
+            frame.starts_with(format!("event: readings\nid: {}-7\n", epoch.as_str()).as_bytes())
+        );
+        let nobody = Filter::parse(["c"], []).unwrap();
+        assert!(
+            event
+                .frame_for(&nobody, &epoch, |c| nobody.wants_series(&c.series))
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_series_says_its_kind_unit_and_newest_value() {
+        let mut frame = Frame::begin(Kind::Device, None, 0);
+        frame.series(&SeriesInfo {
+            key: SeriesKey::parse("a/t").unwrap(),
+            unit: Some(Unit("Cel".into())),
+            latest: Some(point(5, Value::Int(-3), Quality::Uncertain)),
+            retained: true,
+            points: 1,
+        });
+        assert_eq!(
+            data(&frame.end()),
+            serde_json::json!({"id": "a/t", "device": "a", "metric": "t", "unit": "Cel", "kind": "number",
+                "t": 5, "v": -3, "quality": "uncertain", "retained": true})
+        );
+    }
+
+    #[test]
+    fn ids_of_another_epoch_or_of_no_epoch_are_not_ours() {
+        let epoch = Epoch::random();
+        let e = epoch.as_str();
+        assert_eq!(epoch.sequence_in(&format!("{e}-42")), Some(42));
+        for garbage in [
+            String::new(),
+            String::from("42"),
+            format!("{e}-"),
+            format!("{e}--1"),
+            format!("{e}-+1"),
+            format!("{e}-99999999999999999999999"),
+            format!("x{e}-1"),
+        ] {
+            assert_eq!(epoch.sequence_in(&garbage), None, "{garbage}");
+        }
+    }
+
+    #[test]
+    fn the_wait_is_digits_only_and_comes_before_the_event() {
+        assert_eq!(
+            &bye(2500)[..],
+            b"retry: 2500\nevent: bye\ndata: {\"retry_ms\":2500}\n\n"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_stays_one_line_and_comes_back_the_same(text in any::<String>(), number in any::<f64>()) {
+            let mut frame = Frame::begin(Kind::Status, None, 0);
+            frame.text("[");
+            frame.string(&text);
+            frame.text(",");
+            frame.float(number);
+            frame.text("]");
+            let frame = frame.end();
+            prop_assert_eq!(frame.iter().filter(|b| **b == b'\n').count(), 3);
+            prop_assert!(!frame.contains(&b'\r'));
+            let back = data(&frame);
+            prop_assert_eq!(back[0].as_str(), Some(text.as_str()));
+            // serde_json reads some floats one bit off; the standard library doesn't.
+            let written = std::str::from_utf8(&frame).unwrap().rsplit_once(',').unwrap().1;
+            let written = written.trim_end().trim_end_matches(']');
+            if number.is_finite() {
+                prop_assert_eq!(written.parse::<f64>().unwrap(), number);
+            } else {
+                prop_assert_eq!(written, "null");
+            }
+        }
+    }
+}
