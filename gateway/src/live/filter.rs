@@ -119,15 +119,6 @@ impl Filter {
         Ok(Self { globs, kinds })
     }
 
-    /// Everything.
-    #[cfg(test)]
-    pub(crate) const fn everything() -> Self {
-        Self {
-            globs: Vec::new(),
-            kinds: u16::MAX,
-        }
-    }
-
     pub(crate) const fn wants(&self, kind: Kind) -> bool {
         self.kinds & kind as u16 != 0
     }

@@ -181,6 +181,13 @@ impl Shared {
     pub(super) fn at(&self, sequence: u64) -> At {
         lock(&self.ring).at(sequence)
     }
+
+    /// The sequence of the newest event, and the bytes of the ring.
+    #[cfg(test)]
+    pub(super) fn newest(&self) -> (u64, usize) {
+        let ring = lock(&self.ring);
+        (ring.next() - 1, ring.bytes())
+    }
 }
 
 impl Drop for Seat {

@@ -39,6 +39,7 @@ impl Ring {
     }
 
     /// The sequence that the next event must carry.
+    #[cfg(test)]
     pub(crate) const fn next(&self) -> u64 {
         self.next
     }
@@ -52,7 +53,7 @@ impl Ring {
         sequence < self.next && sequence + 1 >= self.first()
     }
 
-    /// Adds an event that carries [`Ring::next`]. The newest always stays, however big.
+    /// Adds an event that carries the next sequence. The newest always stays, however big.
     pub(crate) fn push(&mut self, event: Arc<Event>) {
         debug_assert_eq!(event.sequence, self.next);
         self.next += 1;
