@@ -153,7 +153,9 @@ fn webhook(webhook: &WebhookConfig) -> JsonValue {
         || String::from("…"),
         |(scheme, rest)| {
             let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            let host = authority
+                .rsplit_once('@')
+                .map_or(authority, |(_, host)| host);
             format!("{scheme}://{host}/…")
         },
     );

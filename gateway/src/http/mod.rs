@@ -25,21 +25,12 @@ use axum::{
 use tokio::sync::{Semaphore, watch};
 use tower_http::{CompressionLevel, compression::CompressionLayer};
 
-pub use self::serve::serve;
 use self::problem::Problem;
+pub use self::serve::serve;
 use crate::{
-    alert::Rule,
-    archive::ArchiveStatus,
-    clock::Clock,
-    engine::Engine,
-    history::History,
-    ingest::Account,
-    journal::Journal,
-    model::Timestamp,
-    notify::WebhookConfig,
-    rejects::Rejects,
-    source::SourceStatus,
-    state,
+    alert::Rule, archive::ArchiveStatus, clock::Clock, engine::Engine, history::History,
+    ingest::Account, journal::Journal, model::Timestamp, notify::WebhookConfig, rejects::Rejects,
+    source::SourceStatus, state,
 };
 
 /// Bounds and whom it answers.
@@ -140,9 +131,15 @@ pub fn router(
     router
         .fallback(fallback)
         .method_not_allowed_fallback(async || {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path has other methods: see Allow")
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this path has other methods: see Allow",
+            )
         })
-        .layer(middleware::from_fn_with_state(config.answer_within, in_time))
+        .layer(middleware::from_fn_with_state(
+            config.answer_within,
+            in_time,
+        ))
         .layer(compression)
         .layer(middleware::from_fn_with_state(
             Arc::new(guard::Guard::new(address, &config.hosts)),

@@ -15,9 +15,8 @@ pub(super) fn file(path: &str, headers: &HeaderMap) -> Response {
     let name = path.trim_start_matches('/');
     let name = if name.is_empty() { "index.html" } else { name };
     let place = !name.rsplit('/').next().unwrap_or_default().contains('.');
-    let found = dashboard::asset(name).or_else(|| {
-        place.then(|| dashboard::asset("index.html")).flatten()
-    });
+    let found =
+        dashboard::asset(name).or_else(|| place.then(|| dashboard::asset("index.html")).flatten());
     let Some(asset) = found else {
         return Problem::not_found("the page has no such file").into_response();
     };
@@ -39,7 +38,10 @@ pub(super) fn file(path: &str, headers: &HeaderMap) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     // A tag or type that is no header value could only come from the build; the file is good without.
-    for (name, value) in [(header::ETAG, &asset.etag[..]), (header::CONTENT_TYPE, asset.mime.as_ref())] {
+    for (name, value) in [
+        (header::ETAG, &asset.etag[..]),
+        (header::CONTENT_TYPE, asset.mime.as_ref()),
+    ] {
         match HeaderValue::from_str(value) {
             Ok(value) => drop(headers.insert(name, value)),
             Err(error) => tracing::debug!(%error, "a file of the page has an unusable header"),

@@ -171,7 +171,12 @@ fn merge(stored: Vec<Point>, held: Vec<Point>) -> Vec<Point> {
     clippy::cast_precision_loss,
     reason = "a mean of more than 2^53 points is not asked for"
 )]
-fn reduce(mut points: Vec<Point>, from: Timestamp, to: Timestamp, wanted: usize) -> (Columns, bool) {
+fn reduce(
+    mut points: Vec<Point>,
+    from: Timestamp,
+    to: Timestamp,
+    wanted: usize,
+) -> (Columns, bool) {
     let fits = points.len() <= wanted;
     let texts = points.iter().any(|point| point.value.as_f64().is_none());
     if fits || texts {
@@ -205,9 +210,12 @@ fn reduce(mut points: Vec<Point>, from: Timestamp, to: Timestamp, wanted: usize)
             max.push(value);
             mean.push(value);
             count.push(1);
-        } else if let (Some(min), Some(max), Some(mean), Some(count)) =
-            (min.last_mut(), max.last_mut(), mean.last_mut(), count.last_mut())
-        {
+        } else if let (Some(min), Some(max), Some(mean), Some(count)) = (
+            min.last_mut(),
+            max.last_mut(),
+            mean.last_mut(),
+            count.last_mut(),
+        ) {
             *min = min.min(value);
             *max = max.max(value);
             *count += 1;
@@ -247,8 +255,9 @@ async fn windows(
         query
             .get(name)
             .map(|text| {
-                times::duration(text)
-                    .ok_or_else(|| Problem::bad_request(format!("{name} is no duration: use 1m, 1h")))
+                times::duration(text).ok_or_else(|| {
+                    Problem::bad_request(format!("{name} is no duration: use 1m, 1h"))
+                })
             })
             .transpose()
     };
@@ -277,8 +286,8 @@ async fn windows(
 }
 
 fn key(path: Result<Path<(String, String)>, PathRejection>) -> Result<SeriesKey, Problem> {
-    let Path((device, metric)) =
-        path.map_err(|_| Problem::bad_request("the path is not UTF-8 when its escapes are undone"))?;
+    let Path((device, metric)) = path
+        .map_err(|_| Problem::bad_request("the path is not UTF-8 when its escapes are undone"))?;
     Ok(SeriesKey {
         device: DeviceId(device.into()),
         metric: Metric(metric.into()),
@@ -314,7 +323,13 @@ mod tests {
             .collect();
         assert_eq!(
             merged,
-            [(1, Some(1.0)), (2, Some(20.0)), (3, Some(30.0)), (4, Some(4.0)), (5, Some(50.0))]
+            [
+                (1, Some(1.0)),
+                (2, Some(20.0)),
+                (3, Some(30.0)),
+                (4, Some(4.0)),
+                (5, Some(50.0))
+            ]
         );
     }
 

@@ -200,7 +200,14 @@ mod tests {
 
     use super::*;
 
-    async fn start(config: Config, router: Router) -> (std::net::SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
+    async fn start(
+        config: Config,
+        router: Router,
+    ) -> (
+        std::net::SocketAddr,
+        CancellationToken,
+        tokio::task::JoinHandle<()>,
+    ) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -247,12 +254,18 @@ mod tests {
         });
         let (address, stop, task) = start(config, Router::new().route("/", endless)).await;
         let mut stalled = TcpStream::connect(address).await.unwrap();
-        stalled.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stalled
+            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
         let mut some = [0; 1024];
         assert!(stalled.read(&mut some).await.unwrap() > 0);
         // The router's own clone goes with the server; the stream's goes when the client is let go.
         stop.cancel();
-        tokio::time::timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(5), task)
+            .await
+            .unwrap()
+            .unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(10), noticed.recv()).await;
         assert_eq!(ended.unwrap(), None);
     }
@@ -288,8 +301,13 @@ mod tests {
         let router = Router::new().route("/", get(async || std::future::pending::<()>().await));
         let (address, stop, task) = start(config, router).await;
         let mut open = TcpStream::connect(address).await.unwrap();
-        open.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        open.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
         stop.cancel();
-        tokio::time::timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(5), task)
+            .await
+            .unwrap()
+            .unwrap();
     }
 }

@@ -13,20 +13,18 @@ use serde_json::json;
 
 use super::{Api, Readiness, problem::Problem};
 use crate::{
-    archive::ArchiveStatus,
-    engine::EngineStatus,
-    history::HistoryStatus,
-    ingest::AccountRow,
-    journal::JournalStatus,
-    source::SourceStatus,
-    state::WebhookStatus,
+    archive::ArchiveStatus, engine::EngineStatus, history::HistoryStatus, ingest::AccountRow,
+    journal::JournalStatus, source::SourceStatus, state::WebhookStatus,
 };
 
 pub(super) fn router() -> Router<Api> {
     Router::new()
         .route("/api/v1/status", get(status))
         .route("/api/v1/rejects", get(rejects))
-        .route("/healthz", get(async || ([(header::CACHE_CONTROL, "no-store")], "ok")))
+        .route(
+            "/healthz",
+            get(async || ([(header::CACHE_CONTROL, "no-store")], "ok")),
+        )
         .route("/readyz", get(readyz))
 }
 
@@ -81,11 +79,10 @@ impl Source {
 async fn status(State(api): State<Api>) -> Result<Response, Problem> {
     let parts = &api.parts;
     let engine = parts.engine.status().await?;
-    let webhooks = parts
-        .state
-        .webhooks()
-        .await
-        .map_err(|error| Problem::internal("the state of the webhooks cannot be read", &error))?;
+    let webhooks =
+        parts.state.webhooks().await.map_err(|error| {
+            Problem::internal("the state of the webhooks cannot be read", &error)
+        })?;
     let account = parts.account.rows();
     let now = parts.clock.now();
     Ok(Json(Status {

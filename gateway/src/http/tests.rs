@@ -126,13 +126,22 @@ struct House {
 }
 
 fn house_at(address: &str, hosts: &[&str]) -> House {
+    house_with(address, hosts, Vec::new())
+}
+
+fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> House {
     let dir = tempfile::tempdir().unwrap();
     let mut registry = Registry::default();
     let (queries, asked) = mpsc::channel(8);
     tokio::spawn(answer(asked));
     let (committed, kept) = mpsc::channel(8);
-    let (journal, _) =
-        Journal::open(crate::journal::Config::default(), dir.path(), committed, &mut registry).unwrap();
+    let (journal, _) = Journal::open(
+        crate::journal::Config::default(),
+        dir.path(),
+        committed,
+        &mut registry,
+    )
+    .unwrap();
     let clock = Clock::manual(Timestamp::from_millis(NOW_MS));
     let name = SourceName("mqtt".into());
     let (reporter, source) =
@@ -188,8 +197,9 @@ fn house_at(address: &str, hosts: &[&str]) -> House {
     );
     let posts = Router::new().route("/post", axum::routing::post(async || "taken"));
     let address: SocketAddr = address.parse().unwrap();
+    fragments.extend([never, posts]);
     House {
-        router: router(&config, address, parts, [never, posts]),
+        router: router(&config, address, parts, fragments),
         ready,
         rejects,
         _dir: dir,
@@ -246,13 +256,19 @@ fn with(method: &str, path: &str, headers: &[(&str, &str)]) -> Request<Body> {
 #[tokio::test]
 async fn the_inventory_is_listed() {
     let house = house();
-    assert_eq!(house.json("/api/v1/devices").await["devices"][0]["id"], "a b");
+    assert_eq!(
+        house.json("/api/v1/devices").await["devices"][0]["id"],
+        "a b"
+    );
     assert_eq!(
         house.json("/api/v1/series").await,
         json!({"series": [{"id": "a b/t", "device": "a b", "metric": "t", "unit": "Cel", "kind": "number",
             "t": NOW_MS, "v": 1.5, "quality": "good", "retained": false}]})
     );
-    assert_eq!(house.json("/api/v1/alerts").await["alerts"][0]["id"], "hot-1");
+    assert_eq!(
+        house.json("/api/v1/alerts").await["alerts"][0]["id"],
+        "hot-1"
+    );
     let rule = &house.json("/api/v1/rules").await["rules"][0];
     assert_eq!(rule["condition"], json!({"above": 30.0, "clear": 28.0}));
     assert_eq!(rule["for_ms"], 5000);
@@ -273,10 +289,18 @@ async fn a_range_is_raw_when_it_fits_and_reduced_when_not() {
     let raw = house.json("/api/v1/series/a%20b/t/points?from=-10s").await;
     assert_eq!(raw["bucket_ms"], JsonValue::Null);
     assert_eq!(raw["t"].as_array().unwrap().len(), 10);
-    assert_eq!((&raw["unit"], &raw["series"]), (&json!("Cel"), &json!("a b/t")));
+    assert_eq!(
+        (&raw["unit"], &raw["series"]),
+        (&json!("Cel"), &json!("a b/t"))
+    );
     let few = house.json("/api/v1/series/a%20b/t/points?points=20").await;
     assert!(few["bucket_ms"].as_i64().unwrap() >= 60_000);
-    let counts: i64 = few["count"].as_array().unwrap().iter().filter_map(JsonValue::as_i64).sum();
+    let counts: i64 = few["count"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(JsonValue::as_i64)
+        .sum();
     assert_eq!(counts, 600);
     assert!(few["t"].as_array().unwrap().len() <= 20);
 }
@@ -284,9 +308,14 @@ async fn a_range_is_raw_when_it_fits_and_reduced_when_not() {
 #[tokio::test]
 async fn windows_are_told_with_their_kind() {
     let house = house();
-    let answer = house.json("/api/v1/series/a%20b/t/windows?every=1m&over=5m").await;
+    let answer = house
+        .json("/api/v1/series/a%20b/t/windows?every=1m&over=5m")
+        .await;
     let window = &answer["windows"][0];
-    assert_eq!((&window["every_ms"], &window["over_ms"]), (&json!(60_000), &json!(300_000)));
+    assert_eq!(
+        (&window["every_ms"], &window["over_ms"]),
+        (&json!(60_000), &json!(300_000))
+    );
     assert_eq!(window["closed"], false);
 }
 
@@ -309,7 +338,9 @@ async fn wrong_questions_get_problem_answers() {
     ] {
         house.problem(get(path), status).await;
     }
-    let (headers, _) = house.problem(with("DELETE", "/api/v1/devices", &[]), 405).await;
+    let (headers, _) = house
+        .problem(with("DELETE", "/api/v1/devices", &[]), 405)
+        .await;
     assert!(headers[header::ALLOW].to_str().unwrap().contains("GET"));
     house.problem(with("POST", "/nothing", &[]), 404).await;
 }
@@ -331,15 +362,22 @@ async fn the_status_tells_of_sources_uptime_and_the_account() {
 #[tokio::test]
 async fn rejects_are_shown_newest_first() {
     let house = house();
-    for (n, reason) in [Reason::Malformed, Reason::NotFinite].into_iter().enumerate() {
+    for (n, reason) in [Reason::Malformed, Reason::NotFinite]
+        .into_iter()
+        .enumerate()
+    {
         let reject = Reject {
             reason,
             detail: String::from("x"),
             record: n,
         };
-        house
-            .rejects
-            .record(&SourceName("mqtt".into()), "t", b"\xffpayload", Timestamp(0), reject);
+        house.rejects.record(
+            &SourceName("mqtt".into()),
+            "t",
+            b"\xffpayload",
+            Timestamp(0),
+            reject,
+        );
     }
     let samples = house.json("/api/v1/rejects").await;
     assert_eq!(samples["rejects"][0]["reason"], "not_finite");
@@ -356,7 +394,10 @@ async fn health_is_always_ok_and_readiness_says_why_not() {
         .send(Readiness::NotReady(String::from("stopping")))
         .unwrap();
     let (status, _, body) = house.get("/readyz").await;
-    assert_eq!((status, &body[..]), (StatusCode::SERVICE_UNAVAILABLE, &b"stopping"[..]));
+    assert_eq!(
+        (status, &body[..]),
+        (StatusCode::SERVICE_UNAVAILABLE, &b"stopping"[..])
+    );
     assert_eq!(house.get("/healthz").await.0, StatusCode::OK);
 }
 
@@ -366,12 +407,21 @@ async fn the_page_is_served_for_its_own_places_and_files_are_cached_by_name() {
     let (status, index, body) = house.get("/").await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(index[header::CACHE_CONTROL], "no-cache");
-    assert!(index[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/html"));
+    assert!(
+        index[header::CONTENT_TYPE]
+            .to_str()
+            .unwrap()
+            .starts_with("text/html")
+    );
     assert_eq!(house.get("/alerts/history").await.2, body);
     house.problem(get("/missing.js"), 404).await;
     let etag = index[header::ETAG].to_str().unwrap();
     let (status, _, body) = house
-        .send(with("GET", "/", &[("if-none-match", &format!("\"x\", W/{etag}"))]))
+        .send(with(
+            "GET",
+            "/",
+            &[("if-none-match", &format!("\"x\", W/{etag}"))],
+        ))
         .await;
     assert_eq!((status, body.len()), (StatusCode::NOT_MODIFIED, 0));
     let (status, _, body) = house.send(with("HEAD", "/", &[])).await;
@@ -393,16 +443,35 @@ async fn every_answer_carries_the_security_headers() {
 #[tokio::test]
 async fn on_loopback_only_loopback_names_and_configured_ones_are_answered() {
     let house = house_at("127.0.0.1:8080", &["Pi.local"]);
-    for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]:8080", "[::1]", "pi.local:80"] {
+    for host in [
+        "localhost",
+        "LOCALHOST:8080",
+        "127.0.0.1:1",
+        "[::1]:8080",
+        "[::1]",
+        "pi.local:80",
+    ] {
         let (status, ..) = house.send(with("GET", "/healthz", &[("host", host)])).await;
         assert_eq!(status, StatusCode::OK, "{host}");
     }
-    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8080", "10.0.0.1", ""] {
-        house.problem(with("GET", "/healthz", &[("host", host)]), 421).await;
+    for host in [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example:8080",
+        "10.0.0.1",
+        "",
+    ] {
+        house
+            .problem(with("GET", "/healthz", &[("host", host)]), 421)
+            .await;
     }
-    house.problem(with("GET", "http://evil.example/healthz", &[]), 421).await;
+    house
+        .problem(with("GET", "http://evil.example/healthz", &[]), 421)
+        .await;
     let wide = house_at("0.0.0.0:8080", &[]);
-    let (status, ..) = wide.send(with("GET", "/healthz", &[("host", "10.0.0.1")])).await;
+    let (status, ..) = wide
+        .send(with("GET", "/healthz", &[("host", "10.0.0.1")]))
+        .await;
     assert_eq!(status, StatusCode::OK);
 }
 
@@ -433,9 +502,58 @@ async fn an_answer_that_does_not_come_is_given_up() {
 async fn long_json_is_packed_for_those_who_ask() {
     let house = house();
     let path = "/api/v1/series/a%20b/t/points";
-    let (_, headers, packed) = house.send(with("GET", path, &[("accept-encoding", "gzip")])).await;
+    let (_, headers, packed) = house
+        .send(with("GET", path, &[("accept-encoding", "gzip")]))
+        .await;
     assert_eq!(headers[header::CONTENT_ENCODING], "gzip");
     let (_, headers, plain) = house.get(path).await;
     assert!(!headers.contains_key(header::CONTENT_ENCODING));
     assert!(packed.len() * 3 < plain.len());
+}
+
+#[tokio::test]
+async fn a_live_stream_passes_unpacked_at_once_and_ends_with_the_server() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let (_updates, heard) = mpsc::channel(1);
+    let (hub, _task) = crate::live::Hub::start(
+        crate::live::Config::default(),
+        heard,
+        Clock::manual(Timestamp(0)),
+        stop.clone(),
+        &mut Registry::default(),
+    );
+    let router = house_with(
+        &address.to_string(),
+        &[],
+        vec![crate::live::sse::router(hub)],
+    )
+    .router;
+    let token = stop.clone();
+    let server =
+        tokio::spawn(async move { serve(listener, router, &Config::default(), token).await });
+    let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request =
+        format!("GET /events HTTP/1.1\r\nHost: {address}\r\nAccept-Encoding: gzip\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    let mut some = [0; 4096];
+    while !text.contains("\"status\":{}}") {
+        let reading = tokio::time::timeout(Duration::from_secs(10), client.read(&mut some));
+        let n = reading.await.unwrap().unwrap();
+        text.push_str(std::str::from_utf8(&some[..n]).unwrap());
+    }
+    assert!(!text.contains("content-encoding"), "{text}");
+    assert!(text.contains("event: snapshot"), "{text}");
+    stop.cancel();
+    let mut rest = String::new();
+    let reading = tokio::time::timeout(Duration::from_secs(10), client.read_to_string(&mut rest));
+    reading.await.unwrap().unwrap();
+    assert!(rest.contains("event: bye"), "{rest}");
+    tokio::time::timeout(Duration::from_secs(2), server)
+        .await
+        .unwrap()
+        .unwrap();
 }

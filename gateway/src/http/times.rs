@@ -18,7 +18,11 @@ pub(super) fn time(text: &str, now: Timestamp) -> Option<Timestamp> {
         b'-' => (-1, &text[1..]),
         b'+' => (1, &text[1..]),
         _ => {
-            let nanos = text.replace(' ', "+").parse::<jiff::Timestamp>().ok()?.as_nanosecond();
+            let nanos = text
+                .replace(' ', "+")
+                .parse::<jiff::Timestamp>()
+                .ok()?
+                .as_nanosecond();
             return i64::try_from(nanos).ok().map(Timestamp);
         }
     };
@@ -68,7 +72,16 @@ mod tests {
             Some(Timestamp::from_millis(0)),
             "a plus that the query made a blank"
         );
-        for bad in ["", "yesterday", "-1", "1h", "--1h", "-h", "-1y", "2026-13-01T00:00:00Z"] {
+        for bad in [
+            "",
+            "yesterday",
+            "-1",
+            "1h",
+            "--1h",
+            "-h",
+            "-1y",
+            "2026-13-01T00:00:00Z",
+        ] {
             let read = time(bad, now);
             assert!(read.is_none() || bad == "-1", "{bad}: {read:?}");
         }

@@ -1,8 +1,8 @@
 //! Events as ready SSE frames. JSON is written straight into the frame: a reading is encoded once, however many
 //! clients with however many filters hear of it.
 //!
-//! A `readings` frame remembers where in it each series stands, so that a filtered frame is copied out of it and
-//! never encoded again.
+//! A frame with several series remembers where in it each one stands, so that a filtered frame is copied out of it
+//! and never encoded again.
 
 use std::sync::Arc;
 
@@ -55,13 +55,23 @@ pub(crate) struct Event {
 #[derive(Debug)]
 pub(crate) enum About {
     Everyone,
-    Device(DeviceId),
     Series(SeriesKey),
-    /// Several series, each at its place in the frame.
-    Columns(Box<[Column]>),
+    Several(Several),
 }
 
-/// One series within a `readings` frame.
+/// Several series, each at its place in the frame, parted by commas.
+#[derive(Debug, Default)]
+pub(crate) struct Several {
+    /// The device that the event is about even without any of the series.
+    device: Option<DeviceId>,
+    pub(crate) columns: Vec<Column>,
+    /// Where the first series begins.
+    start: u32,
+    /// Where the last one ends.
+    end: u32,
+}
+
+/// One series within a frame.
 #[derive(Clone, Debug)]
 pub(crate) struct Column {
     /// The number of the series in the hub; never reused.
@@ -75,7 +85,7 @@ impl Event {
     /// What it costs to keep, in bytes.
     pub(crate) fn cost(&self) -> usize {
         let columns = match &self.about {
-            About::Columns(columns) => columns.len() * size_of::<Column>(),
+            About::Several(several) => several.columns.len() * size_of::<Column>(),
             _ => 0,
         };
         self.frame.len() + columns + size_of::<Self>()
@@ -85,43 +95,43 @@ impl Event {
     pub(crate) fn frame_for(
         &self,
         filter: &Filter,
-        epoch: &Epoch,
         mut wants: impl FnMut(&Column) -> bool,
     ) -> Option<Bytes> {
         if !filter.wants(self.kind) {
             return None;
         }
-        let columns = match &self.about {
+        let several = match &self.about {
             About::Everyone => return Some(self.frame.clone()),
-            About::Device(device) => {
-                return filter.wants_device(device).then(|| self.frame.clone());
-            }
             About::Series(series) => {
                 return filter.wants_series(series).then(|| self.frame.clone());
             }
-            About::Columns(_) if filter.wants_all_series() => return Some(self.frame.clone()),
-            About::Columns(columns) => columns,
+            About::Several(_) if filter.wants_all_series() => return Some(self.frame.clone()),
+            About::Several(several) => several,
         };
+        let columns = &several.columns;
         let wanted: Vec<&Column> = columns.iter().filter(|column| wants(column)).collect();
-        if wanted.is_empty() {
+        let alone = several
+            .device
+            .as_ref()
+            .is_some_and(|device| filter.wants_device(device));
+        if wanted.is_empty() && !alone {
             return None;
         }
         if wanted.len() == columns.len() {
             return Some(self.frame.clone());
         }
+        let (head, tail) = (several.start as usize, several.end as usize);
         let bytes: usize = wanted.iter().map(|c| (c.end - c.start) as usize + 1).sum();
-        let mut frame = Frame::begin(self.kind, Some((epoch, self.sequence)), bytes + 96);
-        frame.text("{\"series\":{");
+        let mut cut = Vec::with_capacity(head + bytes + self.frame.len() - tail);
+        cut.extend_from_slice(&self.frame[..head]);
         for (n, column) in wanted.iter().enumerate() {
             if n > 0 {
-                frame.text(",");
+                cut.push(b',');
             }
-            frame
-                .out
-                .extend_from_slice(&self.frame[column.start as usize..column.end as usize]);
+            cut.extend_from_slice(&self.frame[column.start as usize..column.end as usize]);
         }
-        frame.text("}}");
-        Some(frame.end())
+        cut.extend_from_slice(&self.frame[tail..]);
+        Some(Bytes::from(cut))
     }
 }
 
@@ -147,6 +157,13 @@ impl Frame {
         }
         frame.text("\ndata: ");
         frame
+    }
+
+    /// The second part of a frame that was left open by [`Frame::open`].
+    pub(crate) fn rest(capacity: usize) -> Self {
+        Self {
+            out: Vec::with_capacity(capacity),
+        }
     }
 
     pub(crate) fn text(&mut self, json: &str) {
@@ -299,12 +316,8 @@ impl Frame {
         self.text("}");
     }
 
-    /// A Device object, with `series` if given.
-    pub(crate) fn device<'a>(
-        &mut self,
-        device: &Device,
-        series: Option<&mut dyn Iterator<Item = &'a SeriesInfo>>,
-    ) {
+    /// A Device object but for its closing brace.
+    fn device_open(&mut self, device: &Device) {
         self.text("{\"id\":");
         self.string(&device.id.0);
         self.text(",\"name\":");
@@ -330,17 +343,44 @@ impl Frame {
             Some(false) => "false",
             None => "null",
         });
-        if let Some(series) = series {
-            self.text(",\"series\":[");
-            for (n, info) in series.enumerate() {
-                if n > 0 {
-                    self.text(",");
-                }
-                self.series(info);
-            }
-            self.text("]");
-        }
+    }
+
+    /// A Device object.
+    pub(crate) fn device(&mut self, device: &Device) {
+        self.device_open(device);
         self.text("}");
+    }
+
+    /// Series, each written by `write`, parted by commas and remembered.
+    fn several<'a, T>(
+        &mut self,
+        device: Option<DeviceId>,
+        series: impl Iterator<Item = (u32, &'a Arc<SeriesKey>, T)>,
+        mut write: impl FnMut(&mut Self, &SeriesKey, T),
+    ) -> Several {
+        // A frame holds what one tick changed; it can't come near the 4 GiB at which a place would saturate.
+        let place = |frame: &Self| u32::try_from(frame.out.len()).unwrap_or(u32::MAX);
+        let mut several = Several {
+            device,
+            columns: Vec::with_capacity(series.size_hint().0),
+            start: place(self),
+            end: 0,
+        };
+        for (number, key, what) in series {
+            if !several.columns.is_empty() {
+                self.text(",");
+            }
+            let start = place(self);
+            write(self, key, what);
+            several.columns.push(Column {
+                number,
+                series: Arc::clone(key),
+                start,
+                end: place(self),
+            });
+        }
+        several.end = place(self);
+        several
     }
 
     /// A JSON string or `null`.
@@ -349,6 +389,11 @@ impl Frame {
             Some(text) => self.string(text),
             None => self.text("null"),
         }
+    }
+
+    /// The first part of a frame; the second follows from [`Frame::rest`].
+    pub(crate) fn open(self) -> Bytes {
+        Bytes::from(self.out)
     }
 
     /// The frame, closed by its blank line.
@@ -371,26 +416,28 @@ pub(crate) fn readings<'a>(
     id: Option<(&Epoch, u64)>,
     series: impl Iterator<Item = (u32, &'a Arc<SeriesKey>, &'a [Point])>,
     capacity: usize,
-) -> (Bytes, Box<[Column]>) {
+) -> (Bytes, Several) {
     let mut frame = Frame::begin(Kind::Readings, id, capacity);
-    let mut columns = Vec::with_capacity(series.size_hint().0);
     frame.text("{\"series\":{");
-    for (number, key, points) in series {
-        if !columns.is_empty() {
-            frame.text(",");
-        }
-        let start = frame.out.len();
-        frame.column(key, points);
-        // A frame holds what one tick changed; beyond 4 GiB the ends saturate and a filtered copy would be cut.
-        columns.push(Column {
-            number,
-            series: Arc::clone(key),
-            start: u32::try_from(start).unwrap_or(u32::MAX),
-            end: u32::try_from(frame.out.len()).unwrap_or(u32::MAX),
-        });
-    }
+    let several = frame.several(None, series, Frame::column);
     frame.text("}}");
-    (frame.end(), columns.into_boxed_slice())
+    (frame.end(), several)
+}
+
+/// A `device` frame with the series of it that are new or changed.
+pub(crate) fn device<'a>(
+    id: (&Epoch, u64),
+    device: &Device,
+    series: impl Iterator<Item = (u32, &'a Arc<SeriesKey>, &'a SeriesInfo)>,
+) -> (Bytes, Several) {
+    let mut frame = Frame::begin(Kind::Device, Some(id), 256 + series.size_hint().0 * 200);
+    frame.device_open(device);
+    frame.text(",\"series\":[");
+    let several = frame.several(Some(device.id.clone()), series, |frame, _, info| {
+        frame.series(info);
+    });
+    frame.text("]}");
+    (frame.end(), several)
 }
 
 /// A `window` frame.
@@ -511,7 +558,7 @@ mod tests {
             point(1, Value::Bool(true), Quality::Good),
             point(2, Value::Text("x\n\"y\"".into()), Quality::Bad),
         ];
-        let (frame, columns) = readings(
+        let (frame, several) = readings(
             Some((&epoch, 7)),
             [(0, &a, &pa[..]), (1, &b, &pb[..])].into_iter(),
             64,
@@ -520,7 +567,7 @@ mod tests {
             sequence: 7,
             at_ms: 0,
             kind: Kind::Readings,
-            about: About::Columns(columns),
+            about: About::Several(several),
             frame,
         };
         (epoch, event)
@@ -545,7 +592,7 @@ mod tests {
         let (epoch, event) = event();
         let filter = Filter::parse(["b"], []).unwrap();
         let frame = event
-            .frame_for(&filter, &epoch, |c| filter.wants_series(&c.series))
+            .frame_for(&filter, |c| filter.wants_series(&c.series))
             .unwrap();
         assert_eq!(
             data(&frame),
@@ -557,7 +604,7 @@ mod tests {
         let nobody = Filter::parse(["c"], []).unwrap();
         assert!(
             event
-                .frame_for(&nobody, &epoch, |c| nobody.wants_series(&c.series))
+                .frame_for(&nobody, |c| nobody.wants_series(&c.series))
                 .is_none()
         );
     }

@@ -220,11 +220,7 @@ mod tests {
         let a = Filter::parse(["b/*,a/**"], ["alert, readings"]).unwrap();
         let b = Filter::parse(["a", "b/*", "b/*"], ["readings", "alert"]).unwrap();
         assert_eq!(a, b);
-        assert!(
-            Filter::parse(["*/*,x/y"], [""])
-                .unwrap()
-                .is_everything()
-        );
+        assert!(Filter::parse(["*/*,x/y"], [""]).unwrap().is_everything());
     }
 
     #[test]

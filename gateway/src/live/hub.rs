@@ -37,6 +37,8 @@ const MAX_UPDATES: usize = 64;
 const MAX_KEPT: usize = 4096;
 /// Their bytes at most.
 const MAX_KEPT_BYTES: usize = 1 << 20;
+/// Snapshots kept until the next event.
+const MAX_SNAPSHOTS: usize = 8;
 /// Frames that a group of clients keeps after cutting them out.
 const MAX_CUT: usize = 16;
 /// Their bytes at most; the newest always stays.
@@ -102,8 +104,8 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) struct Joined {
     pub(super) group: Arc<Group>,
-    /// `snapshot` or `resume`, without its `retry:`.
-    pub(super) first: Bytes,
+    /// `snapshot` or `resume`, perhaps in two parts, without its `retry:`.
+    pub(super) first: VecDeque<Bytes>,
     /// What to read next.
     pub(super) next: u64,
     pub(super) resumed: bool,
@@ -210,8 +212,11 @@ impl Group {
         if self.filter.is_everything() {
             return Some(event.frame.clone());
         }
-        if !matches!(event.about, About::Columns(_)) || !self.filter.wants(event.kind) {
-            return event.frame_for(&self.filter, &shared.epoch, |_| false);
+        let cut = matches!(event.about, About::Several(_))
+            && !self.filter.wants_all_series()
+            && self.filter.wants(event.kind);
+        if !cut {
+            return event.frame_for(&self.filter, |_| false);
         }
         let mut cuts = lock(&self.cuts);
         let cuts = &mut *cuts;
@@ -219,7 +224,7 @@ impl Group {
             return frame.clone();
         }
         shared.metrics.cut.inc();
-        let frame = event.frame_for(&self.filter, &shared.epoch, |column: &Column| {
+        let frame = event.frame_for(&self.filter, |column: &Column| {
             let number = column.number as usize;
             if cuts.wanted.len() <= number {
                 cuts.wanted.resize(number + 1, None);
@@ -228,9 +233,7 @@ impl Group {
         });
         cuts.bytes += frame.as_ref().map_or(0, Bytes::len);
         cuts.frames.push_back((event.sequence, frame.clone()));
-        while cuts.frames.len() > 1
-            && (cuts.frames.len() > MAX_CUT || cuts.bytes > MAX_CUT_BYTES)
-        {
+        while cuts.frames.len() > 1 && (cuts.frames.len() > MAX_CUT || cuts.bytes > MAX_CUT_BYTES) {
             if let Some((_, Some(oldest))) = cuts.frames.pop_front() {
                 cuts.bytes -= oldest.len();
             }
@@ -243,13 +246,41 @@ impl Metrics {
     fn new(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let counters = [
-            ("gateway_live_events", "Events said to live clients", &metrics.events),
-            ("gateway_live_clients_refused", "Live clients sent away because all places were taken", &metrics.refused),
-            ("gateway_live_snapshots", "Live streams begun with a snapshot", &metrics.snapshots),
-            ("gateway_live_resumes", "Live streams resumed where they broke off", &metrics.resumes),
-            ("gateway_live_gaps", "Times that a slow live client skipped events", &metrics.gaps),
-            ("gateway_live_frames_cut", "Readings frames cut out for a filter", &metrics.cut),
-            ("gateway_live_status_dropped", "Status news dropped because there were too many keys", &metrics.status_dropped),
+            (
+                "gateway_live_events",
+                "Events said to live clients",
+                &metrics.events,
+            ),
+            (
+                "gateway_live_clients_refused",
+                "Live clients sent away because all places were taken",
+                &metrics.refused,
+            ),
+            (
+                "gateway_live_snapshots",
+                "Live streams begun with a snapshot",
+                &metrics.snapshots,
+            ),
+            (
+                "gateway_live_resumes",
+                "Live streams resumed where they broke off",
+                &metrics.resumes,
+            ),
+            (
+                "gateway_live_gaps",
+                "Times that a slow live client skipped events",
+                &metrics.gaps,
+            ),
+            (
+                "gateway_live_frames_cut",
+                "Readings frames cut out for a filter",
+                &metrics.cut,
+            ),
+            (
+                "gateway_live_status_dropped",
+                "Status news dropped because there were too many keys",
+                &metrics.status_dropped,
+            ),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
@@ -379,12 +410,12 @@ impl State {
                     .iter()
                     .zip(&readings)
                     .map(|((number, key), (_, points))| (*number, key, &points[..]));
-                let (frame, columns) = event::readings(
+                let (frame, several) = event::readings(
                     Some((&self.shared.epoch, sequence)),
                     columns,
                     96 + readings.len() * 48 + points * 24,
                 );
-                self.publish(Kind::Readings, About::Columns(columns), frame);
+                self.publish(Kind::Readings, About::Several(several), frame);
             }
             Update::Window {
                 series,
@@ -408,8 +439,8 @@ impl State {
 
     fn flush_devices(&mut self) {
         for (device, series) in std::mem::take(&mut self.devices) {
-            let frame = self.latest.device_frame(self.next_id(), &device, &series);
-            self.publish(Kind::Device, About::Device(device), frame);
+            let (frame, several) = self.latest.device_event(self.next_id(), &device, &series);
+            self.publish(Kind::Device, About::Several(several), frame);
         }
     }
 
@@ -488,8 +519,7 @@ impl State {
         let after = after.filter(|after| lock(&self.shared.ring).reaches_back_to(*after));
         let (first, next) = match after {
             Some(after) => {
-                let mut frame =
-                    Frame::begin(Kind::Resume, Some((&self.shared.epoch, after)), 128);
+                let mut frame = Frame::begin(Kind::Resume, Some((&self.shared.epoch, after)), 128);
                 frame.text("{\"epoch\":");
                 frame.string(self.shared.epoch.as_str());
                 frame.text(",\"now_ms\":");
@@ -497,9 +527,9 @@ impl State {
                 frame.text(",\"missed\":");
                 frame.unsigned(self.newest - after);
                 frame.text("}");
-                (frame.end(), after + 1)
+                (VecDeque::from([frame.end()]), after + 1)
             }
-            None => (self.snapshot(&filter), self.newest + 1),
+            None => (VecDeque::from(self.snapshot(&filter)), self.newest + 1),
         };
         Joined {
             group: self.group(filter),
@@ -528,7 +558,7 @@ impl State {
                     .filter_map(|event| group.frame(event, &self.shared)),
             );
         } else {
-            frames.push_back(self.snapshot(&group.filter));
+            frames.extend(self.snapshot(&group.filter));
         }
         CaughtUp {
             frames,
@@ -536,18 +566,26 @@ impl State {
         }
     }
 
-    fn snapshot(&mut self, filter: &Filter) -> Bytes {
-        if let Some(frame) = self.snapshots.get(filter) {
-            return frame.clone();
+    /// A `snapshot` in two parts: the time of each, and what all have in common until the next event.
+    fn snapshot(&mut self, filter: &Filter) -> [Bytes; 2] {
+        let id = (&self.shared.epoch, self.newest);
+        let mut head = Frame::begin(Kind::Snapshot, Some(id), 160);
+        head.text("{\"epoch\":");
+        head.string(self.shared.epoch.as_str());
+        head.text(",\"now_ms\":");
+        head.signed(self.shared.clock.now().as_millis());
+        let head = head.open();
+        if let Some(rest) = self.snapshots.get(filter) {
+            return [head, rest.clone()];
         }
-        let frame = self.latest.snapshot(
-            (&self.shared.epoch, self.newest),
-            self.shared.clock.now().as_millis(),
-            self.shared.config.site.as_deref(),
-            filter,
-        );
-        self.snapshots.insert(filter.clone(), frame.clone());
-        frame
+        let rest = self
+            .latest
+            .snapshot(self.shared.config.site.as_deref(), filter);
+        if self.snapshots.len() == MAX_SNAPSHOTS {
+            self.snapshots.clear();
+        }
+        self.snapshots.insert(filter.clone(), rest.clone());
+        [head, rest]
     }
 
     fn group(&mut self, filter: Filter) -> Arc<Group> {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 use super::{
-    event::{self, Epoch, Frame},
+    event::{self, Epoch, Frame, Several},
     filter::{Filter, Kind},
 };
 use crate::{
@@ -120,90 +120,79 @@ impl Latest {
         true
     }
 
-    /// The frame that says that a device, and these series of it, are new or changed.
-    pub(crate) fn device_frame(&self, id: (&Epoch, u64), device: &DeviceId, series: &[u32]) -> Bytes {
-        let mut frame = Frame::begin(Kind::Device, Some(id), 256 + series.len() * 200);
-        let unknown;
-        let device = match self.devices.get(device) {
-            Some(device) => device,
-            None => {
-                unknown = Device {
-                    id: device.clone(),
-                    name: device.0.to_string(),
-                    site: None,
-                    labels: BTreeMap::new(),
-                    source: None,
-                    last_seen_ms: None,
-                    online: None,
-                };
-                &unknown
-            }
-        };
-        let mut infos = series
-            .iter()
-            .filter_map(|number| self.series.get(*number as usize))
-            .map(|known| &known.info);
-        frame.device(device, Some(&mut infos));
-        frame.end()
-    }
-
-    /// Everything that the filter wants.
-    pub(crate) fn snapshot(
+    /// The event that says that a device, and these series of it, are new or changed.
+    pub(crate) fn device_event(
         &self,
         id: (&Epoch, u64),
-        now_ms: i64,
-        site: Option<&str>,
-        filter: &Filter,
-    ) -> Bytes {
+        device: &DeviceId,
+        series: &[u32],
+    ) -> (Bytes, Several) {
+        let known = series.iter().filter_map(|number| {
+            let known = self.series.get(*number as usize)?;
+            Some((*number, &known.key, &known.info))
+        });
+        if let Some(device) = self.devices.get(device) {
+            return event::device(id, device, known);
+        }
+        let unknown = Device {
+            id: device.clone(),
+            name: device.0.to_string(),
+            site: None,
+            labels: BTreeMap::new(),
+            source: None,
+            last_seen_ms: None,
+            online: None,
+        };
+        event::device(id, &unknown, known)
+    }
+
+    /// Everything that the filter wants, as the rest of a `snapshot` after its time.
+    pub(crate) fn snapshot(&self, site: Option<&str>, filter: &Filter) -> Bytes {
         let all = filter.wants(Kind::Snapshot);
-        let measured = all || filter.wants(Kind::Readings) || filter.wants(Kind::Window);
-        let mut frame = Frame::begin(Kind::Snapshot, Some(id), 512 + self.series.len() * 200);
-        frame.text("{\"epoch\":");
-        frame.string(id.0.as_str());
-        frame.text(",\"now_ms\":");
-        frame.signed(now_ms);
+        let measured = all
+            || [Kind::Readings, Kind::Window, Kind::Device]
+                .into_iter()
+                .any(|kind| filter.wants(kind));
+        let mut frame = Frame::rest(512 + self.series.len() * 200);
         frame.text(",\"version\":");
         frame.string(env!("CARGO_PKG_VERSION"));
         frame.text(",\"site\":");
         frame.maybe(site);
         frame.text(",\"series\":[");
-        let mut first = true;
-        for known in &self.series {
-            if (measured || filter.wants(Kind::Device)) && filter.wants_series(&known.key) {
-                frame.text(if first { "" } else { "," });
-                first = false;
-                frame.series(&known.info);
-            }
-        }
+        let series = self.series.iter().map(|known| &known.info);
+        list(
+            &mut frame,
+            series.filter(|info| measured && filter.wants_series(&info.key)),
+            Frame::series,
+        );
         frame.text("],\"devices\":[");
-        first = true;
-        for device in self.devices.values() {
-            if (measured || filter.wants(Kind::Device)) && filter.wants_device(&device.id) {
-                frame.text(if first { "" } else { "," });
-                first = false;
-                frame.device(device, None);
-            }
-        }
+        let devices = self.devices.values();
+        list(
+            &mut frame,
+            devices.filter(|device| measured && filter.wants_device(&device.id)),
+            Frame::device,
+        );
         frame.text("],\"alerts\":[");
-        first = true;
-        for alert in self.alerts.values() {
-            if (all || filter.wants(Kind::Alert)) && filter.wants_series(&series_of(alert)) {
-                frame.text(if first { "" } else { "," });
-                first = false;
-                frame.json(alert);
-            }
-        }
+        let alerts = self.alerts.values();
+        list(
+            &mut frame,
+            alerts.filter(|alert| {
+                (all || filter.wants(Kind::Alert)) && filter.wants_series(&series_of(alert))
+            }),
+            Frame::json,
+        );
         frame.text("],\"status\":{");
-        first = true;
-        for (key, value) in &self.status {
-            if all || filter.wants(Kind::Status) {
-                frame.text(if first { "" } else { "," });
-                first = false;
+        list(
+            &mut frame,
+            self.status
+                .iter()
+                .filter(|_| all || filter.wants(Kind::Status)),
+            |frame, (key, value)| {
                 frame.string(key);
                 frame.text(":");
                 frame.json(value);
-            }
-        }
+            },
+        );
         frame.text("}}");
         frame.end()
     }
@@ -228,6 +217,20 @@ impl Latest {
         }
         let capacity = 64 + changed.len() * 64;
         Some(event::readings(None, changed.into_iter(), capacity).0)
+    }
+}
+
+/// Writes what there is, parted by commas.
+fn list<T>(
+    frame: &mut Frame,
+    things: impl Iterator<Item = T>,
+    mut write: impl FnMut(&mut Frame, T),
+) {
+    for (n, thing) in things.enumerate() {
+        if n > 0 {
+            frame.text(",");
+        }
+        write(frame, thing);
     }
 }
 

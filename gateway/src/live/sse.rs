@@ -60,9 +60,8 @@ async fn events(State(hub): State<Hub>, method: Method, uri: Uri, headers: Heade
         .get("last-event-id")
         .and_then(|id| id.to_str().ok())
         .and_then(|id| shared.epoch.sequence_in(id));
-    let after = header.or_else(|| {
-        values("last_event_id").find_map(|id| shared.epoch.sequence_in(id))
-    });
+    let after =
+        header.or_else(|| values("last_event_id").find_map(|id| shared.epoch.sequence_in(id)));
     let (answer, answered) = oneshot::channel();
     let join = Command::Join {
         filter,
@@ -146,17 +145,19 @@ enum Step {
 }
 
 impl Client {
-    fn new(hub: Hub, seat: Seat, joined: Joined) -> Self {
+    fn new(hub: Hub, seat: Seat, mut joined: Joined) -> Self {
         let metrics = &hub.shared.metrics;
         if joined.resumed {
             metrics.resumes.inc();
         } else {
             metrics.snapshots.inc();
         }
-        let first = event::with_retry(fastrand::u64(RETRY_MS), &joined.first);
+        if let Some(first) = joined.first.front_mut() {
+            *first = event::with_retry(fastrand::u64(RETRY_MS), first);
+        }
         Self {
             group: joined.group,
-            backlog: VecDeque::from([first]),
+            backlog: joined.first,
             next: joined.next,
             heard_ms: hub.shared.clock.now().as_millis(),
             caught_up: !joined.resumed,

@@ -303,12 +303,51 @@ async fn news_of_a_start_become_one_event_a_device() {
         task: tokio::spawn(async {}),
     };
     house.newest(1).await;
-    let mut reader = house.open("/events", Some(format!("{}-0", house.hub.shared.epoch.as_str()).as_bytes())).await;
+    let mut reader = house
+        .open(
+            "/events",
+            Some(format!("{}-0", house.hub.shared.epoch.as_str()).as_bytes()),
+        )
+        .await;
     reader.expect("resume").await;
     let event = reader.expect("device").await;
     assert_eq!(event.data["name"], "A");
     assert_eq!(event.data["series"].as_array().unwrap().len(), 3);
     assert_eq!(house.hub.shared.newest().0, 1);
+}
+
+#[tokio::test]
+async fn a_filter_leaves_other_series_out_of_device_news_and_snapshots() {
+    let house = house(Config::default());
+    let mut reader = house.open("/events?series=a/t", None).await;
+    reader.expect("snapshot").await;
+    house.say(Update::Device(device("b"))).await;
+    house.say(Update::Device(device("a"))).await;
+    for key in ["a/t", "a/h", "b/t"] {
+        let info = SeriesInfo {
+            key: SeriesKey::parse(key).unwrap(),
+            unit: None,
+            latest: None,
+            retained: false,
+            points: 0,
+        };
+        house.say(Update::Series(info)).await;
+    }
+    for series in [vec![], vec!["a/t"], vec![]] {
+        let event = reader.expect("device").await;
+        assert_eq!(event.data["id"], "a");
+        let said: Vec<&str> = event.data["series"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|info| info["id"].as_str().unwrap())
+            .collect();
+        assert_eq!(said, series);
+    }
+    let mut reader = house.open("/events?series=a/t", None).await;
+    let snapshot = reader.expect("snapshot").await;
+    assert_eq!(snapshot.data["series"].as_array().unwrap().len(), 1);
+    assert_eq!(snapshot.data["devices"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -326,7 +365,9 @@ async fn a_client_that_comes_back_gets_what_it_missed_once_and_in_order() {
         let mut reader = if by_header {
             house.open("/events", Some(last.as_bytes())).await
         } else {
-            house.open(&format!("/events?last_event_id={last}"), None).await
+            house
+                .open(&format!("/events?last_event_id={last}"), None)
+                .await
         };
         let resume = reader.expect("resume").await;
         assert_eq!(resume.data["missed"], 3);
@@ -368,7 +409,13 @@ async fn any_garbage_as_last_id_gets_a_snapshot() {
             .expect("snapshot")
             .await;
     }
-    for query in ["last_event_id", "last_event_id=", "last_event_id=%FF%00", "&&=&%", "last_event_id=a&last_event_id=b"] {
+    for query in [
+        "last_event_id",
+        "last_event_id=",
+        "last_event_id=%FF%00",
+        "&&=&%",
+        "last_event_id=a&last_event_id=b",
+    ] {
         house
             .open(&format!("/events?{query}"), None)
             .await
@@ -397,7 +444,10 @@ async fn a_reading_is_cut_once_for_all_who_filter_alike() {
     house.say(readings(&["a/t", "c/t"], 2, 1.0)).await;
     for reader in &mut readers {
         let event = reader.expect("readings").await;
-        assert_eq!(event.data, json!({"series": {"a/t": {"t": [2], "v": [1.0]}}}));
+        assert_eq!(
+            event.data,
+            json!({"series": {"a/t": {"t": [2], "v": [1.0]}}})
+        );
     }
     assert_eq!(house.hub.shared.metrics.cut.get(), 2, "one for each event");
 }
@@ -471,9 +521,17 @@ async fn after_too_many_alerts_a_slow_client_gets_a_snapshot() {
     let mut slow = house.open("/events", None).await;
     slow.expect("snapshot").await;
     for n in 0..5000 {
-        house.updates.send(alert(&format!("x{n}"), AlertState::Resolved)).await.unwrap();
+        house
+            .updates
+            .send(alert(&format!("x{n}"), AlertState::Resolved))
+            .await
+            .unwrap();
     }
-    house.updates.send(alert("y", AlertState::Firing)).await.unwrap();
+    house
+        .updates
+        .send(alert("y", AlertState::Firing))
+        .await
+        .unwrap();
     house.newest(5001).await;
     slow.expect("gap").await;
     let snapshot = slow.expect("snapshot").await;
@@ -489,7 +547,10 @@ async fn an_idle_stream_beats() {
     for _ in 0..3 {
         let beat = reader.expect("status").await;
         assert_eq!(beat.id, None);
-        assert_eq!(beat.data, json!({"key": "beat", "value": {"now_ms": 1_800_000_000_000_i64}}));
+        assert_eq!(
+            beat.data,
+            json!({"key": "beat", "value": {"now_ms": 1_800_000_000_000_i64}})
+        );
     }
     assert!(begin.elapsed() <= Duration::from_secs(15));
 }
@@ -534,11 +595,7 @@ async fn one_client_too_many_is_told_to_come_back_and_a_place_is_free_when_one_l
     assert!(bye.retry.unwrap() >= 5000);
     assert!(second.next().await.is_none());
     drop(first);
-    house
-        .open("/events", None)
-        .await
-        .expect("snapshot")
-        .await;
+    house.open("/events", None).await.expect("snapshot").await;
     assert_eq!(house.hub.shared.metrics.clients.get(), 0);
 }
 
@@ -548,10 +605,16 @@ async fn status_news_are_said_once_and_their_keys_are_bounded() {
     let mut reader = house.open("/events?types=status", None).await;
     reader.expect("snapshot").await;
     house.hub.status("archive", json!({"state": "failing"}));
-    assert_eq!(reader.expect("status").await.data["value"]["state"], "failing");
+    assert_eq!(
+        reader.expect("status").await.data["value"]["state"],
+        "failing"
+    );
     house.hub.status("archive", json!({"state": "failing"}));
     house.hub.status("archive", json!({"state": "writing"}));
-    assert_eq!(reader.expect("status").await.data["value"]["state"], "writing");
+    assert_eq!(
+        reader.expect("status").await.data["value"]["state"],
+        "writing"
+    );
     for n in 0..3000 {
         house.hub.status(&format!("key{n}"), json!(n));
     }
@@ -576,9 +639,14 @@ async fn an_unknown_type_is_answered_400_and_head_and_post_start_no_stream() {
         let response = house.router.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), status, "{method} {path}");
         if method == "HEAD" {
-            assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+            assert_eq!(
+                response.headers()[header::CONTENT_TYPE],
+                "text/event-stream"
+            );
         }
-        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let body = axum::body::to_bytes(response.into_body(), 10_000)
+            .await
+            .unwrap();
         assert_eq!(body.is_empty(), method != "GET");
     }
     assert_eq!(house.hub.shared.metrics.snapshots.get(), 0);
@@ -591,7 +659,10 @@ async fn ask(address: std::net::SocketAddr, request: &str, until: &str) -> (TcpS
     let mut text = String::new();
     let mut some = vec![0; 4096];
     while !text.contains(until) {
-        let n = timeout(SOON, stream.read(&mut some)).await.unwrap().unwrap();
+        let n = timeout(SOON, stream.read(&mut some))
+            .await
+            .unwrap()
+            .unwrap();
         assert!(n > 0, "closed after {text}");
         text.push_str(std::str::from_utf8(&some[..n]).unwrap());
     }
@@ -625,12 +696,22 @@ async fn over_a_socket_the_stream_has_the_headers_it_needs_and_lets_the_server_s
     assert!(!head.contains("content-length"), "{head}");
     let (_old, text) = ask(address, "GET /events HTTP/1.0\r\n\r\n", "event: snapshot").await;
     let head = text.split_once("\r\n\r\n").unwrap().0.to_ascii_lowercase();
-    assert!(!head.contains("chunked") && !head.contains("content-length"), "{head}");
+    assert!(
+        !head.contains("chunked") && !head.contains("content-length"),
+        "{head}"
+    );
     house.stop.cancel();
     let mut rest = String::new();
-    timeout(SOON, open.read_to_string(&mut rest)).await.unwrap().unwrap();
+    timeout(SOON, open.read_to_string(&mut rest))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(rest.contains("event: bye"), "{rest}");
-    timeout(Duration::from_secs(2), server).await.unwrap().unwrap().unwrap();
+    timeout(Duration::from_secs(2), server)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]

@@ -28,10 +28,7 @@ use tokio::{
 
 use super::{Frame, Intake, Receipt, StatusReporter};
 use crate::{
-    decode::{
-        Format, Mapping,
-        mapping::TimeFormat,
-    },
+    decode::{Format, Mapping, mapping::TimeFormat},
     rejects::{Reason, Reject, Rejects},
 };
 
@@ -148,12 +145,16 @@ struct Refused<'a> {
 
 async fn readings(State(push): State<Push>, headers: HeaderMap, body: Body) -> Response {
     let json = media_type(&headers).is_none_or(|media| {
-        media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"))
+        media == "application/json"
+            || (media.starts_with("application/") && media.ends_with("+json"))
     });
     if !json {
         return Refusal::WrongType("send Content-Type: application/json").into_response();
     }
-    match push.take(SmolStr::new_static(READINGS), &headers, body).await {
+    match push
+        .take(SmolStr::new_static(READINGS), &headers, body)
+        .await
+    {
         Ok(receipt) => {
             let all_refused = receipt.rejected > 0 && receipt.accepted + receipt.duplicates == 0;
             let status = if all_refused {
@@ -260,7 +261,10 @@ impl Push {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Receipt, Refusal> {
-        let packed = match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        let packed = match headers
+            .get(header::CONTENT_ENCODING)
+            .map(HeaderValue::as_bytes)
+        {
             None | Some(b"" | b"identity") => false,
             Some(b"gzip" | b"x-gzip") => true,
             Some(_) => return Err(Refusal::WrongEncoding),

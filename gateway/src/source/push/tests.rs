@@ -27,7 +27,8 @@ fn house(config: Config) -> House {
     let (door, deliveries) = Door::new();
     let name = SourceName("push".into());
     let clock = Clock::manual(Timestamp(42));
-    let (reporter, _status) = SourceMetrics::new(&mut registry).reporter(name.clone(), "push", clock);
+    let (reporter, _status) =
+        SourceMetrics::new(&mut registry).reporter(name.clone(), "push", clock);
     let rejects = Rejects::new(&mut registry);
     let router = router(config, door.intake(0, name), reporter, rejects.clone());
     House {
@@ -97,9 +98,16 @@ fn receipt(accepted: usize, rejected: usize) -> Receipt {
 #[tokio::test]
 async fn readings_are_answered_when_they_are_durable() {
     let mut house = house(Config::default());
-    let post = request("/api/v1/readings", &[("content-type", "application/json")], "[1]");
+    let post = request(
+        "/api/v1/readings",
+        &[("content-type", "application/json")],
+        "[1]",
+    );
     let (frame, status, json) = deliver(&mut house, post, receipt(2, 1)).await;
-    assert_eq!((&frame.topic[..], &frame.payload[..]), ("/api/v1/readings", &b"[1]"[..]));
+    assert_eq!(
+        (&frame.topic[..], &frame.payload[..]),
+        ("/api/v1/readings", &b"[1]"[..])
+    );
     assert_eq!(frame.arrived, Timestamp(42));
     assert_eq!(status, StatusCode::OK);
     assert_eq!(
@@ -107,8 +115,12 @@ async fn readings_are_answered_when_they_are_durable() {
         json!({"accepted": 2, "duplicates": 0, "rejected": 1,
             "rejects": [{"record": 1, "reason": "not_finite", "detail": "field \"t\" is NaN"}]})
     );
-    let (_, status, json) =
-        deliver(&mut house, request("/api/v1/readings", &[], "x"), receipt(0, 1)).await;
+    let (_, status, json) = deliver(
+        &mut house,
+        request("/api/v1/readings", &[], "x"),
+        receipt(0, 1),
+    )
+    .await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(json["rejected"], 1);
 }
@@ -128,8 +140,12 @@ async fn lines_are_answered_204_or_the_refused_ones_are_named() {
         assert_eq!((&frame.topic[..], status), (topic, StatusCode::NO_CONTENT));
         assert_eq!(json, JsonValue::Null);
     }
-    let (_, status, json) =
-        deliver(&mut house, request("/api/v2/write", &[], "m f=1\nx"), receipt(1, 1)).await;
+    let (_, status, json) = deliver(
+        &mut house,
+        request("/api/v2/write", &[], "m f=1\nx"),
+        receipt(1, 1),
+    )
+    .await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     let message = json["message"].as_str().unwrap();
     assert!(message.contains("line 2: field \"t\" is NaN"), "{message}");
@@ -139,7 +155,9 @@ async fn lines_are_answered_204_or_the_refused_ones_are_named() {
 #[tokio::test]
 async fn gzip_is_unpacked_small_or_big_and_in_members() {
     let mut house = house(Config::default());
-    let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(100_000).collect();
+    let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..))
+        .take(100_000)
+        .collect();
     let mut members = gzip(b"m f=1\n");
     members.extend(gzip(b"m f=2\n"));
     for (packed, plain) in [
@@ -170,13 +188,23 @@ async fn what_cannot_be_taken_says_why_and_reaches_nobody() {
     let json = [("content-type", "text/csv")];
     let gz = [("content-encoding", "gzip")];
     for (request, status) in [
-        (request("/write", &[("content-length", "1025")], vec![b'x'; 1025]), 413),
+        (
+            request("/write", &[("content-length", "1025")], vec![b'x'; 1025]),
+            413,
+        ),
         (request("/write", &[], endless()), 413),
         (request("/write", &gz, bomb), 413),
         (request("/write", &gz, torn), 400),
         (request("/write", &gz, "plain"), 400),
         (request("/write", &[("content-encoding", "br")], "x"), 415),
-        (request("/write", &[("content-type", "application/json; charset=utf-8")], "{}"), 415),
+        (
+            request(
+                "/write",
+                &[("content-type", "application/json; charset=utf-8")],
+                "{}",
+            ),
+            415,
+        ),
         (request("/api/v1/readings", &json, "x"), 415),
         (request("/write?precision=h", &[], "x"), 400),
         (request("/write?precision=%FF", &[], "x"), 400),
@@ -210,7 +238,11 @@ async fn without_durability_in_time_the_sender_hears_503_and_when() {
 async fn a_body_that_trickles_is_given_up() {
     let house = house(Config::default());
     let never = futures_util::stream::pending::<Result<Bytes, std::convert::Infallible>>();
-    let (status, _, _) = ask(&house.router, request("/write", &[], Body::from_stream(never))).await;
+    let (status, _, _) = ask(
+        &house.router,
+        request("/write", &[], Body::from_stream(never)),
+    )
+    .await;
     assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
 }
 
@@ -221,10 +253,13 @@ async fn bodies_in_flight_are_bounded_together() {
         max_body_bytes: max,
         ..Config::default()
     });
-    let held = || {
-        let big = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from(vec![b'x'; max]))]);
-        Body::from_stream(big.chain(futures_util::stream::pending()))
-    };
+    let held =
+        || {
+            let big = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from(
+                vec![b'x'; max],
+            ))]);
+            Body::from_stream(big.chain(futures_util::stream::pending()))
+        };
     let first = tokio::spawn(house.router.clone().oneshot(request("/write", &[], held())));
     let second = tokio::spawn(house.router.clone().oneshot(request("/write", &[], held())));
     tokio::task::yield_now().await;
@@ -232,7 +267,10 @@ async fn bodies_in_flight_are_bounded_together() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(headers.contains_key(header::RETRY_AFTER));
     for open in [first, second] {
-        assert_eq!(open.await.unwrap().unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(
+            open.await.unwrap().unwrap().status(),
+            StatusCode::REQUEST_TIMEOUT
+        );
     }
 }
 
@@ -242,11 +280,19 @@ fn every_topic_of_this_source_has_its_mapping() {
     let topics: Vec<&str> = mappings.iter().map(|mapping| &mapping.topic[..]).collect();
     assert_eq!(
         topics,
-        ["/api/v1/readings", "/api/v2/write/ns", "/api/v2/write/us", "/api/v2/write/ms", "/api/v2/write/s"]
+        [
+            "/api/v1/readings",
+            "/api/v2/write/ns",
+            "/api/v2/write/us",
+            "/api/v2/write/ms",
+            "/api/v2/write/s"
+        ]
     );
     assert_eq!(mappings[0].format, Format::Readings);
     assert_eq!(
         mappings[3].format,
-        Format::LineProtocol { precision: TimeFormat::EpochMillis }
+        Format::LineProtocol {
+            precision: TimeFormat::EpochMillis
+        }
     );
 }
