@@ -8,7 +8,7 @@ pub struct Asset {
     /// Its content.
     pub bytes: Cow<'static, [u8]>,
     /// Its media type.
-    pub mime: &'static str,
+    pub mime: String,
     /// Quoted, strong.
     pub etag: String,
     /// Whether its name changes with its content.
@@ -25,7 +25,7 @@ pub fn asset(path: &str) -> Option<Asset> {
     };
     Some(Asset {
         bytes: Cow::Borrowed(text.as_bytes()),
-        mime,
+        mime: mime.to_owned(),
         etag: format!("\"{path}\""),
         immutable,
     })

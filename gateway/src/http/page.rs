@@ -26,6 +26,8 @@ pub(super) fn file(path: &str, headers: &HeaderMap) -> Response {
         "no-cache"
     };
     let known = has(headers, &asset.etag);
+    let tag = HeaderValue::try_from(asset.etag);
+    let media = HeaderValue::try_from(asset.mime);
     let body = match (known, asset.bytes) {
         (true, _) => Body::empty(),
         (false, std::borrow::Cow::Borrowed(bytes)) => Body::from(bytes),
@@ -38,11 +40,8 @@ pub(super) fn file(path: &str, headers: &HeaderMap) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     // A tag or type that is no header value could only come from the build; the file is good without.
-    for (name, value) in [
-        (header::ETAG, &asset.etag[..]),
-        (header::CONTENT_TYPE, asset.mime.as_ref()),
-    ] {
-        match HeaderValue::from_str(value) {
+    for (name, value) in [(header::ETAG, tag), (header::CONTENT_TYPE, media)] {
+        match value {
             Ok(value) => drop(headers.insert(name, value)),
             Err(error) => tracing::debug!(%error, "a file of the page has an unusable header"),
         }

@@ -20,8 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Config,
-    event::{self, About, Column, Epoch, Event, Frame},
+    event::{self, About, Epoch, Event},
     filter::{Filter, Kind},
+    frame::Frame,
+    group::Group,
     latest::{self, Latest},
     ring::{At, Ring},
 };
@@ -39,10 +41,6 @@ const MAX_KEPT: usize = 4096;
 const MAX_KEPT_BYTES: usize = 1 << 20;
 /// Snapshots kept until the next event.
 const MAX_SNAPSHOTS: usize = 8;
-/// Frames that a group of clients keeps after cutting them out.
-const MAX_CUT: usize = 16;
-/// Their bytes at most; the newest always stays.
-const MAX_CUT_BYTES: usize = 64 << 10;
 
 /// What the hub's task and its clients share.
 #[derive(Debug)]
@@ -117,22 +115,6 @@ pub(super) struct CaughtUp {
     pub(super) next: u64,
 }
 
-/// All clients with one filter.
-#[derive(Debug)]
-pub(super) struct Group {
-    filter: Filter,
-    // std: held while one frame is cut, so that it is cut once. Never over an await.
-    cuts: Mutex<Cuts>,
-}
-
-#[derive(Debug, Default)]
-struct Cuts {
-    /// By number of the series: whether it is wanted, once that was asked.
-    wanted: Vec<Option<bool>>,
-    frames: VecDeque<(u64, Option<Bytes>)>,
-    bytes: usize,
-}
-
 /// One of the places for clients; free again when dropped.
 #[derive(Debug)]
 pub(super) struct Seat(Arc<Shared>);
@@ -196,49 +178,6 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.0.clients.fetch_sub(1, Ordering::AcqRel);
         self.0.metrics.clients.dec();
-    }
-}
-
-impl Group {
-    fn new(filter: Filter) -> Self {
-        Self {
-            filter,
-            cuts: Mutex::default(),
-        }
-    }
-
-    /// What these clients hear of an event, cut once for all of them.
-    pub(super) fn frame(&self, event: &Event, shared: &Shared) -> Option<Bytes> {
-        if self.filter.is_everything() {
-            return Some(event.frame.clone());
-        }
-        let cut = matches!(event.about, About::Several(_))
-            && !self.filter.wants_all_series()
-            && self.filter.wants(event.kind);
-        if !cut {
-            return event.frame_for(&self.filter, |_| false);
-        }
-        let mut cuts = lock(&self.cuts);
-        let cuts = &mut *cuts;
-        if let Some((_, frame)) = cuts.frames.iter().find(|(n, _)| *n == event.sequence) {
-            return frame.clone();
-        }
-        shared.metrics.cut.inc();
-        let frame = event.frame_for(&self.filter, |column: &Column| {
-            let number = column.number as usize;
-            if cuts.wanted.len() <= number {
-                cuts.wanted.resize(number + 1, None);
-            }
-            *cuts.wanted[number].get_or_insert_with(|| self.filter.wants_series(&column.series))
-        });
-        cuts.bytes += frame.as_ref().map_or(0, Bytes::len);
-        cuts.frames.push_back((event.sequence, frame.clone()));
-        while cuts.frames.len() > 1 && (cuts.frames.len() > MAX_CUT || cuts.bytes > MAX_CUT_BYTES) {
-            if let Some((_, Some(oldest))) = cuts.frames.pop_front() {
-                cuts.bytes -= oldest.len();
-            }
-        }
-        frame
     }
 }
 
@@ -555,7 +494,7 @@ impl State {
             frames.extend(
                 self.kept
                     .range(first..)
-                    .filter_map(|event| group.frame(event, &self.shared)),
+                    .filter_map(|event| group.frame(event, &self.shared.metrics.cut)),
             );
         } else {
             frames.extend(self.snapshot(&group.filter));

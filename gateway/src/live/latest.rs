@@ -11,8 +11,9 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 use super::{
-    event::{self, Epoch, Frame, Several},
+    event::{self, Epoch, Several},
     filter::{Filter, Kind},
+    frame::Frame,
 };
 use crate::{
     alert::{Alert, AlertState},

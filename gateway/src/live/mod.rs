@@ -11,6 +11,8 @@
 
 mod event;
 mod filter;
+mod frame;
+mod group;
 mod hub;
 mod latest;
 mod ring;

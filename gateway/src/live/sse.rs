@@ -20,7 +20,8 @@ use tokio::sync::{oneshot, watch};
 use super::{
     Hub, event,
     filter::Filter,
-    hub::{CaughtUp, Command, Group, Joined, Seat, Shared, Wake},
+    group::Group,
+    hub::{CaughtUp, Command, Joined, Seat, Shared, Wake},
     ring::At,
 };
 
@@ -227,7 +228,7 @@ impl Client {
                 self.next += 1;
                 self.heard_ms = event.at_ms;
                 self.group
-                    .frame(&event, shared)
+                    .frame(&event, &shared.metrics.cut)
                     .map_or(Step::Skip, Step::Say)
             }
             At::Gone => Step::CatchUp,

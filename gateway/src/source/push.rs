@@ -79,7 +79,7 @@ pub fn mappings() -> Vec<Mapping> {
     let lines = PRECISIONS.map(|(topic, precision)| Mapping {
         topic: SmolStr::new_static(topic),
         format: Format::LineProtocol { precision },
-        device: SmolStr::new_static("{field:tag.device|tag.host|measurement}"),
+        device: SmolStr::new_static("{field:tag.device|field:tag.host|field:measurement}"),
         text: true,
         ignore: vec![
             SmolStr::new_static("measurement"),
