@@ -24,29 +24,31 @@ const POLICY: &str = "default-src 'self'; img-src 'self' data:; object-src 'none
 #[derive(Debug)]
 pub(super) struct Guard {
     hosts: Option<Vec<String>>,
+    /// The configured ones: pages from there may change things, whatever name a proxy puts into `Host`.
+    named: Vec<String>,
 }
 
 impl Guard {
     /// For a listener at `address` that also goes by the names `hosts`.
     pub(super) fn new(address: SocketAddr, hosts: &[String]) -> Self {
-        let names = || {
+        let named: Vec<String> = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        let answered = || {
             LOOPBACK
                 .iter()
                 .map(|host| (*host).to_owned())
-                .chain(hosts.iter().map(|host| host.to_ascii_lowercase()))
+                .chain(named.iter().cloned())
                 .collect()
         };
         Self {
-            hosts: address.ip().is_loopback().then(names),
+            hosts: address.ip().is_loopback().then(answered),
+            named,
         }
     }
 
     fn answers_to(&self, host: &str) -> bool {
-        let name = without_port(host).to_ascii_lowercase();
-        let name = name.strip_suffix('.').unwrap_or(&name);
         self.hosts
             .as_ref()
-            .is_none_or(|hosts| hosts.iter().any(|host| host == name))
+            .is_none_or(|hosts| hosts.contains(&name(host)))
     }
 
     fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
@@ -69,6 +71,7 @@ impl Guard {
                     .and_then(|origin| origin.split_once("://"))
                     .is_some_and(|(_, authority)| {
                         host.is_some_and(|host| authority.eq_ignore_ascii_case(host))
+                            || self.named.contains(&name(authority))
                     });
                 !own
             }
@@ -93,13 +96,13 @@ fn misdirected() -> Problem {
     )
 }
 
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => {
-            name
-        }
-        _ => host,
-    }
+/// The name in an authority, in lower case, without its port.
+fn name(authority: &str) -> String {
+    let name = match authority.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => authority,
+    };
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
 /// The middleware.

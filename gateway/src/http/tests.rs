@@ -477,7 +477,7 @@ async fn on_loopback_only_loopback_names_and_configured_ones_are_answered() {
 
 #[tokio::test]
 async fn a_foreign_page_cannot_post() {
-    let house = house();
+    let house = house_at("127.0.0.1:8080", &["gw.example"]);
     let host = ("host", "localhost:8080");
     for (headers, status) in [
         (vec![host], 200),
@@ -485,6 +485,11 @@ async fn a_foreign_page_cannot_post() {
         (vec![host, ("sec-fetch-site", "same-origin")], 200),
         (vec![host, ("origin", "http://evil.example")], 403),
         (vec![host, ("origin", "http://localhost:9090")], 403),
+        (vec![host, ("origin", "https://GW.example")], 200),
+        (
+            vec![host, ("origin", "https://gw.example.evil.example")],
+            403,
+        ),
         (vec![host, ("origin", "null")], 403),
         (vec![host, ("sec-fetch-site", "cross-site")], 403),
     ] {

@@ -8,6 +8,7 @@ use axum::{
     http::{Request, StatusCode, header},
 };
 use futures_util::StreamExt;
+use proptest::prelude::*;
 use serde_json::{Value as JsonValue, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -733,4 +734,117 @@ async fn a_client_that_vanishes_gives_its_place_back() {
         }
     };
     timeout(SOON, gone).await.unwrap();
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Reading(u8),
+    Alert,
+    Read(u8),
+    ComeBack,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0u8..4).prop_map(Step::Reading),
+        1 => Just(Step::Alert),
+        3 => (1u8..6).prop_map(Step::Read),
+        1 => Just(Step::ComeBack),
+    ]
+}
+
+/// What a page makes of the stream.
+#[derive(Debug, Default)]
+struct Page {
+    last_id: Option<String>,
+    values: BTreeMap<String, i64>,
+    alerts: std::collections::BTreeSet<String>,
+}
+
+impl Page {
+    fn hear(&mut self, event: &Event) {
+        let sequence = |id: &str| id.rsplit_once('-').unwrap().1.parse::<u64>().unwrap();
+        if let Some(id) = &event.id {
+            if let Some(last) = &self.last_id {
+                assert!(
+                    sequence(id) >= sequence(last),
+                    "backwards: {event:?} after {last}"
+                );
+            }
+            self.last_id = Some(id.clone());
+        }
+        match event.name.as_str() {
+            "snapshot" => {
+                self.values.clear();
+                for series in event.data["series"].as_array().unwrap() {
+                    let id = series["id"].as_str().unwrap().to_owned();
+                    self.values.insert(id, series["t"].as_i64().unwrap());
+                }
+                for alert in event.data["alerts"].as_array().unwrap() {
+                    self.alerts.insert(alert["id"].as_str().unwrap().to_owned());
+                }
+            }
+            "readings" => {
+                for (id, columns) in event.data["series"].as_object().unwrap() {
+                    let newest = columns["t"].as_array().unwrap().last().unwrap();
+                    self.values.insert(id.clone(), newest.as_i64().unwrap());
+                }
+            }
+            "alert" => {
+                let id = event.data["id"].as_str().unwrap().to_owned();
+                assert!(self.alerts.insert(id), "twice: {event:?}");
+            }
+            _ => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Slow or quick, broken off or not: in the end the page shows what is, and heard of every alert once.
+    #[test]
+    fn a_page_always_ends_up_with_the_truth(
+        steps in proptest::collection::vec(step(), 1..80),
+        replay_bytes in 500usize..8000,
+        client_queue in 1usize..12,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let config = Config { replay_bytes, client_queue, ..Config::default() };
+            let house = house(config);
+            let mut page = Page::default();
+            let mut reader = house.open("/events", None).await;
+            let mut truth: BTreeMap<String, i64> = BTreeMap::new();
+            let mut alerts = 0;
+            for (step, ms) in steps.iter().zip(1..) {
+                match step {
+                    Step::Reading(n) => {
+                        let key = format!("d{n}/t");
+                        house.say(readings(&[&key], ms, 0.0)).await;
+                        truth.insert(key, ms);
+                    }
+                    Step::Alert => {
+                        house.say(alert(&format!("x{alerts}"), AlertState::Firing)).await;
+                        alerts += 1;
+                    }
+                    Step::Read(n) => for _ in 0..*n {
+                        let quiet = Duration::from_millis(1);
+                        let Ok(chunk) = timeout(quiet, reader.next()).await else { break };
+                        page.hear(&chunk.unwrap());
+                    },
+                    Step::ComeBack => {
+                        let id = page.last_id.clone();
+                        reader = house.open("/events", id.as_ref().map(|id| id.as_bytes())).await;
+                    }
+                }
+            }
+            house.say(alert("end", AlertState::Firing)).await;
+            while !page.alerts.contains("end") {
+                page.hear(&reader.next().await.unwrap());
+            }
+            assert_eq!(page.values, truth);
+            assert_eq!(page.alerts.len(), alerts + 1);
+        });
+    }
 }

@@ -67,7 +67,8 @@ impl Default for Config {
 }
 
 /// How the frames of this source are read: the gateway's own JSON, and line protocol at each precision. The device of
-/// a line is its tag `device`, else its tag `host`, else its measurement.
+/// a line is its tag `device`, else its tag `host`, else its measurement; its metrics are its fields. Lines of one device that
+/// use a field name in two measurements need a mapping of their own before these.
 #[must_use]
 pub fn mappings() -> Vec<Mapping> {
     let readings = Mapping {
@@ -81,10 +82,6 @@ pub fn mappings() -> Vec<Mapping> {
         format: Format::LineProtocol { precision },
         device: SmolStr::new_static("{field:tag.device|field:tag.host|field:measurement}"),
         text: true,
-        ignore: vec![
-            SmolStr::new_static("measurement"),
-            SmolStr::new_static("tag.**"),
-        ],
         ..Mapping::default()
     });
     std::iter::once(readings).chain(lines).collect()
