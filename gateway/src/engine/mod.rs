@@ -146,6 +146,12 @@ pub(crate) enum Query {
 }
 
 impl Engine {
+    /// A handle whose questions go to `queries`.
+    #[cfg(test)]
+    pub(crate) const fn asking(queries: mpsc::Sender<Query>) -> Self {
+        Self { queries }
+    }
+
     /// All devices, by id.
     ///
     /// # Errors

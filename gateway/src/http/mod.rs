@@ -1,1 +1,170 @@
-//! One router of fragments: REST, problem answers, health, metrics, the dashboard's files.
+//! One router of fragments: the REST interface, the status page's numbers, the dashboard's files, and what other
+//! rooms bring (live events, push, metrics).
+//!
+//! Every answer carries the security headers; every request passes the [`guard`]. Errors are problem answers
+//! (RFC 9457). Not here: logins and TLS.
+
+mod api;
+mod guard;
+mod page;
+mod points;
+pub mod problem;
+mod serve;
+mod status;
+mod times;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{Method, StatusCode},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use tokio::sync::{Semaphore, watch};
+use tower_http::{CompressionLevel, compression::CompressionLayer};
+
+use self::problem::Problem;
+pub use self::serve::serve;
+use crate::{
+    alert::Rule, archive::ArchiveStatus, clock::Clock, engine::Engine, history::History,
+    ingest::Account, journal::Journal, model::Timestamp, notify::WebhookConfig, rejects::Rejects,
+    source::SourceStatus, state,
+};
+
+/// Bounds and whom it answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Connections at most; more wait to be accepted. Default 1 024. Must be above the live hub's clients.
+    pub max_connections: usize,
+    /// A connection on which nothing moved for this long is closed. Default 75 s; above the live beat.
+    pub idle_after: Duration,
+    /// How long an answer may take, streams apart. Default 45 s; above what a push may wait for its body and the disk.
+    pub answer_within: Duration,
+    /// How long open requests may go on when the gateway stops. Default 5 s.
+    pub drain_within: Duration,
+    /// Further host names that it answers to: of a reverse proxy, of the machine. Default none.
+    pub hosts: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            idle_after: Duration::from_secs(75),
+            answer_within: Duration::from_secs(45),
+            drain_within: Duration::from_secs(5),
+            hosts: Vec::new(),
+        }
+    }
+}
+
+/// Whether the gateway can do its work, for `/readyz`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// The journal is replayed and the sources are started.
+    Ready,
+    /// Not yet, or no more; why, in words.
+    NotReady(String),
+}
+
+/// The handles that the fragments need.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Series, devices, windows, open alerts.
+    pub engine: Engine,
+    /// Past alerts, webhook deliveries.
+    pub state: state::State,
+    /// Long ranges, when the embedded archive is on.
+    pub history: Option<History>,
+    /// Sizes and lags.
+    pub journal: Journal,
+    /// Samples of what could not be used.
+    pub rejects: Rejects,
+    /// The loss account.
+    pub account: Account,
+    /// How each source stands.
+    pub sources: Vec<watch::Receiver<SourceStatus>>,
+    /// How the archive stands.
+    pub archive: watch::Receiver<ArchiveStatus>,
+    /// As configured.
+    pub rules: Arc<[Rule]>,
+    /// As configured.
+    pub webhooks: Arc<[WebhookConfig]>,
+    /// For `now`.
+    pub clock: Clock,
+    /// When the process started.
+    pub started: Timestamp,
+    /// For `/readyz`.
+    pub ready: watch::Receiver<Readiness>,
+}
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+struct Api {
+    parts: Parts,
+    /// Range queries at once; each may hold many points.
+    ranges: Arc<Semaphore>,
+}
+
+/// The whole interface. `fragments` are the routers of other rooms: live events, push, metrics. `address` is where it
+/// will listen: on loopback it answers only to loopback names and [`Config::hosts`].
+pub fn router(
+    config: &Config,
+    address: std::net::SocketAddr,
+    parts: Parts,
+    fragments: impl IntoIterator<Item = Router>,
+) -> Router {
+    let api = Api {
+        parts,
+        ranges: Arc::new(Semaphore::new(points::MAX_RANGES)),
+    };
+    let mut router = api::router()
+        .merge(status::router())
+        .merge(points::router())
+        .with_state(api);
+    for fragment in fragments {
+        router = router.merge(fragment);
+    }
+    let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
+    router
+        .fallback(fallback)
+        .method_not_allowed_fallback(async || {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this path has other methods: see Allow",
+            )
+        })
+        .layer(middleware::from_fn_with_state(
+            config.answer_within,
+            in_time,
+        ))
+        .layer(compression)
+        .layer(middleware::from_fn_with_state(
+            Arc::new(guard::Guard::new(address, &config.hosts)),
+            guard::guard,
+        ))
+}
+
+/// The page for people, a problem for programs.
+async fn fallback(request: Request) -> Response {
+    let path = request.uri().path();
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if path == "/api" || path.starts_with("/api/") || !reads {
+        return Problem::not_found("there is nothing at this path").into_response();
+    }
+    page::file(path, request.headers())
+}
+
+/// The answer must begin in time; what it streams after that may take as long as it moves.
+async fn in_time(State(within): State<Duration>, request: Request, next: Next) -> Response {
+    tokio::time::timeout(within, next.run(request))
+        .await
+        .unwrap_or_else(|_| {
+            Problem::unavailable("this took too long: try again later").into_response()
+        })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! The inventory over REST: devices, series, alerts, and rules and webhooks as configured.
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::Uri,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+use serde_json::{Value as JsonValue, json};
+
+use super::{Api, points, problem::Problem};
+use crate::{
+    alert::{Alert, AlertState, Condition, Rule},
+    model::{Quality, Value},
+    notify::WebhookConfig,
+    store::SeriesInfo,
+};
+
+const MAX_ALERTS: usize = 1000;
+const DEFAULT_ALERTS: usize = 100;
+
+pub(super) fn router() -> Router<Api> {
+    Router::new()
+        .route("/api/v1/devices", get(devices))
+        .route("/api/v1/series", get(series))
+        .route("/api/v1/alerts", get(alerts))
+        .route("/api/v1/rules", get(rules))
+        .route("/api/v1/webhooks", get(webhooks))
+}
+
+/// A Series as `docs/http-api.md` describes it.
+#[derive(Debug, Serialize)]
+struct Series {
+    id: String,
+    device: String,
+    metric: String,
+    unit: Option<String>,
+    kind: Option<&'static str>,
+    t: Option<i64>,
+    v: Option<Value>,
+    quality: Quality,
+    retained: bool,
+}
+
+impl From<SeriesInfo> for Series {
+    fn from(info: SeriesInfo) -> Self {
+        let kind = info.latest.as_ref().map(|point| match point.value {
+            Value::Bool(_) => "bool",
+            Value::Int(_) | Value::Float(_) => "number",
+            Value::Text(_) => "text",
+        });
+        Self {
+            id: info.key.to_string(),
+            device: info.key.device.0.to_string(),
+            metric: info.key.metric.0.to_string(),
+            unit: info.unit.map(|unit| unit.0.to_string()),
+            kind,
+            t: info.latest.as_ref().map(|point| point.time.as_millis()),
+            quality: info
+                .latest
+                .as_ref()
+                .map_or(Quality::Good, |point| point.quality),
+            v: info.latest.map(|point| point.value),
+            retained: info.retained,
+        }
+    }
+}
+
+async fn devices(State(api): State<Api>) -> Result<Response, Problem> {
+    let devices = api.parts.engine.devices().await?;
+    Ok(Json(json!({"devices": devices})).into_response())
+}
+
+#[derive(Debug, Serialize)]
+struct SeriesList {
+    series: Vec<Series>,
+}
+
+async fn series(State(api): State<Api>) -> Result<Response, Problem> {
+    let series = api.parts.engine.series().await?;
+    Ok(Json(SeriesList {
+        series: series.into_iter().map(Series::from).collect(),
+    })
+    .into_response())
+}
+
+async fn alerts(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
+    let query = points::query(&uri);
+    let limit = match query.get("limit") {
+        None => DEFAULT_ALERTS,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|n| (1..=MAX_ALERTS).contains(n))
+            .ok_or_else(|| Problem::bad_request("limit must be 1 to 1000"))?,
+    };
+    let mut alerts: Vec<Alert> = match query.get("state").map_or("active", String::as_str) {
+        "active" => {
+            let mut alerts = api.parts.engine.alerts().await?;
+            alerts.retain(|a| matches!(a.state, AlertState::Pending | AlertState::Firing));
+            alerts.sort_by(|a, b| b.began_ms.cmp(&a.began_ms).then_with(|| a.id.cmp(&b.id)));
+            alerts
+        }
+        "all" => api
+            .parts
+            .state
+            .alerts(limit)
+            .await
+            .map_err(|error| Problem::internal("the alert history cannot be read", &error))?,
+        _ => return Err(Problem::bad_request("state must be active or all")),
+    };
+    alerts.truncate(limit);
+    Ok(Json(json!({"alerts": alerts})).into_response())
+}
+
+async fn rules(State(api): State<Api>) -> Response {
+    let rules: Vec<JsonValue> = api.parts.rules.iter().map(rule).collect();
+    Json(json!({"rules": rules})).into_response()
+}
+
+async fn webhooks(State(api): State<Api>) -> Response {
+    let webhooks: Vec<JsonValue> = api.parts.webhooks.iter().map(webhook).collect();
+    Json(json!({"webhooks": webhooks})).into_response()
+}
+
+fn rule(rule: &Rule) -> JsonValue {
+    let condition = match rule.condition {
+        Condition::Above { limit, clear } => json!({"above": limit, "clear": clear}),
+        Condition::Below { limit, clear } => json!({"below": limit, "clear": clear}),
+        Condition::ChangeOver { limit, over } => {
+            json!({"change": limit, "over_ms": over.as_millis()})
+        }
+        Condition::NoDataFor { silence } => json!({"no_data_ms": silence.as_millis()}),
+    };
+    json!({
+        "name": rule.name,
+        "series": rule.series,
+        "condition": condition,
+        "for_ms": rule.hold.as_millis(),
+        "severity": rule.severity,
+        "summary": rule.summary,
+        "webhooks": rule.webhooks,
+        "labels": rule.labels,
+    })
+}
+
+/// Without secrets: the token, the headers' values, and all of the address but its host, as many services put their
+/// secret in the path.
+fn webhook(webhook: &WebhookConfig) -> JsonValue {
+    let host = webhook.url.split_once("://").map_or_else(
+        || String::from("…"),
+        |(scheme, rest)| {
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            let host = authority
+                .rsplit_once('@')
+                .map_or(authority, |(_, host)| host);
+            format!("{scheme}://{host}/…")
+        },
+    );
+    json!({
+        "name": webhook.name,
+        "url": host,
+        "has_token": webhook.token.is_some(),
+        "headers": webhook.headers.keys().collect::<Vec<_>>(),
+        "timeout_ms": webhook.timeout.as_millis(),
+        "give_up_after_ms": webhook.give_up_after.as_millis(),
+        "send_resolved": webhook.send_resolved,
+    })
+}

@@ -1,0 +1,123 @@
+//! How the gateway does: for people (`/api/v1/status`), for those who look for a lost reading (`/api/v1/rejects`), and
+//! for machines (`/healthz`, `/readyz`).
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Api, Readiness, problem::Problem};
+use crate::{
+    archive::ArchiveStatus, engine::EngineStatus, history::HistoryStatus, ingest::AccountRow,
+    journal::JournalStatus, source::SourceStatus, state::WebhookStatus,
+};
+
+pub(super) fn router() -> Router<Api> {
+    Router::new()
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/rejects", get(rejects))
+        .route(
+            "/healthz",
+            get(async || ([(header::CACHE_CONTROL, "no-store")], "ok")),
+        )
+        .route("/readyz", get(readyz))
+}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    version: &'static str,
+    started: String,
+    now: String,
+    uptime_s: i64,
+    clock_trusted: bool,
+    sources: Vec<Source>,
+    journal: JournalStatus,
+    history: Option<HistoryStatus>,
+    archive: ArchiveStatus,
+    engine: EngineStatus,
+    webhooks: Vec<WebhookStatus>,
+    account: Vec<AccountRow>,
+}
+
+/// A source with the sums of its line of the account.
+#[derive(Debug, Serialize)]
+struct Source {
+    #[serde(flatten)]
+    status: SourceStatus,
+    received: u64,
+    accepted: u64,
+    duplicates: u64,
+    rejected: u64,
+    dropped: u64,
+    waiting: u64,
+}
+
+impl Source {
+    fn new(status: SourceStatus, account: &[AccountRow]) -> Self {
+        let row = account
+            .iter()
+            .find(|row| row.source == status.name.0)
+            .cloned()
+            .unwrap_or_default();
+        Self {
+            status,
+            received: row.received,
+            accepted: row.accepted,
+            duplicates: row.duplicates,
+            rejected: row.rejected.values().sum(),
+            dropped: row.dropped.values().sum(),
+            waiting: row.waiting,
+        }
+    }
+}
+
+async fn status(State(api): State<Api>) -> Result<Response, Problem> {
+    let parts = &api.parts;
+    let engine = parts.engine.status().await?;
+    let webhooks =
+        parts.state.webhooks().await.map_err(|error| {
+            Problem::internal("the state of the webhooks cannot be read", &error)
+        })?;
+    let account = parts.account.rows();
+    let now = parts.clock.now();
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        started: parts.started.to_rfc3339(),
+        now: now.to_rfc3339(),
+        uptime_s: (now.as_millis() - parts.started.as_millis()).max(0) / 1000,
+        clock_trusted: parts.clock.is_trusted(),
+        sources: parts
+            .sources
+            .iter()
+            .map(|source| Source::new(source.borrow().clone(), &account))
+            .collect(),
+        journal: parts.journal.status(),
+        history: parts.history.as_ref().map(crate::history::History::status),
+        archive: parts.archive.borrow().clone(),
+        engine,
+        webhooks,
+        account,
+    })
+    .into_response())
+}
+
+async fn rejects(State(api): State<Api>) -> Response {
+    Json(json!({"rejects": api.parts.rejects.samples()})).into_response()
+}
+
+async fn readyz(State(api): State<Api>) -> Response {
+    let ready = api.parts.ready.borrow().clone();
+    let mut response = match ready {
+        Readiness::Ready => "ready".into_response(),
+        Readiness::NotReady(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
+    };
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,564 @@
+//! The whole router, with a task that answers for the engine.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, Request, header},
+};
+use prometheus_client::registry::Registry;
+use serde_json::{Value as JsonValue, json};
+use tokio::sync::mpsc;
+use tower::ServiceExt;
+
+use super::*;
+use crate::{
+    alert::{Alert, AlertState, Condition, Severity},
+    engine::{EngineStatus, Query},
+    model::{DeviceId, Quality, Secret, SeriesKey, SourceName, Unit, Value},
+    rejects::{Reason, Reject},
+    source::{LinkState, status::SourceMetrics},
+    store::{Device, Point, SeriesInfo, Window, WindowSpec},
+};
+
+const NOW_MS: i64 = 1_800_000_000_000;
+
+fn key() -> SeriesKey {
+    SeriesKey::parse("a b/t").unwrap()
+}
+
+fn point(ms: i64) -> Point {
+    Point {
+        time: Timestamp::from_millis(ms),
+        value: Value::Float(1.5),
+        quality: Quality::Good,
+    }
+}
+
+fn info() -> SeriesInfo {
+    SeriesInfo {
+        key: key(),
+        unit: Some(Unit("Cel".into())),
+        latest: Some(point(NOW_MS)),
+        retained: false,
+        points: 1,
+    }
+}
+
+fn alert() -> Alert {
+    Alert {
+        id: "hot-1".into(),
+        rule: "hot".into(),
+        series: "a b/t".into(),
+        state: AlertState::Firing,
+        severity: Severity::Critical,
+        summary: String::from("cool it"),
+        value: Some(Value::Float(99.0)),
+        unit: None,
+        labels: BTreeMap::new(),
+        began_ms: 1,
+        fired_ms: Some(2),
+        resolved_ms: None,
+        webhooks: Vec::new(),
+    }
+}
+
+/// Answers for an engine that knows one device with one series: a point a second over the last ten minutes.
+async fn answer(mut queries: mpsc::Receiver<Query>) {
+    while let Some(query) = queries.recv().await {
+        match query {
+            Query::Devices(answer) => drop(answer.send(vec![Device {
+                id: DeviceId("a b".into()),
+                name: String::from("A"),
+                site: None,
+                labels: BTreeMap::new(),
+                source: None,
+                last_seen_ms: None,
+                online: None,
+            }])),
+            Query::Series(answer) => drop(answer.send(vec![info()])),
+            Query::Points {
+                series,
+                from,
+                to,
+                answer,
+            } => {
+                let points = (0..600)
+                    .map(|s| point(NOW_MS - 600_000 + s * 1000))
+                    .filter(|p| from <= p.time && p.time < to);
+                drop(answer.send((series == key()).then(|| points.collect())));
+            }
+            Query::Windows {
+                series,
+                spec,
+                answer,
+            } => {
+                let spec = spec.unwrap_or(WindowSpec::tumbling(Duration::from_secs(60)));
+                let window = Window {
+                    start_ms: 0,
+                    end_ms: 60_000,
+                    count: 1,
+                    min: 1.0,
+                    max: 1.0,
+                    mean: 1.0,
+                    stddev: 0.0,
+                    first: 1.0,
+                    last: 1.0,
+                    p50: 1.0,
+                    p95: 1.0,
+                    p99: 1.0,
+                    closed: false,
+                };
+                drop(answer.send((series == key()).then(|| vec![(spec, window)])));
+            }
+            Query::Alerts(answer) => drop(answer.send(vec![alert()])),
+            Query::Status(answer) => drop(answer.send(EngineStatus::default())),
+        }
+    }
+}
+
+struct House {
+    router: Router,
+    ready: watch::Sender<Readiness>,
+    rejects: Rejects,
+    _dir: tempfile::TempDir,
+    _committed: mpsc::Receiver<crate::journal::Committed>,
+}
+
+fn house_at(address: &str, hosts: &[&str]) -> House {
+    house_with(address, hosts, Vec::new())
+}
+
+fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> House {
+    let dir = tempfile::tempdir().unwrap();
+    let mut registry = Registry::default();
+    let (queries, asked) = mpsc::channel(8);
+    tokio::spawn(answer(asked));
+    let (committed, kept) = mpsc::channel(8);
+    let (journal, _) = Journal::open(
+        crate::journal::Config::default(),
+        dir.path(),
+        committed,
+        &mut registry,
+    )
+    .unwrap();
+    let clock = Clock::manual(Timestamp::from_millis(NOW_MS));
+    let name = SourceName("mqtt".into());
+    let (reporter, source) =
+        SourceMetrics::new(&mut registry).reporter(name, "mqtt", clock.clone());
+    reporter.up("somewhere");
+    let rejects = Rejects::new(&mut registry);
+    let (ready, readiness) = watch::channel(Readiness::Ready);
+    let webhook = WebhookConfig {
+        name: "slack".into(),
+        url: String::from("https://me:pw@hooks.example.org/services/SECRET"),
+        token: Some(Secret(String::from("SECRET"))),
+        headers: BTreeMap::from([(String::from("X-Key"), String::from("SECRET"))]),
+        timeout: Duration::from_secs(10),
+        backoff: crate::backoff::Config::default(),
+        give_up_after: Duration::from_secs(86_400),
+        send_resolved: true,
+    };
+    let rule = Rule {
+        name: "hot".into(),
+        series: "*/t".into(),
+        condition: Condition::Above {
+            limit: 30.0,
+            clear: 28.0,
+        },
+        hold: Duration::from_secs(5),
+        severity: Severity::Critical,
+        summary: String::new(),
+        webhooks: Vec::new(),
+        labels: BTreeMap::new(),
+    };
+    let parts = Parts {
+        engine: Engine::asking(queries),
+        state: state::State::open(dir.path(), &[], &mut registry).unwrap(),
+        history: None,
+        journal,
+        rejects: rejects.clone(),
+        account: Account::default(),
+        sources: vec![source],
+        archive: watch::channel(ArchiveStatus::default()).1,
+        rules: Arc::new([rule]),
+        webhooks: Arc::new([webhook]),
+        clock,
+        started: Timestamp::from_millis(NOW_MS - 90_000),
+        ready: readiness,
+    };
+    let config = Config {
+        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        ..Config::default()
+    };
+    let never = Router::new().route(
+        "/never",
+        axum::routing::get(async || std::future::pending::<()>().await),
+    );
+    let posts = Router::new().route("/post", axum::routing::post(async || "taken"));
+    let address: SocketAddr = address.parse().unwrap();
+    fragments.extend([never, posts]);
+    House {
+        router: router(&config, address, parts, fragments),
+        ready,
+        rejects,
+        _dir: dir,
+        _committed: kept,
+    }
+}
+
+fn house() -> House {
+    house_at("127.0.0.1:8080", &[])
+}
+
+impl House {
+    async fn send(&self, request: Request<Body>) -> (StatusCode, HeaderMap, Vec<u8>) {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, 10 << 20).await.unwrap();
+        (head.status, head.headers, body.to_vec())
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, HeaderMap, Vec<u8>) {
+        self.send(Request::get(path).body(Body::empty()).unwrap())
+            .await
+    }
+
+    async fn json(&self, path: &str) -> JsonValue {
+        let (status, _, body) = self.get(path).await;
+        assert_eq!(status, StatusCode::OK, "{path}");
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    /// The answer must be a problem with this status.
+    async fn problem(&self, request: Request<Body>, status: u16) -> (HeaderMap, JsonValue) {
+        let (got, headers, body) = self.send(request).await;
+        assert_eq!(got.as_u16(), status, "{}", String::from_utf8_lossy(&body));
+        assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json");
+        let json: JsonValue = serde_json::from_slice(&body).unwrap();
+        assert_eq!(json["status"], status);
+        (headers, json)
+    }
+}
+
+fn get(path: &str) -> Request<Body> {
+    Request::get(path).body(Body::empty()).unwrap()
+}
+
+fn with(method: &str, path: &str, headers: &[(&str, &str)]) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Body::empty()).unwrap()
+}
+
+#[tokio::test]
+async fn the_inventory_is_listed() {
+    let house = house();
+    assert_eq!(
+        house.json("/api/v1/devices").await["devices"][0]["id"],
+        "a b"
+    );
+    assert_eq!(
+        house.json("/api/v1/series").await,
+        json!({"series": [{"id": "a b/t", "device": "a b", "metric": "t", "unit": "Cel", "kind": "number",
+            "t": NOW_MS, "v": 1.5, "quality": "good", "retained": false}]})
+    );
+    assert_eq!(
+        house.json("/api/v1/alerts").await["alerts"][0]["id"],
+        "hot-1"
+    );
+    let rule = &house.json("/api/v1/rules").await["rules"][0];
+    assert_eq!(rule["condition"], json!({"above": 30.0, "clear": 28.0}));
+    assert_eq!(rule["for_ms"], 5000);
+}
+
+#[tokio::test]
+async fn webhooks_are_shown_without_their_secrets() {
+    let house = house();
+    let (_, _, body) = house.get("/api/v1/webhooks").await;
+    let text = String::from_utf8(body).unwrap();
+    assert!(!text.contains("SECRET") && !text.contains("pw"), "{text}");
+    assert!(text.contains("https://hooks.example.org/…"), "{text}");
+}
+
+#[tokio::test]
+async fn a_range_is_raw_when_it_fits_and_reduced_when_not() {
+    let house = house();
+    let raw = house.json("/api/v1/series/a%20b/t/points?from=-10s").await;
+    assert_eq!(raw["bucket_ms"], JsonValue::Null);
+    assert_eq!(raw["t"].as_array().unwrap().len(), 10);
+    assert_eq!(
+        (&raw["unit"], &raw["series"]),
+        (&json!("Cel"), &json!("a b/t"))
+    );
+    let few = house.json("/api/v1/series/a%20b/t/points?points=20").await;
+    assert!(few["bucket_ms"].as_i64().unwrap() >= 60_000);
+    let counts: i64 = few["count"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(JsonValue::as_i64)
+        .sum();
+    assert_eq!(counts, 600);
+    assert!(few["t"].as_array().unwrap().len() <= 20);
+}
+
+#[tokio::test]
+async fn windows_are_told_with_their_kind() {
+    let house = house();
+    let answer = house
+        .json("/api/v1/series/a%20b/t/windows?every=1m&over=5m")
+        .await;
+    let window = &answer["windows"][0];
+    assert_eq!(
+        (&window["every_ms"], &window["over_ms"]),
+        (&json!(60_000), &json!(300_000))
+    );
+    assert_eq!(window["closed"], false);
+}
+
+#[tokio::test]
+async fn wrong_questions_get_problem_answers() {
+    let house = house();
+    for (path, status) in [
+        ("/api/v1/series/nobody/t/points", 404),
+        ("/api/v1/series/nobody/t/windows", 404),
+        ("/api/v1/series/a%20b/t/points?from=yesterday", 400),
+        ("/api/v1/series/a%20b/t/points?from=now&to=-1h", 400),
+        ("/api/v1/series/a%20b/t/points?points=0", 400),
+        ("/api/v1/series/a%20b/t/points?points=5001", 400),
+        ("/api/v1/series/%FF/t/points", 400),
+        ("/api/v1/series/a%20b/t/windows?every=x", 400),
+        ("/api/v1/alerts?state=old", 400),
+        ("/api/v1/alerts?limit=0", 400),
+        ("/api/v1/nothing", 404),
+        ("/api", 404),
+    ] {
+        house.problem(get(path), status).await;
+    }
+    let (headers, _) = house
+        .problem(with("DELETE", "/api/v1/devices", &[]), 405)
+        .await;
+    assert!(headers[header::ALLOW].to_str().unwrap().contains("GET"));
+    house.problem(with("POST", "/nothing", &[]), 404).await;
+}
+
+#[tokio::test]
+async fn the_status_tells_of_sources_uptime_and_the_account() {
+    let house = house();
+    let status = house.json("/api/v1/status").await;
+    assert_eq!(status["uptime_s"], 90);
+    assert_eq!(status["started"], "2027-01-15T07:58:30Z");
+    assert_eq!(status["clock_trusted"], true);
+    assert_eq!(status["sources"][0]["state"], json!(LinkState::Up));
+    assert_eq!(status["sources"][0]["detail"], "somewhere");
+    assert_eq!(status["history"], JsonValue::Null);
+    assert!(status["journal"]["max_bytes"].is_u64());
+    assert!(status["account"].is_array());
+}
+
+#[tokio::test]
+async fn rejects_are_shown_newest_first() {
+    let house = house();
+    for (n, reason) in [Reason::Malformed, Reason::NotFinite]
+        .into_iter()
+        .enumerate()
+    {
+        let reject = Reject {
+            reason,
+            detail: String::from("x"),
+            record: n,
+        };
+        house.rejects.record(
+            &SourceName("mqtt".into()),
+            "t",
+            b"\xffpayload",
+            Timestamp(0),
+            reject,
+        );
+    }
+    let samples = house.json("/api/v1/rejects").await;
+    assert_eq!(samples["rejects"][0]["reason"], "not_finite");
+    assert_eq!(samples["rejects"][1]["reason"], "malformed");
+}
+
+#[tokio::test]
+async fn health_is_always_ok_and_readiness_says_why_not() {
+    let house = house();
+    assert_eq!(house.get("/healthz").await.2, b"ok");
+    assert_eq!(house.get("/readyz").await.2, b"ready");
+    house
+        .ready
+        .send(Readiness::NotReady(String::from("stopping")))
+        .unwrap();
+    let (status, _, body) = house.get("/readyz").await;
+    assert_eq!(
+        (status, &body[..]),
+        (StatusCode::SERVICE_UNAVAILABLE, &b"stopping"[..])
+    );
+    assert_eq!(house.get("/healthz").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_page_is_served_for_its_own_places_and_files_are_cached_by_name() {
+    let house = house();
+    let (status, index, body) = house.get("/").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(index[header::CACHE_CONTROL], "no-cache");
+    assert!(
+        index[header::CONTENT_TYPE]
+            .to_str()
+            .unwrap()
+            .starts_with("text/html")
+    );
+    assert_eq!(house.get("/alerts/history").await.2, body);
+    house.problem(get("/missing.js"), 404).await;
+    let etag = index[header::ETAG].to_str().unwrap();
+    let (status, _, body) = house
+        .send(with(
+            "GET",
+            "/",
+            &[("if-none-match", &format!("\"x\", W/{etag}"))],
+        ))
+        .await;
+    assert_eq!((status, body.len()), (StatusCode::NOT_MODIFIED, 0));
+    let (status, _, body) = house.send(with("HEAD", "/", &[])).await;
+    assert_eq!((status, body.len()), (StatusCode::OK, 0));
+}
+
+#[tokio::test]
+async fn every_answer_carries_the_security_headers() {
+    let house = house();
+    for path in ["/", "/api/v1/series", "/api/v1/nothing", "/healthz"] {
+        let (_, headers, _) = house.get(path).await;
+        let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'self'") && !policy.contains("unsafe"));
+        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert!(headers.contains_key(header::REFERRER_POLICY));
+    }
+}
+
+#[tokio::test]
+async fn on_loopback_only_loopback_names_and_configured_ones_are_answered() {
+    let house = house_at("127.0.0.1:8080", &["Pi.local"]);
+    for host in [
+        "localhost",
+        "LOCALHOST:8080",
+        "127.0.0.1:1",
+        "[::1]:8080",
+        "[::1]",
+        "pi.local:80",
+    ] {
+        let (status, ..) = house.send(with("GET", "/healthz", &[("host", host)])).await;
+        assert_eq!(status, StatusCode::OK, "{host}");
+    }
+    for host in [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example:8080",
+        "10.0.0.1",
+        "",
+    ] {
+        house
+            .problem(with("GET", "/healthz", &[("host", host)]), 421)
+            .await;
+    }
+    house
+        .problem(with("GET", "http://evil.example/healthz", &[]), 421)
+        .await;
+    let wide = house_at("0.0.0.0:8080", &[]);
+    let (status, ..) = wide
+        .send(with("GET", "/healthz", &[("host", "10.0.0.1")]))
+        .await;
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_foreign_page_cannot_post() {
+    let house = house_at("127.0.0.1:8080", &["gw.example"]);
+    let host = ("host", "localhost:8080");
+    for (headers, status) in [
+        (vec![host], 200),
+        (vec![host, ("origin", "http://localhost:8080")], 200),
+        (vec![host, ("sec-fetch-site", "same-origin")], 200),
+        (vec![host, ("origin", "http://evil.example")], 403),
+        (vec![host, ("origin", "http://localhost:9090")], 403),
+        (vec![host, ("origin", "https://GW.example")], 200),
+        (
+            vec![host, ("origin", "https://gw.example.evil.example")],
+            403,
+        ),
+        (vec![host, ("origin", "null")], 403),
+        (vec![host, ("sec-fetch-site", "cross-site")], 403),
+    ] {
+        let (got, ..) = house.send(with("POST", "/post", &headers)).await;
+        assert_eq!(got.as_u16(), status, "{headers:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_does_not_come_is_given_up() {
+    house().problem(get("/never"), 503).await;
+}
+
+#[tokio::test]
+async fn long_json_is_packed_for_those_who_ask() {
+    let house = house();
+    let path = "/api/v1/series/a%20b/t/points";
+    let (_, headers, packed) = house
+        .send(with("GET", path, &[("accept-encoding", "gzip")]))
+        .await;
+    assert_eq!(headers[header::CONTENT_ENCODING], "gzip");
+    let (_, headers, plain) = house.get(path).await;
+    assert!(!headers.contains_key(header::CONTENT_ENCODING));
+    assert!(packed.len() * 3 < plain.len());
+}
+
+#[tokio::test]
+async fn a_live_stream_passes_unpacked_at_once_and_ends_with_the_server() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let (_updates, heard) = mpsc::channel(1);
+    let (hub, _task) = crate::live::Hub::start(
+        crate::live::Config::default(),
+        heard,
+        Clock::manual(Timestamp(0)),
+        stop.clone(),
+        &mut Registry::default(),
+    );
+    let router = house_with(
+        &address.to_string(),
+        &[],
+        vec![crate::live::sse::router(hub)],
+    )
+    .router;
+    let token = stop.clone();
+    let server =
+        tokio::spawn(async move { serve(listener, router, &Config::default(), token).await });
+    let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request =
+        format!("GET /events HTTP/1.1\r\nHost: {address}\r\nAccept-Encoding: gzip\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    let mut some = [0; 4096];
+    while !text.contains("\"status\":{}}") {
+        let reading = tokio::time::timeout(Duration::from_secs(10), client.read(&mut some));
+        let n = reading.await.unwrap().unwrap();
+        text.push_str(std::str::from_utf8(&some[..n]).unwrap());
+    }
+    assert!(!text.contains("content-encoding"), "{text}");
+    assert!(text.contains("event: snapshot"), "{text}");
+    stop.cancel();
+    let mut rest = String::new();
+    let reading = tokio::time::timeout(Duration::from_secs(10), client.read_to_string(&mut rest));
+    reading.await.unwrap().unwrap();
+    assert!(rest.contains("event: bye"), "{rest}");
+    tokio::time::timeout(Duration::from_secs(2), server)
+        .await
+        .unwrap()
+        .unwrap();
+}

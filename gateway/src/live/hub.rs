@@ -1,0 +1,544 @@
+//! The hub's task: it takes what the engine says, writes it into the ring, and answers clients that arrive or
+//! have fallen behind.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Config,
+    event::{self, About, Epoch, Event},
+    filter::{Filter, Kind},
+    frame::Frame,
+    group::Group,
+    latest::{self, Latest},
+    ring::{At, Ring},
+};
+use crate::{clock::Clock, engine::Update, model::DeviceId};
+
+/// Questions from clients that may wait; more make the asking clients wait.
+pub(super) const MAX_COMMANDS: usize = 64;
+/// Status keys at most.
+const MAX_STATUS_KEYS: usize = 1024;
+/// Updates taken at once, so that device and series news of a start become few events.
+const MAX_UPDATES: usize = 64;
+/// Alert, device and status events kept beyond the ring for clients that fell behind.
+const MAX_KEPT: usize = 4096;
+/// Their bytes at most.
+const MAX_KEPT_BYTES: usize = 1 << 20;
+/// Snapshots kept until the next event.
+const MAX_SNAPSHOTS: usize = 8;
+
+/// What the hub's task and its clients share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) clock: Clock,
+    pub(super) epoch: Epoch,
+    pub(super) metrics: Metrics,
+    /// Every stream ends with `bye` when this is cancelled.
+    pub(super) closing: CancellationToken,
+    pub(super) wake: watch::Sender<Wake>,
+    clients: AtomicUsize,
+    // std: held for a push or a look, never over an await.
+    ring: Mutex<Ring>,
+    statuses: Mutex<BTreeMap<String, serde_json::Value>>,
+    status_said: Notify,
+}
+
+/// What clients wait for.
+#[derive(Debug, Default)]
+pub(super) struct Wake {
+    /// Counts the beats.
+    pub(super) beats: u64,
+    /// The frame of the last one.
+    pub(super) beat: Bytes,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    pub(super) clients: Gauge,
+    pub(super) refused: Counter,
+    pub(super) snapshots: Counter,
+    pub(super) resumes: Counter,
+    pub(super) gaps: Counter,
+    pub(super) cut: Counter,
+    events: Counter,
+    status_dropped: Counter,
+    replay_bytes: Gauge,
+}
+
+/// A client's question to the hub.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// A client arrives; `after` is the last sequence that it heard, if it was of this epoch.
+    Join {
+        filter: Filter,
+        after: Option<u64>,
+        answer: oneshot::Sender<Joined>,
+    },
+    /// A client has fallen behind; the last that it heard was `after`, said at `from_ms`.
+    CatchUp {
+        group: Arc<Group>,
+        after: u64,
+        from_ms: i64,
+        answer: oneshot::Sender<CaughtUp>,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) group: Arc<Group>,
+    /// `snapshot` or `resume`, perhaps in two parts, without its `retry:`.
+    pub(super) first: VecDeque<Bytes>,
+    /// What to read next.
+    pub(super) next: u64,
+    pub(super) resumed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct CaughtUp {
+    pub(super) frames: VecDeque<Bytes>,
+    pub(super) next: u64,
+}
+
+/// One of the places for clients; free again when dropped.
+#[derive(Debug)]
+pub(super) struct Seat(Arc<Shared>);
+
+impl Shared {
+    pub(super) fn new(
+        config: Config,
+        clock: Clock,
+        stop: &CancellationToken,
+        registry: &mut Registry,
+    ) -> Self {
+        Self {
+            ring: Mutex::new(Ring::new(config.replay_bytes)),
+            config,
+            clock,
+            epoch: Epoch::random(),
+            metrics: Metrics::new(registry),
+            closing: stop.child_token(),
+            wake: watch::Sender::default(),
+            clients: AtomicUsize::new(0),
+            statuses: Mutex::default(),
+            status_said: Notify::new(),
+        }
+    }
+
+    pub(super) fn status(&self, key: &str, value: serde_json::Value) {
+        let mut statuses = lock(&self.statuses);
+        if statuses.len() >= MAX_STATUS_KEYS && !statuses.contains_key(key) {
+            self.metrics.status_dropped.inc();
+            return;
+        }
+        statuses.insert(key.to_owned(), value);
+        drop(statuses);
+        self.status_said.notify_one();
+    }
+
+    /// A seat, unless all are taken.
+    pub(super) fn seat(self: &Arc<Self>) -> Option<Seat> {
+        self.clients
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                (n < self.config.max_clients).then_some(n + 1)
+            })
+            .ok()?;
+        self.metrics.clients.inc();
+        Some(Seat(Arc::clone(self)))
+    }
+
+    pub(super) fn at(&self, sequence: u64) -> At {
+        lock(&self.ring).at(sequence)
+    }
+
+    /// The sequence of the newest event, and the bytes of the ring.
+    #[cfg(test)]
+    pub(super) fn newest(&self) -> (u64, usize) {
+        let ring = lock(&self.ring);
+        (ring.next() - 1, ring.bytes())
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, Ordering::AcqRel);
+        self.0.metrics.clients.dec();
+    }
+}
+
+impl Metrics {
+    fn new(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let counters = [
+            (
+                "gateway_live_events",
+                "Events said to live clients",
+                &metrics.events,
+            ),
+            (
+                "gateway_live_clients_refused",
+                "Live clients sent away because all places were taken",
+                &metrics.refused,
+            ),
+            (
+                "gateway_live_snapshots",
+                "Live streams begun with a snapshot",
+                &metrics.snapshots,
+            ),
+            (
+                "gateway_live_resumes",
+                "Live streams resumed where they broke off",
+                &metrics.resumes,
+            ),
+            (
+                "gateway_live_gaps",
+                "Times that a slow live client skipped events",
+                &metrics.gaps,
+            ),
+            (
+                "gateway_live_frames_cut",
+                "Readings frames cut out for a filter",
+                &metrics.cut,
+            ),
+            (
+                "gateway_live_status_dropped",
+                "Status news dropped because there were too many keys",
+                &metrics.status_dropped,
+            ),
+        ];
+        for (name, help, counter) in counters {
+            registry.register(name, help, counter.clone());
+        }
+        registry.register(
+            "gateway_live_clients",
+            "Live clients connected",
+            metrics.clients.clone(),
+        );
+        registry.register(
+            "gateway_live_replay_bytes",
+            "Bytes of events kept for live clients",
+            metrics.replay_bytes.clone(),
+        );
+        metrics
+    }
+}
+
+/// The task. Ends when `updates` does.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    mut updates: mpsc::Receiver<Update>,
+    mut commands: mpsc::Receiver<Command>,
+) {
+    let mut state = State::new(Arc::clone(&shared));
+    // A client beats when it heard nothing since the beat before, so silence lasts at most two of these.
+    let beat = shared
+        .config
+        .beat
+        .clamp(Duration::from_millis(100), Duration::from_secs(15))
+        / 2;
+    let mut beats = tokio::time::interval(beat);
+    beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut taken = Vec::with_capacity(MAX_UPDATES);
+    let mut asked = true;
+    loop {
+        tokio::select! {
+            n = updates.recv_many(&mut taken, MAX_UPDATES) => {
+                if n == 0 {
+                    break;
+                }
+                for update in taken.drain(..) {
+                    state.update(update);
+                }
+                state.flush_devices();
+                state.wake();
+            }
+            command = commands.recv(), if asked => match command {
+                Some(command) => state.answer(command),
+                None => asked = false,
+            },
+            () = shared.status_said.notified() => {
+                state.statuses();
+                state.wake();
+            }
+            _ = beats.tick() => {
+                let frame = event::beat(shared.clock.now().as_millis());
+                shared.wake.send_modify(|wake| {
+                    wake.beats += 1;
+                    wake.beat = frame;
+                });
+            }
+        }
+    }
+    shared.closing.cancel();
+}
+
+/// What the task alone owns.
+#[derive(Debug)]
+struct State {
+    shared: Arc<Shared>,
+    latest: Latest,
+    /// The sequence of the newest event.
+    newest: u64,
+    kept: VecDeque<Arc<Event>>,
+    kept_bytes: usize,
+    /// Everything kept after this sequence is complete.
+    kept_after: u64,
+    groups: HashMap<Filter, Weak<Group>>,
+    /// Snapshots of the state as it is now, for many who arrive at once.
+    snapshots: HashMap<Filter, Bytes>,
+    /// Device and series news not yet said.
+    devices: BTreeMap<DeviceId, Vec<u32>>,
+}
+
+impl State {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            latest: Latest::default(),
+            newest: 0,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            kept_after: 0,
+            groups: HashMap::new(),
+            snapshots: HashMap::new(),
+            devices: BTreeMap::new(),
+        }
+    }
+
+    fn update(&mut self, update: Update) {
+        match update {
+            Update::Series(info) => {
+                let device = info.key.device.clone();
+                let number = self.latest.describe(info);
+                let news = self.devices.entry(device).or_default();
+                if !news.contains(&number) {
+                    news.push(number);
+                }
+            }
+            Update::Device(device) => {
+                self.devices.entry(device.id.clone()).or_default();
+                self.latest.device(device);
+            }
+            Update::Readings(readings) => {
+                self.flush_devices();
+                let sequence = self.newest + 1;
+                let mut known = Vec::with_capacity(readings.len());
+                let mut points = 0;
+                for (key, new) in &readings {
+                    let (number, key) = self.latest.number(key);
+                    self.latest.readings(number, new, sequence);
+                    points += new.len();
+                    known.push((number, key));
+                }
+                let columns = known
+                    .iter()
+                    .zip(&readings)
+                    .map(|((number, key), (_, points))| (*number, key, &points[..]));
+                let (frame, several) = event::readings(
+                    Some((&self.shared.epoch, sequence)),
+                    columns,
+                    96 + readings.len() * 48 + points * 24,
+                );
+                self.publish(Kind::Readings, About::Several(several), frame);
+            }
+            Update::Window {
+                series,
+                spec,
+                window,
+            } => {
+                self.flush_devices();
+                let frame = event::window(self.next_id(), &series, spec, &window);
+                self.publish(Kind::Window, About::Series(series), frame);
+            }
+            Update::Alert(alert) => {
+                self.flush_devices();
+                self.latest.alert(&alert);
+                let mut frame = Frame::begin(Kind::Alert, Some(self.next_id()), 512);
+                frame.json(&alert);
+                let frame = frame.end();
+                self.publish(Kind::Alert, About::Series(latest::series_of(&alert)), frame);
+            }
+        }
+    }
+
+    fn flush_devices(&mut self) {
+        for (device, series) in std::mem::take(&mut self.devices) {
+            let (frame, several) = self.latest.device_event(self.next_id(), &device, &series);
+            self.publish(Kind::Device, About::Several(several), frame);
+        }
+    }
+
+    fn statuses(&mut self) {
+        let said = std::mem::take(&mut *lock(&self.shared.statuses));
+        for (key, value) in said {
+            if !self.latest.has_room_for(&key, MAX_STATUS_KEYS) {
+                self.shared.metrics.status_dropped.inc();
+            } else if self.latest.status(&key, &value) {
+                let frame = event::status(Some(self.next_id()), &key, &value);
+                self.publish(Kind::Status, About::Everyone, frame);
+            }
+        }
+    }
+
+    fn next_id(&self) -> (&Epoch, u64) {
+        (&self.shared.epoch, self.newest + 1)
+    }
+
+    fn publish(&mut self, kind: Kind, about: About, frame: Bytes) {
+        self.newest += 1;
+        let event = Arc::new(Event {
+            sequence: self.newest,
+            at_ms: self.shared.clock.now().as_millis(),
+            kind,
+            about,
+            frame,
+        });
+        if !matches!(kind, Kind::Readings | Kind::Window) {
+            self.keep(Arc::clone(&event));
+        }
+        self.shared.metrics.events.inc();
+        self.snapshots.clear();
+        lock(&self.shared.ring).push(event);
+    }
+
+    fn keep(&mut self, event: Arc<Event>) {
+        self.kept_bytes += event.cost();
+        self.kept.push_back(event);
+        while self.kept.len() > MAX_KEPT || self.kept_bytes > MAX_KEPT_BYTES {
+            let Some(oldest) = self.kept.pop_front() else {
+                break;
+            };
+            self.kept_bytes -= oldest.cost();
+            self.kept_after = oldest.sequence;
+        }
+    }
+
+    fn wake(&self) {
+        let bytes = lock(&self.shared.ring).bytes();
+        self.shared
+            .metrics
+            .replay_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.shared.wake.send_modify(|_| {});
+    }
+
+    /// An asker that is gone meanwhile needs no answer.
+    fn answer(&mut self, command: Command) {
+        match command {
+            Command::Join {
+                filter,
+                after,
+                answer,
+            } => drop(answer.send(self.join(filter, after))),
+            Command::CatchUp {
+                group,
+                after,
+                from_ms,
+                answer,
+            } => drop(answer.send(self.catch_up(&group, after, from_ms))),
+        }
+    }
+
+    fn join(&mut self, filter: Filter, after: Option<u64>) -> Joined {
+        let after = after.filter(|after| lock(&self.shared.ring).reaches_back_to(*after));
+        let (first, next) = match after {
+            Some(after) => {
+                let mut frame = Frame::begin(Kind::Resume, Some((&self.shared.epoch, after)), 128);
+                frame.text("{\"epoch\":");
+                frame.string(self.shared.epoch.as_str());
+                frame.text(",\"now_ms\":");
+                frame.signed(self.shared.clock.now().as_millis());
+                frame.text(",\"missed\":");
+                frame.unsigned(self.newest - after);
+                frame.text("}");
+                (VecDeque::from([frame.end()]), after + 1)
+            }
+            None => (VecDeque::from(self.snapshot(&filter)), self.newest + 1),
+        };
+        Joined {
+            group: self.group(filter),
+            first,
+            next,
+            resumed: after.is_some(),
+        }
+    }
+
+    fn catch_up(&mut self, group: &Group, after: u64, from_ms: i64) -> CaughtUp {
+        let mut frame = Frame::begin(Kind::Gap, None, 128);
+        frame.text("{\"missed\":");
+        frame.unsigned(self.newest.saturating_sub(after));
+        frame.text(",\"from_ms\":");
+        frame.signed(from_ms);
+        frame.text(",\"to_ms\":");
+        frame.signed(self.shared.clock.now().as_millis());
+        frame.text("}");
+        let mut frames = VecDeque::from([frame.end()]);
+        if after >= self.kept_after {
+            frames.extend(self.latest.changed_after(after, &group.filter));
+            let first = self.kept.partition_point(|event| event.sequence <= after);
+            frames.extend(
+                self.kept
+                    .range(first..)
+                    .filter_map(|event| group.frame(event, &self.shared.metrics.cut)),
+            );
+        } else {
+            frames.extend(self.snapshot(&group.filter));
+        }
+        CaughtUp {
+            frames,
+            next: self.newest + 1,
+        }
+    }
+
+    /// A `snapshot` in two parts: the time of each, and what all have in common until the next event.
+    fn snapshot(&mut self, filter: &Filter) -> [Bytes; 2] {
+        let id = (&self.shared.epoch, self.newest);
+        let mut head = Frame::begin(Kind::Snapshot, Some(id), 160);
+        head.text("{\"epoch\":");
+        head.string(self.shared.epoch.as_str());
+        head.text(",\"now_ms\":");
+        head.signed(self.shared.clock.now().as_millis());
+        let head = head.open();
+        if let Some(rest) = self.snapshots.get(filter) {
+            return [head, rest.clone()];
+        }
+        let rest = self
+            .latest
+            .snapshot(self.shared.config.site.as_deref(), filter);
+        if self.snapshots.len() == MAX_SNAPSHOTS {
+            self.snapshots.clear();
+        }
+        self.snapshots.insert(filter.clone(), rest.clone());
+        [head, rest]
+    }
+
+    fn group(&mut self, filter: Filter) -> Arc<Group> {
+        if let Some(group) = self.groups.get(&filter).and_then(Weak::upgrade) {
+            return group;
+        }
+        // Filters are the clients' choice: those that nobody has any more must go.
+        self.groups.retain(|_, group| group.strong_count() > 0);
+        let group = Arc::new(Group::new(filter.clone()));
+        self.groups.insert(filter, Arc::downgrade(&group));
+        group
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,244 @@
+//! What a client that just arrived must know: the newest state of each series, device, alert and status.
+//!
+//! Bounded by the engine's own caps on series and devices; alerts only while pending or firing.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use smol_str::SmolStr;
+
+use super::{
+    event::{self, Epoch, Several},
+    filter::{Filter, Kind},
+    frame::Frame,
+};
+use crate::{
+    alert::{Alert, AlertState},
+    model::{DeviceId, Metric, SeriesKey},
+    store::{Device, Point, SeriesInfo},
+};
+
+#[derive(Debug, Default)]
+pub(crate) struct Latest {
+    numbers: HashMap<Arc<SeriesKey>, u32, foldhash::fast::RandomState>,
+    series: Vec<Known>,
+    devices: BTreeMap<DeviceId, Device>,
+    alerts: BTreeMap<SmolStr, Alert>,
+    status: BTreeMap<String, serde_json::Value>,
+}
+
+/// A series as it was last heard of.
+#[derive(Debug)]
+struct Known {
+    key: Arc<SeriesKey>,
+    info: SeriesInfo,
+    /// The sequence of the `readings` event that changed it last.
+    changed: u64,
+}
+
+impl Latest {
+    /// The number of a series and its shared key; a new one is made known.
+    pub(crate) fn number(&mut self, key: &SeriesKey) -> (u32, Arc<SeriesKey>) {
+        if let Some((key, number)) = self.numbers.get_key_value(key) {
+            return (*number, Arc::clone(key));
+        }
+        let key = Arc::new(key.clone());
+        let number = u32::try_from(self.series.len()).unwrap_or(u32::MAX);
+        self.series.push(Known {
+            key: Arc::clone(&key),
+            info: SeriesInfo {
+                key: (*key).clone(),
+                unit: None,
+                latest: None,
+                retained: false,
+                points: 0,
+            },
+            changed: 0,
+        });
+        self.numbers.insert(Arc::clone(&key), number);
+        (number, key)
+    }
+
+    /// A series as the engine describes it.
+    pub(crate) fn describe(&mut self, info: SeriesInfo) -> u32 {
+        let (number, _) = self.number(&info.key);
+        if let Some(known) = self.series.get_mut(number as usize) {
+            known.info = info;
+        }
+        number
+    }
+
+    /// New points of a series, said in the event `sequence`.
+    pub(crate) fn readings(&mut self, number: u32, points: &[Point], sequence: u64) {
+        let Some(known) = self.series.get_mut(number as usize) else {
+            return;
+        };
+        known.changed = sequence;
+        let Some(newest) = points.iter().max_by_key(|point| point.time) else {
+            return;
+        };
+        let info = &mut known.info;
+        let older = info
+            .latest
+            .as_ref()
+            .is_none_or(|latest| latest.time <= newest.time);
+        if older || info.retained {
+            info.latest = Some(newest.clone());
+            info.retained = false;
+        }
+    }
+
+    pub(crate) fn device(&mut self, device: Device) {
+        self.devices.insert(device.id.clone(), device);
+    }
+
+    /// Remembers an alert while it matters.
+    pub(crate) fn alert(&mut self, alert: &Alert) {
+        match alert.state {
+            AlertState::Pending | AlertState::Firing => {
+                self.alerts.insert(alert.id.clone(), alert.clone());
+            }
+            AlertState::Resolved | AlertState::Cancelled => {
+                self.alerts.remove(&alert.id);
+            }
+        }
+    }
+
+    /// Whether there is room for the key.
+    pub(crate) fn has_room_for(&self, key: &str, max_keys: usize) -> bool {
+        self.status.len() < max_keys || self.status.contains_key(key)
+    }
+
+    /// Whether it is news.
+    pub(crate) fn status(&mut self, key: &str, value: &serde_json::Value) -> bool {
+        if self.status.get(key) == Some(value) {
+            return false;
+        }
+        self.status.insert(key.to_owned(), value.clone());
+        true
+    }
+
+    /// The event that says that a device, and these series of it, are new or changed.
+    pub(crate) fn device_event(
+        &self,
+        id: (&Epoch, u64),
+        device: &DeviceId,
+        series: &[u32],
+    ) -> (Bytes, Several) {
+        let known = series.iter().filter_map(|number| {
+            let known = self.series.get(*number as usize)?;
+            Some((*number, &known.key, &known.info))
+        });
+        if let Some(device) = self.devices.get(device) {
+            return event::device(id, device, known);
+        }
+        let unknown = Device {
+            id: device.clone(),
+            name: device.0.to_string(),
+            site: None,
+            labels: BTreeMap::new(),
+            source: None,
+            last_seen_ms: None,
+            online: None,
+        };
+        event::device(id, &unknown, known)
+    }
+
+    /// Everything that the filter wants, as the rest of a `snapshot` after its time.
+    pub(crate) fn snapshot(&self, site: Option<&str>, filter: &Filter) -> Bytes {
+        let all = filter.wants(Kind::Snapshot);
+        let measured = all
+            || [Kind::Readings, Kind::Window, Kind::Device]
+                .into_iter()
+                .any(|kind| filter.wants(kind));
+        let mut frame = Frame::rest(512 + self.series.len() * 200);
+        frame.text(",\"version\":");
+        frame.string(env!("CARGO_PKG_VERSION"));
+        frame.text(",\"site\":");
+        frame.maybe(site);
+        frame.text(",\"series\":[");
+        let series = self.series.iter().map(|known| &known.info);
+        list(
+            &mut frame,
+            series.filter(|info| measured && filter.wants_series(&info.key)),
+            Frame::series,
+        );
+        frame.text("],\"devices\":[");
+        let devices = self.devices.values();
+        list(
+            &mut frame,
+            devices.filter(|device| measured && filter.wants_device(&device.id)),
+            Frame::device,
+        );
+        frame.text("],\"alerts\":[");
+        let alerts = self.alerts.values();
+        list(
+            &mut frame,
+            alerts.filter(|alert| {
+                (all || filter.wants(Kind::Alert)) && filter.wants_series(&series_of(alert))
+            }),
+            Frame::json,
+        );
+        frame.text("],\"status\":{");
+        list(
+            &mut frame,
+            self.status
+                .iter()
+                .filter(|_| all || filter.wants(Kind::Status)),
+            |frame, (key, value)| {
+                frame.string(key);
+                frame.text(":");
+                frame.json(value);
+            },
+        );
+        frame.text("}}");
+        frame.end()
+    }
+
+    /// The newest value of each wanted series that changed after `sequence`; `None` if none did.
+    pub(crate) fn changed_after(&self, sequence: u64, filter: &Filter) -> Option<Bytes> {
+        if !filter.wants(Kind::Readings) {
+            return None;
+        }
+        let changed: Vec<(u32, &Arc<SeriesKey>, &[Point])> = self
+            .series
+            .iter()
+            .zip(0..)
+            .filter(|(known, _)| known.changed > sequence && filter.wants_series(&known.key))
+            .filter_map(|(known, number)| {
+                let newest = known.info.latest.as_ref()?;
+                Some((number, &known.key, std::slice::from_ref(newest)))
+            })
+            .collect();
+        if changed.is_empty() {
+            return None;
+        }
+        let capacity = 64 + changed.len() * 64;
+        Some(event::readings(None, changed.into_iter(), capacity).0)
+    }
+}
+
+/// Writes what there is, parted by commas.
+fn list<T>(
+    frame: &mut Frame,
+    things: impl Iterator<Item = T>,
+    mut write: impl FnMut(&mut Frame, T),
+) {
+    for (n, thing) in things.enumerate() {
+        if n > 0 {
+            frame.text(",");
+        }
+        write(frame, thing);
+    }
+}
+
+/// The series that an alert is about. One that can't be read is about no series that anybody can name.
+pub(crate) fn series_of(alert: &Alert) -> SeriesKey {
+    SeriesKey::parse(&alert.series).unwrap_or_else(|| SeriesKey {
+        device: DeviceId(alert.series.clone()),
+        metric: Metric(SmolStr::default()),
+    })
+}
