@@ -54,7 +54,11 @@ impl State {
     /// # Errors
     ///
     /// When it can't be opened or migrated.
-    pub fn open(dir: &Path, webhooks: &[WebhookConfig], registry: &mut Registry) -> Result<Self, StateError> {
+    pub fn open(
+        dir: &Path,
+        webhooks: &[WebhookConfig],
+        registry: &mut Registry,
+    ) -> Result<Self, StateError> {
         let _ = (dir, webhooks, registry);
         Ok(Self {})
     }
