@@ -12,6 +12,8 @@
 //!   connection starts from a state in which all ids are known, so each PUBREL is answered with PUBCOMP.
 //! - Events and requests of the old connection outlive it: [`Link::forget`] clears both, so that no acknowledgement
 //!   crosses over to a connection on which its packet id means something else.
+//! - A DISCONNECT of MQTT 5 without a length of properties (mosquitto sends it so) is swallowed, reason and all: what is
+//!   seen is a closed connection. So a session that was taken over is also guessed from how often that happens.
 //! - MQTT 5 with a server keep-alive of 0 would ping without end.
 
 use std::{net::Ipv6Addr, time::Duration};
@@ -227,6 +229,14 @@ impl Link {
         match self {
             Self::V4 { eventloop, .. } => eventloop.state.events.pop_front().map(of_v4),
             Self::V5 { eventloop, .. } => eventloop.state.events.pop_front().map(of_v5),
+        }
+    }
+
+    /// How often we ping; a broker of MQTT 5 may have changed it.
+    pub(super) fn keep_alive(&self) -> Duration {
+        match self {
+            Self::V4 { eventloop, .. } => eventloop.mqtt_options.keep_alive(),
+            Self::V5 { eventloop, .. } => eventloop.options.keep_alive(),
         }
     }
 

@@ -31,6 +31,10 @@ const MESSAGE_OVERHEAD_BYTES: usize = 128;
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 /// So many short connections in a row that the broker closed look like two clients with one id.
 const SUSPICIOUS: u32 = 3;
+/// In a pause the ping goes out this long after the event loop's own timer is over, so that a poll for it finds it due.
+const PING_SLACK: Duration = Duration::from_millis(50);
+/// A link that says nothing for two keep-alives and this is stuck.
+const SILENCE_SLACK: Duration = Duration::from_secs(20);
 /// On stop, what is on its way gets this long to become durable.
 pub(super) const STOP_AFTER: Duration = Duration::from_secs(5);
 
@@ -57,7 +61,6 @@ pub(super) struct Session<'a> {
 }
 
 /// What is on its way, and what is to be written.
-#[derive(Default)]
 pub(super) struct Books {
     unacked: Unacked,
     hasher: foldhash::fast::RandomState,
@@ -73,10 +76,34 @@ pub(super) struct Books {
     connected_at: Option<Instant>,
     /// MQTT 5, while reading pauses: a ping is due, which only a poll can send.
     ping_due: bool,
+    /// When the last ping went out, or the connection was made.
+    pinged_at: Instant,
     /// The disk side has ended.
     disk_gone: bool,
-    /// What the status page shows while the link is up.
+    /// The subscriptions that the broker refused last.
     refused: Vec<String>,
+    /// Why the last connections were short, while that looks like a fight over the session.
+    contested: Option<String>,
+}
+
+impl Default for Books {
+    fn default() -> Self {
+        Self {
+            unacked: Unacked::default(),
+            hasher: foldhash::fast::RandomState::default(),
+            gathered: Vec::new(),
+            messages: 0,
+            bytes: 0,
+            ready: VecDeque::new(),
+            requested: 0,
+            connected_at: None,
+            ping_due: false,
+            pinged_at: Instant::now(),
+            disk_gone: false,
+            refused: Vec::new(),
+            contested: None,
+        }
+    }
 }
 
 impl Session<'_> {
@@ -102,7 +129,9 @@ impl Session<'_> {
                     trouble = Trouble::ClosedAgain;
                 }
             }
+            let contested = matches!(trouble, Trouble::ClosedAgain | Trouble::TakenOver);
             let problem = name_trouble(trouble, self.config).await;
+            self.books.contested = contested.then(|| problem.clone());
             self.status.down(format!("{}: {problem}", self.address()));
             if !reported {
                 reported = true;
@@ -126,8 +155,6 @@ impl Session<'_> {
     /// Polls until the connection is lost or the gateway stops.
     async fn stay_connected(&mut self, link: &mut Link, stop: &CancellationToken) -> End {
         let mut stopped = pin!(stop.cancelled());
-        // A live link says something at least once each keep-alive, if only its own ping.
-        let silence = self.config.keep_alive * 2 + Duration::from_secs(20);
         loop {
             while let Some(event) = link.buffered() {
                 self.on_event(event);
@@ -142,21 +169,24 @@ impl Session<'_> {
             if self.is_flooded() {
                 return End::Lost(Trouble::Flooded);
             }
-            if self.must_pause(link) {
-                let ping_at = Instant::now() + self.config.keep_alive / 2;
+            if self.must_pause() {
+                let ping_at = self.books.pinged_at + link.keep_alive() + PING_SLACK;
                 tokio::select! {
                     () = &mut stopped => return End::Stopping,
                     settled = self.settled.recv(), if !self.books.disk_gone => self.take_settled(settled),
                     () = sleep_until(ping_at) => {
-                        self.books.ping_due = !link.writes_directly();
                         if let Err(trouble) = link.write_ping().await {
                             return End::Lost(trouble);
                         }
+                        self.books.pinged_at = Instant::now();
+                        self.books.ping_due = !link.writes_directly();
                     }
                 }
                 link.forgive_ping();
                 continue;
             }
+            // A live link says something at least once each keep-alive, if only its own ping.
+            let silence = link.keep_alive() * 2 + SILENCE_SLACK;
             let polled = {
                 let mut poll = pin!(link.poll());
                 let mut silent = pin!(sleep(silence));
@@ -189,7 +219,10 @@ impl Session<'_> {
             Event::Acknowledged => {
                 self.books.requested = self.books.requested.saturating_sub(1);
             }
-            Event::Pinged => self.books.ping_due = false,
+            Event::Pinged => {
+                self.books.pinged_at = Instant::now();
+                self.books.ping_due = false;
+            }
             Event::Disconnected | Event::Other => {}
         }
     }
@@ -197,6 +230,7 @@ impl Session<'_> {
     fn on_connected(&mut self, session_present: bool) {
         self.books.unacked.connected(session_present);
         self.books.connected_at = Some(Instant::now());
+        self.books.pinged_at = Instant::now();
         // With every connection, the session present or not: a broker that lost its memory says nothing of it, and one
         // that kept it does nothing twice.
         let valid: Vec<Subscription> = self
@@ -209,7 +243,10 @@ impl Session<'_> {
         if !valid.is_empty() && !self.requests.subscribe(&valid) {
             warn!(source = %self.source.0, "the subscriptions could not be sent");
         }
-        self.status.up(self.address());
+        self.status.up(match &self.books.contested {
+            None => self.address(),
+            Some(problem) => format!("{}; before: {problem}", self.address()),
+        });
         debug!(source = %self.source.0, session_present, "connected");
     }
 
@@ -227,9 +264,9 @@ impl Session<'_> {
                     .map(|s| format!("{} (not a valid filter)", s.filter)),
             )
             .collect();
-        if refused.is_empty() {
+        if refused.is_empty() && self.books.contested.is_none() {
             info!(source = %self.source.0, broker = %self.address(), "subscribed");
-        } else {
+        } else if !refused.is_empty() {
             let list = refused.join(", ");
             self.status.note(format!(
                 "{}; the broker refused these subscriptions: {list}; check its access rules",
@@ -333,10 +370,13 @@ impl Session<'_> {
         }
     }
 
-    /// Between polls: writes what may be written, many in one flush where the link can.
+    /// Between polls: writes what may be written, many in one flush where the link can. Where it can't, a poll for each
+    /// is needed that may read more instead: so not while there is too much already.
     async fn write_acks(&mut self, link: &mut Link) -> Result<(), Trouble> {
         if !link.writes_directly() {
-            self.request_acks();
+            if !self.is_full() {
+                self.request_acks();
+            }
         } else if self.books.requested == 0 && !self.books.ready.is_empty() {
             return link.write(self.books.ready.drain(..)).await;
         }
@@ -364,17 +404,21 @@ impl Session<'_> {
         }
     }
 
-    /// Whether reading pauses. Acknowledgements and pings go on meanwhile: MQTT 3.1.1 writes them directly; MQTT 5
-    /// must poll for them, and may read a little more with each (there the receive maximum holds the broker back).
-    fn must_pause(&self, link: &Link) -> bool {
-        let books = &self.books;
-        let full = books.messages >= self.config.max_unacknowledged.max(1)
-            || books.bytes >= MAX_UNACKNOWLEDGED_BYTES;
-        full && books.connected_at.is_some()
-            && (link.writes_directly() || (books.requested == 0 && !books.ping_due))
+    /// Whether as much is on its way to the disk as may be.
+    fn is_full(&self) -> bool {
+        self.books.messages >= self.config.max_unacknowledged.max(1)
+            || self.books.bytes >= MAX_UNACKNOWLEDGED_BYTES
     }
 
-    /// The last bound, for a broker that ignores the receive maximum while we must poll.
+    /// Whether reading pauses. What becomes durable ends the pause; the connection is kept alive meanwhile. MQTT 3.1.1
+    /// goes on acknowledging and writes its pings; MQTT 5 must poll for a ping, and may read a little more with it.
+    /// A request of MQTT 3.1.1 that is already under way (one at most) is let out first.
+    fn must_pause(&self) -> bool {
+        let waiting = matches!(self.requests, Requests::V4(_)) && self.books.requested > 0;
+        self.is_full() && self.books.connected_at.is_some() && !waiting && !self.books.ping_due
+    }
+
+    /// The last bound, for a broker that sends much more with each poll for a ping. Not met in practice.
     fn is_flooded(&self) -> bool {
         self.books.messages > self.config.max_unacknowledged + usize::from(u16::MAX)
             || self.books.bytes > 4 * MAX_UNACKNOWLEDGED_BYTES

@@ -9,7 +9,7 @@ use rustls::{
 
 use super::{TlsConfig, trouble::Trouble};
 
-/// Reads the files and builds what rustls needs. The files are read anew for each call, so a renewed certificate counts.
+/// Reads the files and builds what rustls needs. A certificate that is renewed later counts from the next start.
 pub(super) fn client_config(config: &TlsConfig) -> Result<ClientConfig, Trouble> {
     let mut roots = RootCertStore::empty();
     if let Some(file) = &config.ca_file {
