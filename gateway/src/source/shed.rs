@@ -5,12 +5,24 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
 
-use super::Frame;
+use super::{Frame, Intake, Stopped};
+
+/// Deliveries of one [`Shed::forward`] that may be on their way to the disk; the queue behind them gathers.
+const MAX_OUTSTANDING: usize = 4;
+/// Frames in one delivery at most.
+const MAX_BATCH: usize = 1024;
+/// Dense traffic is delivered this often at most: waking the stages behind costs more than decoding. A frame that
+/// comes after a pause is not held back.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// How much may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,12 +123,45 @@ impl Shed {
         }
     }
 
+    /// Takes everything through to `intake`, in batches and in order, until the queue is closed and empty and the last
+    /// delivery is on disk. The one taker of this queue.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`] when the gateway takes nothing more; what is pushed from then on is dropped and counted.
+    pub async fn forward(&self, intake: &Intake) -> Result<(), Stopped> {
+        let mut outstanding = VecDeque::with_capacity(MAX_OUTSTANDING);
+        let mut not_before = Instant::now();
+        loop {
+            if outstanding.len() == MAX_OUTSTANDING
+                && let Some(oldest) = outstanding.pop_front()
+            {
+                settled(oldest).await?;
+            }
+            sleep_until(not_before).await;
+            let Some(frames) = self.take(MAX_BATCH).await else {
+                break;
+            };
+            outstanding.push_back(intake.deliver(None, frames, Vec::new()).await?);
+            not_before = Instant::now() + GATHER;
+        }
+        for receipt in outstanding {
+            settled(receipt).await?;
+        }
+        Ok(())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared
             .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Waits until a delivery is durable. Nobody is told: these senders can't hear it.
+async fn settled(receipt: tokio::sync::oneshot::Receiver<super::Receipt>) -> Result<(), Stopped> {
+    receipt.await.map(|_| ()).map_err(|_| Stopped)
 }
 
 fn size(frame: &Frame) -> usize {
@@ -174,5 +219,39 @@ mod tests {
         shed.push(frame("12345678"));
         assert_eq!(shed.take(10).await.unwrap().len(), 1);
         assert_eq!(dropped.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn forwarding_keeps_the_order_bounds_what_is_on_its_way_and_ends_when_all_is_durable() {
+        let shed = Shed::new(Config::default(), Counter::default());
+        let (door, mut out) = crate::source::intake::Door::new();
+        let intake = door.intake(0, crate::model::SourceName("s".into()));
+        let forwarding = tokio::spawn({
+            let shed = shed.clone();
+            async move { shed.forward(&intake).await }
+        });
+        let mut held = Vec::new();
+        for text in ["a", "b", "c", "d"] {
+            shed.push(frame(text));
+            held.push(out.recv().await.unwrap());
+        }
+        shed.push(frame("e"));
+        shed.push(frame("f"));
+        let none = tokio::time::timeout(Duration::from_secs(60), out.recv()).await;
+        assert!(none.is_err(), "more deliveries on their way than allowed");
+        let oldest = held.remove(0);
+        assert_eq!(oldest.frames, [frame("a")]);
+        oldest.done.send(crate::source::Receipt::default()).unwrap();
+        let gathered = out.recv().await.unwrap();
+        assert_eq!(gathered.frames, [frame("e"), frame("f")]);
+        shed.close();
+        assert!(!forwarding.is_finished());
+        for delivery in held.into_iter().chain([gathered]) {
+            delivery
+                .done
+                .send(crate::source::Receipt::default())
+                .unwrap();
+        }
+        assert_eq!(forwarding.await.unwrap(), Ok(()));
     }
 }

@@ -158,6 +158,16 @@ impl StatusReporter {
         self.change(LinkState::Up, detail.into());
     }
 
+    /// The link stands as it did, but there is something new to say about it: a refused subscription, say.
+    pub fn note(&self, detail: impl Into<String>) {
+        let detail = detail.into();
+        self.status.send_if_modified(|status| {
+            let changed = status.detail != detail;
+            status.detail = detail;
+            changed
+        });
+    }
+
     /// The link is lost or refused. Says whether that is news: log it only then.
     pub fn down(&self, detail: impl Into<String>) -> bool {
         self.change(LinkState::Down, detail.into())

@@ -1,0 +1,249 @@
+//! Which QoS 1 and 2 messages of the broker wait for an acknowledgement, over reconnections. Pure.
+//!
+//! A packet id means something within one session only, and the same id comes again for another message as soon as
+//! it was acknowledged. So each message gets a [`Ticket`] of its own, and what becomes durable is acknowledged by its
+//! ticket: an acknowledgement is written only if the broker sent *this* message on *this* connection and still waits.
+//!
+//! - The connection is lost, the session stays: what was on its way to the disk is remembered. The broker sends it
+//!   again with the same id (MQTT 3.1.1 and 5, section 4.4); it is recognised by id and content, not delivered a
+//!   second time, and acknowledged once the first delivery is durable.
+//! - The session is lost: everything is forgotten. What is on its way still reaches the disk; nobody waits for it.
+//! - QoS 2: a message is known from its first PUBLISH to the PUBREL, so it is delivered once however often it is sent.
+//!   PUBREC goes out when it is durable; rumqttc answers PUBREL by itself.
+
+use std::collections::HashMap;
+
+/// How the broker wants to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guarantee {
+    /// QoS 1: PUBACK.
+    AtLeastOnce,
+    /// QoS 2: PUBREC.
+    ExactlyOnce,
+}
+
+/// An acknowledgement that may be written to the connection that is open now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ack {
+    /// The packet id.
+    pub(super) id: u16,
+    /// Which packet it is.
+    pub(super) guarantee: Guarantee,
+}
+
+/// One message, told apart from every other one of this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticket {
+    id: u16,
+    serial: u64,
+}
+
+/// What to do with a message that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// Deliver it; say [`Unacked::durable`] with the ticket when it is.
+    New(Ticket),
+    /// It is on its way to the disk already; nothing to do.
+    OnItsWay,
+    /// It is durable already: acknowledge it at once.
+    Durable(Ack),
+}
+
+#[derive(Debug)]
+struct Entry {
+    serial: u64,
+    guarantee: Guarantee,
+    content: u64,
+    /// On which connection the broker sent it last.
+    connection: u64,
+    durable: bool,
+}
+
+/// The table; at most 65 535 entries, one for each packet id.
+#[derive(Debug, Default)]
+pub(super) struct Unacked {
+    entries: HashMap<u16, Entry, foldhash::fast::RandomState>,
+    connection: u64,
+    serials: u64,
+}
+
+impl Unacked {
+    /// The connection is gone: what becomes durable from here on can't be acknowledged on it.
+    pub(super) fn lost(&mut self) {
+        self.connection += 1;
+    }
+
+    /// A new connection stands. Whether the broker kept the session decides about what was open.
+    pub(super) fn connected(&mut self, session_present: bool) {
+        self.connection += 1;
+        if !session_present {
+            self.entries.clear();
+        }
+    }
+
+    /// A message came. `again` is its DUP flag, `content` a hash of topic and payload.
+    pub(super) fn arrived(
+        &mut self,
+        id: u16,
+        guarantee: Guarantee,
+        content: u64,
+        again: bool,
+    ) -> Arrival {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && again
+            && entry.guarantee == guarantee
+            && entry.content == content
+        {
+            entry.connection = self.connection;
+            if !entry.durable {
+                return Arrival::OnItsWay;
+            }
+            if guarantee == Guarantee::AtLeastOnce {
+                self.entries.remove(&id);
+            }
+            return Arrival::Durable(Ack { id, guarantee });
+        }
+        // A known id with other content: the broker gave up on the old message. Its ticket is void from here on.
+        self.serials += 1;
+        let serial = self.serials;
+        self.entries.insert(
+            id,
+            Entry {
+                serial,
+                guarantee,
+                content,
+                connection: self.connection,
+                durable: false,
+            },
+        );
+        Arrival::New(Ticket { id, serial })
+    }
+
+    /// What was in the message is on disk. The acknowledgement, if the broker waits for it on this connection.
+    pub(super) fn durable(&mut self, ticket: Ticket) -> Option<Ack> {
+        let entry = self.entries.get_mut(&ticket.id)?;
+        if entry.serial != ticket.serial {
+            return None;
+        }
+        entry.durable = true;
+        let guarantee = entry.guarantee;
+        if entry.connection != self.connection {
+            // The broker will send it again, and is answered then.
+            return None;
+        }
+        if guarantee == Guarantee::AtLeastOnce {
+            self.entries.remove(&ticket.id);
+        }
+        Some(Ack {
+            id: ticket.id,
+            guarantee,
+        })
+    }
+
+    /// The broker released a QoS 2 message (PUBREL): its id is free.
+    pub(super) fn released(&mut self, id: u16) {
+        if let Some(entry) = self.entries.get(&id)
+            && entry.guarantee == Guarantee::ExactlyOnce
+            && entry.durable
+        {
+            self.entries.remove(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PUBACK: Guarantee = Guarantee::AtLeastOnce;
+    const PUBREC: Guarantee = Guarantee::ExactlyOnce;
+
+    fn connected() -> Unacked {
+        let mut unacked = Unacked::default();
+        unacked.connected(false);
+        unacked
+    }
+
+    fn new(arrival: Arrival) -> Ticket {
+        let Arrival::New(ticket) = arrival else {
+            panic!("{arrival:?} is not new");
+        };
+        ticket
+    }
+
+    #[test]
+    fn a_message_is_acknowledged_once_and_only_when_durable() {
+        let mut unacked = connected();
+        let ticket = new(unacked.arrived(1, PUBACK, 7, false));
+        let ack = Ack {
+            id: 1,
+            guarantee: PUBACK,
+        };
+        assert_eq!(unacked.durable(ticket), Some(ack));
+        assert_eq!(unacked.durable(ticket), None);
+    }
+
+    #[test]
+    fn after_a_lost_connection_nothing_is_acknowledged_before_the_broker_sends_it_again() {
+        let mut unacked = connected();
+        let first = new(unacked.arrived(1, PUBACK, 7, false));
+        let second = new(unacked.arrived(2, PUBACK, 8, false));
+        unacked.lost();
+        assert_eq!(
+            unacked.durable(first),
+            None,
+            "stale, while there is no connection"
+        );
+        unacked.connected(true);
+        assert_eq!(unacked.durable(first), None, "stale");
+        assert_eq!(
+            unacked.arrived(1, PUBACK, 7, true),
+            Arrival::Durable(Ack {
+                id: 1,
+                guarantee: PUBACK
+            })
+        );
+        assert_eq!(unacked.arrived(2, PUBACK, 8, true), Arrival::OnItsWay);
+        assert!(unacked.durable(second).is_some());
+    }
+
+    #[test]
+    fn a_lost_session_voids_old_tickets_even_when_ids_come_again() {
+        let mut unacked = connected();
+        let old = new(unacked.arrived(1, PUBACK, 7, false));
+        unacked.connected(false);
+        let other = new(unacked.arrived(1, PUBACK, 9, false));
+        assert_eq!(
+            unacked.durable(old),
+            None,
+            "the other message is not durable"
+        );
+        assert!(unacked.durable(other).is_some());
+    }
+
+    #[test]
+    fn an_id_that_comes_with_other_content_is_another_message() {
+        let mut unacked = connected();
+        let old = new(unacked.arrived(1, PUBACK, 7, false));
+        unacked.connected(true);
+        let other = new(unacked.arrived(1, PUBACK, 8, true));
+        assert_eq!(unacked.durable(old), None);
+        assert!(unacked.durable(other).is_some());
+    }
+
+    #[test]
+    fn exactly_once_is_known_until_it_is_released() {
+        let mut unacked = connected();
+        let ticket = new(unacked.arrived(3, PUBREC, 7, false));
+        let rec = Ack {
+            id: 3,
+            guarantee: PUBREC,
+        };
+        assert_eq!(unacked.durable(ticket), Some(rec));
+        // The PUBREC was lost with the connection: the same message again, answered but not delivered again.
+        unacked.connected(true);
+        assert_eq!(unacked.arrived(3, PUBREC, 7, true), Arrival::Durable(rec));
+        unacked.released(3);
+        new(unacked.arrived(3, PUBREC, 7, true));
+    }
+}
