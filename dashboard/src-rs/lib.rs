@@ -19,7 +19,11 @@ pub struct Asset {
 #[must_use]
 pub fn asset(path: &str) -> Option<Asset> {
     let (text, mime, immutable) = match path {
-        "index.html" => ("<!doctype html><title>Gateway</title>", "text/html; charset=utf-8", false),
+        "index.html" => (
+            "<!doctype html><title>Gateway</title>",
+            "text/html; charset=utf-8",
+            false,
+        ),
         "assets/app-0.js" => ("'use strict';", "text/javascript", true),
         _ => return None,
     };

@@ -36,9 +36,7 @@ use crate::{
     rejects::Rejects,
     shutdown::Parts,
     source::{
-        SourceStatus, StatusReporter, broker,
-        intake::Door,
-        mqtt, push, serial,
+        SourceStatus, StatusReporter, broker, intake::Door, mqtt, push, serial,
         status::SourceMetrics,
     },
     state::{Recipient, State, StateError},
@@ -96,8 +94,12 @@ pub enum StartError {
 
 fn listen_remedy(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "another program uses this port: stop it, or configure another port",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need special rights: configure a higher port",
+        io::ErrorKind::AddrInUse => {
+            "another program uses this port: stop it, or configure another port"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need special rights: configure a higher port"
+        }
         io::ErrorKind::AddrNotAvailable => "this machine does not have this address",
         _ => "the system refuses",
     }
@@ -144,13 +146,19 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
             SourceKind::Mqtt(config) => Prepared::Mqtt(config.clone()),
             SourceKind::Listener(config) => {
                 let listener = bind(config.listen, &source.name.0).await?;
-                listeners.push((source.name.clone(), listener.local_addr().unwrap_or(config.listen)));
+                listeners.push((
+                    source.name.clone(),
+                    listener.local_addr().unwrap_or(config.listen),
+                ));
                 Prepared::Listener(config.clone(), listener)
             }
         });
     }
     let dir = &config.data_dir;
-    std::fs::create_dir_all(dir).map_err(|source| StartError::DataDir { path: dir.clone(), source })?;
+    std::fs::create_dir_all(dir).map_err(|source| StartError::DataDir {
+        path: dir.clone(),
+        source,
+    })?;
 
     let started = clock.now();
     let mut registry = Registry::default();
@@ -163,35 +171,73 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let http_stop = CancellationToken::new();
 
     // What was decided, and the journal with its replay into an engine that does not run yet.
-    let recipients: Vec<Recipient> =
-        config.webhooks.iter().map(|w| Recipient { name: w.name.clone(), send_resolved: w.send_resolved }).collect();
+    let recipients: Vec<Recipient> = config
+        .webhooks
+        .iter()
+        .map(|w| Recipient {
+            name: w.name.clone(),
+            send_resolved: w.send_resolved,
+        })
+        .collect();
     let state = State::open(dir, &recipients, clock.clone(), &mut registry)?;
     let (committed_in, committed) = mpsc::channel(MAX_COMMITTED);
-    let (journal, recovery) = Journal::open(config.journal.clone(), &dir.join("journal"), committed_in, &mut registry)?;
+    let (journal, recovery) = Journal::open(
+        config.journal.clone(),
+        &dir.join("journal"),
+        committed_in,
+        &mut registry,
+    )?;
     if recovery.torn_bytes > 0 || recovery.damaged_records > 0 {
-        tracing::warn!(torn_bytes = recovery.torn_bytes, damaged_records = recovery.damaged_records, "the journal was repaired");
+        tracing::warn!(
+            torn_bytes = recovery.torn_bytes,
+            damaged_records = recovery.damaged_records,
+            "the journal was repaired"
+        );
     }
     let mut all_sources: Vec<SourceMappings> = config.sources.iter().map(mappings_of).collect();
     if config.push {
-        all_sources.push(SourceMappings { name: SourceName(PUSH_SOURCE.into()), mappings: push::mappings() });
+        all_sources.push(SourceMappings {
+            name: SourceName(PUSH_SOURCE.into()),
+            mappings: push::mappings(),
+        });
     }
     let normaliser = Normaliser::new(config.normalise.clone(), all_sources.clone());
-    let booting = Booting::new(config.engine.clone(), state.resumption().await?, clock.clone());
+    let booting = Booting::new(
+        config.engine.clone(),
+        state.resumption().await?,
+        clock.clone(),
+    );
     let (normaliser, booting) = replay(journal.clone(), normaliser, booting).await?;
 
     // Everything behind the journal.
     let (updates_in, updates) = mpsc::channel(MAX_UPDATES);
     let (decided_in, decided) = mpsc::channel(MAX_DECIDED);
     let hub_part = front.register("live");
-    let live_config = live::Config { site: config.site.clone(), ..config.live.clone() };
-    let (hub, hub_task) =
-        Hub::start(live_config, updates, clock.clone(), http_stop.clone(), &mut registry);
+    let live_config = live::Config {
+        site: config.site.clone(),
+        ..config.live.clone()
+    };
+    let (hub, hub_task) = Hub::start(
+        live_config,
+        updates,
+        clock.clone(),
+        http_stop.clone(),
+        &mut registry,
+    );
     let engine_part = front.register("engine");
-    let ends = Ends { committed, updates: updates_in, decided: decided_in };
+    let ends = Ends {
+        committed,
+        updates: updates_in,
+        decided: decided_in,
+    };
     let (engine, engine_task) = booting.start(ends, &mut registry);
     let state_part = front.register("state");
     let state_task = tokio::spawn(write_down(decided, state.clone()));
-    for (part, task) in [(hub_part, hub_task), (engine_part, engine_task), (state_part, state_task)] {
+    for (part, task) in [
+        (hub_part, hub_task),
+        (engine_part, engine_task),
+        (state_part, state_task),
+    ] {
         tokio::spawn(async move {
             if task.await.is_err() {
                 tracing::error!("a part of the gateway died");
@@ -222,10 +268,19 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         }
     };
     let archive = match config.archive.clone() {
-        None => watch::Sender::new(crate::archive::ArchiveStatus { state: "disabled", ..Default::default() }).subscribe(),
+        None => watch::Sender::new(crate::archive::ArchiveStatus {
+            state: "disabled",
+            ..Default::default()
+        })
+        .subscribe(),
         Some(archive) => {
-            let (archiver, status) =
-                Archiver::new(archive, &config.engine.devices, config.site.clone(), journal.clone(), &mut registry)?;
+            let (archiver, status) = Archiver::new(
+                archive,
+                &config.engine.devices,
+                config.site.clone(),
+                journal.clone(),
+                &mut registry,
+            )?;
             let (part, stop) = (late.register("archive"), late_stop.clone());
             tokio::spawn(async move {
                 archiver.run(stop).await;
@@ -240,13 +295,22 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let mut reporters: Vec<(SourceName, StatusReporter)> = Vec::new();
     let mut statuses: Vec<watch::Receiver<SourceStatus>> = Vec::new();
     for (index, source) in all_sources.iter().enumerate() {
-        let kind = config.sources.get(index).map_or("push", |s| kind_name(&s.kind));
+        let kind = config
+            .sources
+            .get(index)
+            .map_or("push", |s| kind_name(&s.kind));
         let (reporter, status) = source_metrics.reporter(source.name.clone(), kind, clock.clone());
         reporters.push((source.name.clone(), reporter));
         statuses.push(status);
     }
     let account = Account::new(reporters.iter().cloned(), rejects.clone(), &mut registry);
-    let ingest = tokio::spawn(ingest::run(normaliser, deliveries, journal.clone(), account.clone(), clock.clone()));
+    let ingest = tokio::spawn(ingest::run(
+        normaliser,
+        deliveries,
+        journal.clone(),
+        account.clone(),
+        clock.clone(),
+    ));
     tell_hub(&hub, &statuses, archive.clone());
 
     let (ready, readiness) = watch::channel(http::Readiness::NotReady(String::from("starting")));
@@ -270,9 +334,17 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         let index = all_sources.len() - 1;
         let (name, reporter) = reporters[index].clone();
         let intake = door.intake(index, name);
-        fragments.push(push::router(push::Config::default(), intake, reporter, rejects.clone()));
+        fragments.push(push::router(
+            push::Config::default(),
+            intake,
+            reporter,
+            rejects.clone(),
+        ));
     }
-    let http_config = http::Config { hosts: config.http.allowed_hosts.clone(), ..http::Config::default() };
+    let http_config = http::Config {
+        hosts: config.http.allowed_hosts.clone(),
+        ..http::Config::default()
+    };
     let router = http::router(&http_config, http_address, parts, fragments);
     let (part, stop) = (sources.register("HTTP"), http_stop.clone());
     tokio::spawn(async move {
@@ -283,13 +355,20 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let sources_stop = CancellationToken::new();
     for (index, source) in prepared.into_iter().enumerate() {
         let (name, reporter) = reporters[index].clone();
-        let (part, stop) = (sources.register(format!("source {}", name.0)), sources_stop.clone());
+        let (part, stop) = (
+            sources.register(format!("source {}", name.0)),
+            sources_stop.clone(),
+        );
         let intake = door.intake(index, name);
         let (rejects, metrics) = (rejects.clone(), listener_metrics.clone());
         tokio::spawn(async move {
             match source {
-                Prepared::Serial(config) => serial::run(config, intake, rejects, reporter.clone(), stop).await,
-                Prepared::Mqtt(config) => mqtt::run(config, intake, rejects, reporter.clone(), stop).await,
+                Prepared::Serial(config) => {
+                    serial::run(config, intake, rejects, reporter.clone(), stop).await
+                }
+                Prepared::Mqtt(config) => {
+                    mqtt::run(config, intake, rejects, reporter.clone(), stop).await
+                }
                 Prepared::Listener(config, listener) => {
                     broker::run(config, listener, intake, reporter.clone(), metrics, stop).await;
                 }
@@ -299,7 +378,19 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         });
     }
     ready.send_replace(http::Readiness::Ready);
-    Ok(App { http_address, listeners, ready, sources_stop, http_stop, late_stop, sources, front, late, ingest, journal })
+    Ok(App {
+        http_address,
+        listeners,
+        ready,
+        sources_stop,
+        http_stop,
+        late_stop,
+        sources,
+        front,
+        late,
+        ingest,
+        journal,
+    })
 }
 
 impl App {
@@ -312,33 +403,67 @@ impl App {
         let until = Instant::now() + deadline;
         let left = || until.saturating_duration_since(Instant::now());
         let mut late = Vec::new();
-        self.ready.send_replace(http::Readiness::NotReady(String::from("stopping")));
+        self.ready
+            .send_replace(http::Readiness::NotReady(String::from("stopping")));
         // Sources first: they deliver and acknowledge what they have. Pushes under way are answered.
         self.sources_stop.cancel();
         self.http_stop.cancel();
-        late.extend(self.sources.ended_within(left().mul_f64(0.6)).await.err().unwrap_or_default());
+        late.extend(
+            self.sources
+                .ended_within(left().mul_f64(0.6))
+                .await
+                .err()
+                .unwrap_or_default(),
+        );
         // With the last source its end of the door is gone, and ingest ends by itself.
-        if tokio::time::timeout(left().mul_f64(0.5), self.ingest).await.is_err() {
+        if tokio::time::timeout(left().mul_f64(0.5), self.ingest)
+            .await
+            .is_err()
+        {
             late.push(String::from("ingest"));
         }
-        if tokio::time::timeout(left(), self.journal.close()).await.is_err() {
+        if tokio::time::timeout(left(), self.journal.close())
+            .await
+            .is_err()
+        {
             late.push(String::from("journal"));
         }
-        late.extend(self.front.ended_within(left()).await.err().unwrap_or_default());
+        late.extend(
+            self.front
+                .ended_within(left())
+                .await
+                .err()
+                .unwrap_or_default(),
+        );
         // Archives read to the journal's end; who needs longer goes on after the next start.
         drop(self.late.ended_within(left().min(LAST_WORDS)).await);
         self.late_stop.cancel();
-        late.extend(self.late.ended_within(left().max(Duration::from_millis(500))).await.err().unwrap_or_default());
+        late.extend(
+            self.late
+                .ended_within(left().max(Duration::from_millis(500)))
+                .await
+                .err()
+                .unwrap_or_default(),
+        );
         if late.is_empty() { Ok(()) } else { Err(late) }
     }
 }
 
 async fn bind(address: SocketAddr, what: &str) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, what: what.to_owned(), source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen {
+            address,
+            what: what.to_owned(),
+            source,
+        })
 }
 
 fn mappings_of(source: &SourceConfig) -> SourceMappings {
-    SourceMappings { name: source.name.clone(), mappings: source.mappings.clone() }
+    SourceMappings {
+        name: source.name.clone(),
+        mappings: source.mappings.clone(),
+    }
 }
 
 const fn kind_name(kind: &SourceKind) -> &'static str {
@@ -350,7 +475,11 @@ const fn kind_name(kind: &SourceKind) -> &'static str {
 }
 
 /// Reads the kept journal into the engine and the normaliser's memory.
-async fn replay(journal: Journal, mut normaliser: Normaliser, mut booting: Booting) -> Result<(Normaliser, Booting), StartError> {
+async fn replay(
+    journal: Journal,
+    mut normaliser: Normaliser,
+    mut booting: Booting,
+) -> Result<(Normaliser, Booting), StartError> {
     let replayed = tokio::task::spawn_blocking(move || {
         journal.replay(&mut |entry| {
             for reading in entry.batches.iter().flat_map(|b| &b.readings) {
@@ -381,7 +510,11 @@ async fn write_down(mut decided: mpsc::Receiver<Decided>, state: State) {
 }
 
 /// Passes every change of a source's link and of the archive to the browsers.
-fn tell_hub(hub: &Hub, sources: &[watch::Receiver<SourceStatus>], archive: watch::Receiver<crate::archive::ArchiveStatus>) {
+fn tell_hub(
+    hub: &Hub,
+    sources: &[watch::Receiver<SourceStatus>],
+    archive: watch::Receiver<crate::archive::ArchiveStatus>,
+) {
     for source in sources {
         let key = format!("source/{}", source.borrow().name.0);
         pass_on(hub.clone(), key, source.clone());
@@ -389,7 +522,11 @@ fn tell_hub(hub: &Hub, sources: &[watch::Receiver<SourceStatus>], archive: watch
     pass_on(hub.clone(), String::from("archive"), archive);
 }
 
-fn pass_on<T: serde::Serialize + Clone + Send + Sync + 'static>(hub: Hub, key: String, mut watched: watch::Receiver<T>) {
+fn pass_on<T: serde::Serialize + Clone + Send + Sync + 'static>(
+    hub: Hub,
+    key: String,
+    mut watched: watch::Receiver<T>,
+) {
     tokio::spawn(async move {
         loop {
             let status = watched.borrow_and_update().clone();

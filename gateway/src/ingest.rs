@@ -35,7 +35,7 @@ const MAX_NAMED_REJECTS: usize = 20;
 
 /// What became of everything that a source sent. Readings, except that a message refused or dropped before it was
 /// decoded counts as one. `received = accepted + duplicates + rejected + dropped + waiting`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AccountRow {
     /// Which source.
     pub source: SourceName,

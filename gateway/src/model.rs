@@ -25,7 +25,7 @@ pub struct DeviceId(pub SmolStr);
 pub struct Metric(pub SmolStr);
 
 /// The name of a configured source.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SourceName(pub SmolStr);
 
@@ -95,7 +95,7 @@ pub struct Reading {
 pub struct Presence {
     /// Who, as the source knows it: an MQTT client id. Readings that came from it name it as their peer.
     pub peer: SmolStr,
-    /// Connected, or gone without saying goodbye.
+    /// Connected, or gone: with a goodbye or without.
     pub online: bool,
     /// When that was noticed.
     pub at: Timestamp,

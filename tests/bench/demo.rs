@@ -17,11 +17,27 @@ pub(crate) async fn run(time: Duration) {
         .spawn()
         .expect("the demo starts");
     let url = format!("http://127.0.0.1:{port}/readyz");
-    eventually("the demo is ready", || async { reqwest::get(&url).await.ok().filter(|r| r.status() == 200) }).await;
+    eventually("the demo is ready", || async {
+        reqwest::get(&url).await.ok().filter(|r| r.status() == 200)
+    })
+    .await;
     tokio::time::sleep(time).await;
-    let status = std::fs::read_to_string(format!("/proc/{}/status", demo.id().unwrap_or(0))).unwrap_or_default();
-    let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).map_or("?", str::trim).to_owned();
-    println!("\ndemo: binary {:.1} MB, after {} s: RSS {}, peak {}", megabytes(bytes), time.as_secs(), field("VmRSS:"), field("VmHWM:"));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", demo.id().unwrap_or(0)))
+        .unwrap_or_default();
+    let field = |name: &str| {
+        status
+            .lines()
+            .find_map(|l| l.strip_prefix(name))
+            .map_or("?", str::trim)
+            .to_owned()
+    };
+    println!(
+        "\ndemo: binary {:.1} MB, after {} s: RSS {}, peak {}",
+        megabytes(bytes),
+        time.as_secs(),
+        field("VmRSS:"),
+        field("VmHWM:")
+    );
     demo.kill().await.expect("it can be ended");
 }
 

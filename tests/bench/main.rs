@@ -10,7 +10,8 @@ mod saturation;
 
 use std::time::Duration;
 
-const HELP: &str = "bench [saturation] [latency] [demo] [--messages N] [--rounds N] [--demo-minutes N]
+const HELP: &str =
+    "bench [saturation] [latency] [demo] [--messages N] [--rounds N] [--demo-minutes N]
 Without a name all three run. Defaults: 200000 messages, 3 rounds, 5 minutes.";
 
 fn main() {
@@ -24,8 +25,12 @@ fn main() {
                 names.push(argument.clone());
                 true
             }
-            "--messages" => number().map(|n| messages = usize::try_from(n).unwrap_or(messages)).is_some(),
-            "--rounds" => number().map(|n| rounds = usize::try_from(n).unwrap_or(rounds)).is_some(),
+            "--messages" => number()
+                .map(|n| messages = usize::try_from(n).unwrap_or(messages))
+                .is_some(),
+            "--rounds" => number()
+                .map(|n| rounds = usize::try_from(n).unwrap_or(rounds))
+                .is_some(),
             "--demo-minutes" => number().map(|n| minutes = n).is_some(),
             _ => false,
         };
@@ -51,8 +56,16 @@ fn main() {
 }
 
 /// A value of a sorted list at a share between 0 and 1 (nearest rank).
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank in a list")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rank in a list"
+)]
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let rank = (share * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.saturating_sub(1).min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+    sorted
+        .get(rank.saturating_sub(1).min(sorted.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or(f64::NAN)
 }

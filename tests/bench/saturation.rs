@@ -12,8 +12,13 @@ use crate::publisher::{DEVICES, publish};
 const FIRST_MS: i64 = 1_763_640_000_000;
 
 pub(crate) async fn run(messages: usize, rounds: usize) {
-    println!("\nsaturation: {messages} messages of two readings each, one publisher, mosquitto between");
-    println!("{:<34} {:>12} {:>12} {:>12}  lost", "", "min msg/s", "median", "max");
+    println!(
+        "\nsaturation: {messages} messages of two readings each, one publisher, mosquitto between"
+    );
+    println!(
+        "{:<34} {:>12} {:>12} {:>12}  lost",
+        "", "min msg/s", "median", "max"
+    );
     let mut first_ms = FIRST_MS;
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
         let (mut bare, mut whole, mut archived) = (Vec::new(), Vec::new(), Vec::new());
@@ -22,23 +27,38 @@ pub(crate) async fn run(messages: usize, rounds: usize) {
             let (rate, missing) = count_only(qos, messages).await;
             bare.push(rate);
             lost_bare += missing;
-            let Some(round) = through_the_gateway(qos, messages, first_ms).await else { return };
+            let Some(round) = through_the_gateway(qos, messages, first_ms).await else {
+                return;
+            };
             first_ms += i64::try_from(messages).unwrap_or(0) + 3_600_000;
             whole.push(round.accepted_rate);
             archived.push(round.archived_rate);
             lost += round.lost;
         }
-        let name = if qos == QoS::AtMostOnce { "QoS 0" } else { "QoS 1" };
+        let name = if qos == QoS::AtMostOnce {
+            "QoS 0"
+        } else {
+            "QoS 1"
+        };
         print(&format!("{name} bare rumqttc loop"), bare, lost_bare);
         print(&format!("{name} gateway, durable"), whole, lost);
-        print(&format!("{name} gateway, in VictoriaMetrics"), archived, lost);
+        print(
+            &format!("{name} gateway, in VictoriaMetrics"),
+            archived,
+            lost,
+        );
     }
 }
 
 fn print(name: &str, mut rates: Vec<f64>, lost: usize) {
     rates.sort_by(f64::total_cmp);
     let at = |share| crate::quantile(&rates, share);
-    println!("{name:<34} {:>12.0} {:>12.0} {:>12.0}  {lost}", at(0.0), at(0.5), at(1.0));
+    println!(
+        "{name:<34} {:>12.0} {:>12.0} {:>12.0}  {lost}",
+        at(0.0),
+        at(0.5),
+        at(1.0)
+    );
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -51,11 +71,18 @@ async fn broker() -> Option<Mosquitto> {
 }
 
 async fn count_only(qos: QoS, messages: usize) -> (f64, usize) {
-    let Some(broker) = broker().await else { return (f64::NAN, 0) };
+    let Some(broker) = broker().await else {
+        return (f64::NAN, 0);
+    };
     let mut options = MqttOptions::new("bare", "127.0.0.1", broker.port);
-    options.set_inflight(1_000).set_max_packet_size(1 << 20, 1 << 20);
+    options
+        .set_inflight(1_000)
+        .set_max_packet_size(1 << 20, 1 << 20);
     let (client, mut events) = AsyncClient::new(options, 1_000);
-    client.subscribe("bench/#", qos).await.expect("the request is queued");
+    client
+        .subscribe("bench/#", qos)
+        .await
+        .expect("the request is queued");
     let (subscribed, ready) = oneshot::channel();
     let counting = tokio::spawn(async move {
         let (mut subscribed, mut count, mut last) = (Some(subscribed), 0, Instant::now());
@@ -65,7 +92,9 @@ async fn count_only(qos: QoS, messages: usize) -> (f64, usize) {
                     count += 1;
                     last = Instant::now();
                 }
-                Ok(Ok(Event::Incoming(Packet::SubAck(_)))) => drop(subscribed.take().map(|s| s.send(()))),
+                Ok(Ok(Event::Incoming(Packet::SubAck(_)))) => {
+                    drop(subscribed.take().map(|s| s.send(())))
+                }
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) | Err(_) => break,
             }
@@ -98,7 +127,11 @@ async fn through_the_gateway(qos: QoS, messages: usize, first_ms: i64) -> Option
     .await;
     eventually("the source is up", || async {
         let status = gateway.get("/api/v1/status").await;
-        status["sources"].as_array()?.iter().any(|s| s["name"] == "bench" && s["state"] == "up").then_some(())
+        status["sources"]
+            .as_array()?
+            .iter()
+            .any(|s| s["name"] == "bench" && s["state"] == "up")
+            .then_some(())
     })
     .await;
     let began = Instant::now();
@@ -106,7 +139,10 @@ async fn through_the_gateway(qos: QoS, messages: usize, first_ms: i64) -> Option
     let (mut last_count, mut last_change) = (0, Instant::now());
     let accepted = loop {
         let status = gateway.get("/api/v1/status").await;
-        let row = status["account"].as_array().and_then(|rows| rows.iter().find(|r| r["source"] == "bench").cloned()).unwrap_or_default();
+        let row = status["account"]
+            .as_array()
+            .and_then(|rows| rows.iter().find(|r| r["source"] == "bench").cloned())
+            .unwrap_or_default();
         let accepted = usize::try_from(row["accepted"].as_u64().unwrap_or(0)).unwrap_or(0) / 2;
         if accepted > last_count {
             (last_count, last_change) = (accepted, Instant::now());
@@ -119,7 +155,12 @@ async fn through_the_gateway(qos: QoS, messages: usize, first_ms: i64) -> Option
     let accepted_rate = rate(accepted, last_change - began);
     let wanted = (accepted * 2) as u64;
     let deadline = Instant::now() + Duration::from_secs(60);
-    while gateway.get("/api/v1/status").await["archive"]["written"].as_u64().unwrap_or(0) < wanted && Instant::now() < deadline {
+    while gateway.get("/api/v1/status").await["archive"]["written"]
+        .as_u64()
+        .unwrap_or(0)
+        < wanted
+        && Instant::now() < deadline
+    {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let archived_rate = rate(accepted, began.elapsed());
@@ -127,5 +168,9 @@ async fn through_the_gateway(qos: QoS, messages: usize, first_ms: i64) -> Option
     for device in 0..DEVICES {
         stored += victoria.points(&format!("d{device}"), "seq").await.len();
     }
-    Some(Round { accepted_rate, archived_rate, lost: messages.saturating_sub(stored) })
+    Some(Round {
+        accepted_rate,
+        archived_rate,
+        lost: messages.saturating_sub(stored),
+    })
 }

@@ -26,7 +26,9 @@ pub struct Events {
 
 impl std::fmt::Debug for Events {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Events").field("last_id", &self.last_id).finish_non_exhaustive()
+        f.debug_struct("Events")
+            .field("last_id", &self.last_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -37,10 +39,18 @@ impl Events {
     ///
     /// When it is refused.
     pub async fn open(gateway: &Gateway, query: &str) -> Self {
-        let response = reqwest::Client::new().get(gateway.url(&format!("/events?{query}"))).send().await.expect("an answer");
+        let response = reqwest::Client::new()
+            .get(gateway.url(&format!("/events?{query}")))
+            .send()
+            .await
+            .expect("an answer");
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self { response: response.bytes_stream().boxed(), buffer: String::new(), last_id: None }
+        Self {
+            response: response.bytes_stream().boxed(),
+            buffer: String::new(),
+            last_id: None,
+        }
     }
 
     /// The next event; `None` when the stream has ended.
@@ -49,13 +59,21 @@ impl Events {
             if let Some(end) = self.buffer.find("\n\n") {
                 let block: String = self.buffer.drain(..end + 2).collect();
                 let field = |name: &str| {
-                    let values: Vec<&str> = block.lines().filter_map(|l| l.strip_prefix(name)).map(|v| v.strip_prefix(' ').unwrap_or(v)).collect();
+                    let values: Vec<&str> = block
+                        .lines()
+                        .filter_map(|l| l.strip_prefix(name))
+                        .map(|v| v.strip_prefix(' ').unwrap_or(v))
+                        .collect();
                     (!values.is_empty()).then(|| values.join("\n"))
                 };
-                let Some(kind) = field("event:") else { continue };
+                let Some(kind) = field("event:") else {
+                    continue;
+                };
                 let id = field("id:");
                 self.last_id = id.clone().or(self.last_id.take());
-                let data = field("data:").and_then(|d| serde_json::from_str(&d).ok()).unwrap_or_default();
+                let data = field("data:")
+                    .and_then(|d| serde_json::from_str(&d).ok())
+                    .unwrap_or_default();
                 return Some(Event { kind, id, data });
             }
             let chunk = within("the stream says something", self.response.next()).await?;
@@ -72,7 +90,10 @@ impl Events {
     pub async fn find(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
         within(what, async {
             loop {
-                let event = self.next().await.unwrap_or_else(|| panic!("the stream ended before: {what}"));
+                let event = self
+                    .next()
+                    .await
+                    .unwrap_or_else(|| panic!("the stream ended before: {what}"));
                 if wanted(&event) {
                     return event;
                 }

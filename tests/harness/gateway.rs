@@ -24,7 +24,10 @@ use crate::wait::{eventually, within};
 /// When the machine has none.
 #[must_use]
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a free port")
+        .port()
 }
 
 /// The path of a binary of this workspace. In tests it is built once a run; a benchmark finds the one beside itself.
@@ -46,7 +49,10 @@ pub fn workspace_binary(name: &str) -> PathBuf {
             .args(["build", "--quiet", "-p", "gateway", "-p", "sensor-sim"])
             .current_dir(crate::repository())
             .status();
-        assert!(built.is_ok_and(|s| s.success()), "the binaries do not build");
+        assert!(
+            built.is_ok_and(|s| s.success()),
+            "the binaries do not build"
+        );
     });
     folder.parent().expect("a target folder").join(name)
 }
@@ -89,7 +95,8 @@ impl Gateway {
         drop(rustls::crypto::ring::default_provider().install_default());
         let file = dir.path().join("gateway.toml");
         let head = "data_dir = \"data\"\n";
-        let tail = "\n[log]\nlevel = \"info\"\nformat = \"json\"\n[http]\nlisten = \"127.0.0.1:0\"\n";
+        let tail =
+            "\n[log]\nlevel = \"info\"\nformat = \"json\"\n[http]\nlisten = \"127.0.0.1:0\"\n";
         std::fs::write(&file, format!("{head}{config}{tail}")).expect("the config can be written");
         let mut child = Command::new(workspace_binary("gateway"))
             .arg("run")
@@ -104,19 +111,36 @@ impl Gateway {
         let log = Arc::new(Mutex::new(Vec::new()));
         let mut said = follow(&mut child, Arc::clone(&log));
         let waiting = said.wait_for(|s| s.ready.is_some() || s.ended);
-        let said = within("the gateway gets ready", async move { waiting.await.map(|s| s.clone()).ok() }).await;
+        let said = within("the gateway gets ready", async move {
+            waiting.await.map(|s| s.clone()).ok()
+        })
+        .await;
         let said = said.unwrap_or_default();
         let Some(address) = said.ready else {
-            panic!("the gateway did not start:\n{}", log.lock().expect("the log").join("\n"));
+            panic!(
+                "the gateway did not start:\n{}",
+                log.lock().expect("the log").join("\n")
+            );
         };
         let client = reqwest::Client::builder().build().expect("a client");
-        Self { child, dir, config: config.to_owned(), address, listeners: said.listeners, log, client }
+        Self {
+            child,
+            dir,
+            config: config.to_owned(),
+            address,
+            listeners: said.listeners,
+            log,
+            client,
+        }
     }
 
     /// Ends it as a power cut would, without a goodbye.
     pub async fn kill(mut self) -> Stopped {
         self.child.kill().await.expect("it can be killed");
-        Stopped { dir: Arc::clone(&self.dir), config: self.config.clone() }
+        Stopped {
+            dir: Arc::clone(&self.dir),
+            config: self.config.clone(),
+        }
     }
 
     /// Asks it to stop (SIGTERM) and waits until it has.
@@ -127,13 +151,24 @@ impl Gateway {
 
     /// Waits for the end of one that was asked to stop.
     pub async fn stop_waiting(mut self) -> (ExitStatus, Stopped) {
-        let status = within("the gateway stops", self.child.wait()).await.expect("it was started");
-        (status, Stopped { dir: Arc::clone(&self.dir), config: self.config.clone() })
+        let status = within("the gateway stops", self.child.wait())
+            .await
+            .expect("it was started");
+        (
+            status,
+            Stopped {
+                dir: Arc::clone(&self.dir),
+                config: self.config.clone(),
+            },
+        )
     }
 
     /// Sends a signal.
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let id = self.child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
+        let id = self
+            .child
+            .id()
+            .and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
         rustix::process::kill_process(id.expect("it runs"), signal).expect("it can be signalled");
     }
 
@@ -157,16 +192,33 @@ impl Gateway {
 
     /// `GET`, which must answer 200 with JSON.
     pub async fn get(&self, path: &str) -> Value {
-        let response = self.client.get(self.url(path)).send().await.expect("an answer");
+        let response = self
+            .client
+            .get(self.url(path))
+            .send()
+            .await
+            .expect("an answer");
         assert_eq!(response.status(), 200, "GET {path}");
         response.json().await.expect("JSON")
     }
 
     /// `POST` of a text; gives status and body.
-    pub async fn post(&self, path: &str, content_type: &str, body: impl Into<reqwest::Body>) -> (u16, String) {
-        let request = self.client.post(self.url(path)).header("content-type", content_type).body(body);
+    pub async fn post(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> (u16, String) {
+        let request = self
+            .client
+            .post(self.url(path))
+            .header("content-type", content_type)
+            .body(body);
         let response = request.send().await.expect("an answer");
-        (response.status().as_u16(), response.text().await.expect("a body"))
+        (
+            response.status().as_u16(),
+            response.text().await.expect("a body"),
+        )
     }
 
     /// The newest value of a series once there is one that `wanted` likes.
@@ -174,7 +226,11 @@ impl Gateway {
         let wanted = &wanted;
         eventually(&format!("{series} has the wanted value"), || async move {
             let all = self.get("/api/v1/series").await;
-            let found = all["series"].as_array()?.iter().find(|s| s["id"] == series)?.clone();
+            let found = all["series"]
+                .as_array()?
+                .iter()
+                .find(|s| s["id"] == series)?
+                .clone();
             wanted(&found["v"]).then_some(found)
         })
         .await
@@ -183,16 +239,34 @@ impl Gateway {
     /// The account row of a source, once nothing waits any more and `wanted` likes it. Asserts that it balances.
     pub async fn account(&self, source: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let wanted = &wanted;
-        let row = eventually(&format!("the account of {source} is as wanted"), || async move {
-            let status = self.get("/api/v1/status").await;
-            let row = status["account"].as_array()?.iter().find(|r| r["source"] == source)?.clone();
-            (row["waiting"] == 0 && wanted(&row)).then_some(row)
-        })
+        let row = eventually(
+            &format!("the account of {source} is as wanted"),
+            || async move {
+                let status = self.get("/api/v1/status").await;
+                let row = status["account"]
+                    .as_array()?
+                    .iter()
+                    .find(|r| r["source"] == source)?
+                    .clone();
+                (row["waiting"] == 0 && wanted(&row)).then_some(row)
+            },
+        )
         .await;
-        let sum = |map: &Value| map.as_object().map_or(0, |m| m.values().filter_map(Value::as_u64).sum::<u64>());
+        let sum = |map: &Value| {
+            map.as_object()
+                .map_or(0, |m| m.values().filter_map(Value::as_u64).sum::<u64>())
+        };
         let number = |key: &str| row[key].as_u64().unwrap_or_default();
-        let found_again = number("accepted") + number("duplicates") + number("waiting") + sum(&row["rejected"]) + sum(&row["dropped"]);
-        assert_eq!(number("received"), found_again, "the account does not balance: {row}");
+        let found_again = number("accepted")
+            + number("duplicates")
+            + number("waiting")
+            + sum(&row["rejected"])
+            + sum(&row["dropped"]);
+        assert_eq!(
+            number("received"),
+            found_again,
+            "the account does not balance: {row}"
+        );
         row
     }
 }
@@ -227,9 +301,14 @@ fn follow(child: &mut Child, log: Arc<Mutex<Vec<String>>>) -> watch::Receiver<Sa
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
             said.send_modify(|said| match entry["message"].as_str() {
                 Some("ready") => {
-                    said.ready = entry["page"].as_str().and_then(|p| p.strip_prefix("http://")).and_then(|a| a.parse().ok());
+                    said.ready = entry["page"]
+                        .as_str()
+                        .and_then(|p| p.strip_prefix("http://"))
+                        .and_then(|a| a.parse().ok());
                 }
-                Some("MQTT devices can connect") => said.listeners.extend(entry["address"].as_str().and_then(|a| a.parse().ok())),
+                Some("MQTT devices can connect") => said
+                    .listeners
+                    .extend(entry["address"].as_str().and_then(|a| a.parse().ok())),
                 _ => {}
             });
             log.lock().expect("the log").push(line);

@@ -23,7 +23,9 @@ use std::path::{Path, PathBuf};
 /// The top of the repository.
 #[must_use]
 pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or_else(|| Path::new("."))
 }
 
 /// A file of the captures beside the repository; `None` (and a line that says so) where they are not there.

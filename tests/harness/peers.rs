@@ -16,7 +16,10 @@ use crate::{gateway::free_port, wait::eventually};
 /// The path of a program of the system; `None` (and a line that says so) if it is not installed.
 #[must_use]
 pub fn installed(program: &str) -> Option<PathBuf> {
-    let found = ["/usr/bin", "/usr/sbin", "/usr/local/bin"].iter().map(|dir| Path::new(dir).join(program)).find(|path| path.exists());
+    let found = ["/usr/bin", "/usr/sbin", "/usr/local/bin"]
+        .iter()
+        .map(|dir| Path::new(dir).join(program))
+        .find(|path| path.exists());
     if found.is_none() {
         println!("skipped: {program} is not installed (tests/run installs it where it may)");
     }
@@ -24,7 +27,10 @@ pub fn installed(program: &str) -> Option<PathBuf> {
 }
 
 async fn listening(port: u16) {
-    eventually(&format!("somebody listens on port {port}"), || async move { TcpStream::connect(("127.0.0.1", port)).await.ok() }).await;
+    eventually(&format!("somebody listens on port {port}"), || async move {
+        TcpStream::connect(("127.0.0.1", port)).await.ok()
+    })
+    .await;
 }
 
 /// A mosquitto broker on a free port.
@@ -52,10 +58,16 @@ impl Mosquitto {
             "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\nlog_type error\nuser root\n{lines}",
             dir.path().display()
         );
-        std::fs::write(dir.path().join("mosquitto.conf"), config).expect("the config can be written");
+        std::fs::write(dir.path().join("mosquitto.conf"), config)
+            .expect("the config can be written");
         let child = Self::spawn(&program, dir.path());
         listening(port).await;
-        Some(Self { child, port, dir, program })
+        Some(Self {
+            child,
+            port,
+            dir,
+            program,
+        })
     }
 
     fn spawn(program: &Path, dir: &Path) -> Child {
@@ -71,8 +83,13 @@ impl Mosquitto {
 
     /// Stops it in good order, so that it writes its sessions down.
     pub async fn stop(&mut self) {
-        if let Some(id) = self.child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?)) {
-            rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it can be signalled");
+        if let Some(id) = self
+            .child
+            .id()
+            .and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?))
+        {
+            rustix::process::kill_process(id, rustix::process::Signal::TERM)
+                .expect("it can be signalled");
         }
         self.child.wait().await.expect("it was started");
     }
@@ -123,7 +140,12 @@ impl Victoria {
         let port = free_port();
         let child = Self::spawn(&program, dir.path(), port);
         listening(port).await;
-        Some(Self { child, port, dir, program })
+        Some(Self {
+            child,
+            port,
+            dir,
+            program,
+        })
     }
 
     fn spawn(program: &Path, dir: &Path, port: u16) -> Child {
@@ -146,8 +168,13 @@ impl Victoria {
 
     /// Stops it in good order.
     pub async fn stop(&mut self) {
-        if let Some(id) = self.child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?)) {
-            rustix::process::kill_process(id, rustix::process::Signal::INT).expect("it can be signalled");
+        if let Some(id) = self
+            .child
+            .id()
+            .and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?))
+        {
+            rustix::process::kill_process(id, rustix::process::Signal::INT)
+                .expect("it can be signalled");
         }
         self.child.wait().await.expect("it was started");
     }
@@ -164,15 +191,27 @@ impl Victoria {
         let matcher = format!("{{__name__=\"sensor_{metric}\",device=\"{device}\"}}");
         // What was just written becomes visible by a flush.
         drop(reqwest::get(format!("{}/internal/force_flush", self.url())).await);
-        let request = reqwest::Client::new().get(url).query(&[("match[]", matcher.as_str())]);
-        let text = request.send().await.expect("an answer").text().await.expect("a body");
+        let request = reqwest::Client::new()
+            .get(url)
+            .query(&[("match[]", matcher.as_str())]);
+        let text = request
+            .send()
+            .await
+            .expect("an answer")
+            .text()
+            .await
+            .expect("a body");
         let mut points: Vec<(i64, f64)> = text
             .lines()
             .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
             .flat_map(|series| {
                 let times = series["timestamps"].as_array().cloned().unwrap_or_default();
                 let values = series["values"].as_array().cloned().unwrap_or_default();
-                times.into_iter().zip(values).filter_map(|(t, v)| Some((t.as_i64()?, v.as_f64()?))).collect::<Vec<_>>()
+                times
+                    .into_iter()
+                    .zip(values)
+                    .filter_map(|(t, v)| Some((t.as_i64()?, v.as_f64()?)))
+                    .collect::<Vec<_>>()
             })
             .collect();
         points.sort_by(|a, b| a.0.cmp(&b.0));

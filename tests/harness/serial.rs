@@ -27,7 +27,10 @@ impl Line {
     /// When the system gives no pseudo-terminal.
     #[must_use]
     pub fn plug_in(link: &Path) -> Self {
-        let mut line = Self { master: None, link: link.to_owned() };
+        let mut line = Self {
+            master: None,
+            link: link.to_owned(),
+        };
         line.plug_in_again();
         line
     }
@@ -38,13 +41,17 @@ impl Line {
     ///
     /// When the system gives no pseudo-terminal.
     pub fn plug_in_again(&mut self) {
-        let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
+        let master: OwnedFd =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
         grantpt(&master).expect("grantpt");
         unlockpt(&master).expect("unlockpt");
         let mut settings = tcgetattr(&master).expect("settings");
         settings.make_raw();
         tcsetattr(&master, OptionalActions::Now, &settings).expect("settings");
-        let name = ptsname(&master, Vec::new()).expect("a name").into_string().expect("a readable name");
+        let name = ptsname(&master, Vec::new())
+            .expect("a name")
+            .into_string()
+            .expect("a readable name");
         drop(std::fs::remove_file(&self.link));
         std::os::unix::fs::symlink(name, &self.link).expect("a symlink");
         self.master = Some(File::from(master));
@@ -62,6 +69,10 @@ impl Line {
     ///
     /// When it is not plugged in.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.master.as_mut().expect("it is plugged in").write_all(bytes.as_ref()).expect("the line takes bytes");
+        self.master
+            .as_mut()
+            .expect("it is plugged in")
+            .write_all(bytes.as_ref())
+            .expect("the line takes bytes");
     }
 }

@@ -34,7 +34,11 @@ impl Refusal {
     /// A status without words.
     #[must_use]
     pub const fn status(status: u16) -> Self {
-        Self { status, retry_after: None, body: "" }
+        Self {
+            status,
+            retry_after: None,
+            body: "",
+        }
     }
 }
 
@@ -75,11 +79,20 @@ impl WebhookSink {
     /// Starts one.
     pub async fn start() -> Self {
         let shared = Arc::new(Mutex::new(Hooks::default()));
-        let router = Router::new().route("/hook", post(Self::take)).with_state(Arc::clone(&shared));
-        Self { address: serve(router).await, shared }
+        let router = Router::new()
+            .route("/hook", post(Self::take))
+            .with_state(Arc::clone(&shared));
+        Self {
+            address: serve(router).await,
+            shared,
+        }
     }
 
-    async fn take(State(shared): State<Arc<Mutex<Hooks>>>, headers: HeaderMap, body: Bytes) -> Response {
+    async fn take(
+        State(shared): State<Arc<Mutex<Hooks>>>,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Response {
         let mut hooks = shared.lock().expect("the sink");
         hooks.tries += 1;
         if let Some(refusal) = hooks.refusals.pop_front() {
@@ -96,19 +109,35 @@ impl WebhookSink {
 
     /// Refuses the next deliveries so.
     pub fn refuse(&self, refusals: impl IntoIterator<Item = Refusal>) {
-        self.shared.lock().expect("the sink").refusals.extend(refusals);
+        self.shared
+            .lock()
+            .expect("the sink")
+            .refusals
+            .extend(refusals);
     }
 
     /// The bodies taken so far.
     #[must_use]
     pub fn accepted(&self) -> Vec<Value> {
-        self.shared.lock().expect("the sink").accepted.iter().map(|(_, body)| body.clone()).collect()
+        self.shared
+            .lock()
+            .expect("the sink")
+            .accepted
+            .iter()
+            .map(|(_, body)| body.clone())
+            .collect()
     }
 
     /// The headers of the deliveries taken so far.
     #[must_use]
     pub fn headers(&self) -> Vec<HeaderMap> {
-        self.shared.lock().expect("the sink").accepted.iter().map(|(headers, _)| headers.clone()).collect()
+        self.shared
+            .lock()
+            .expect("the sink")
+            .accepted
+            .iter()
+            .map(|(headers, _)| headers.clone())
+            .collect()
     }
 
     /// Tries so far, refused ones included.
@@ -148,7 +177,10 @@ impl InfluxSink {
             .route("/api/v2/write", post(Self::take))
             .layer(axum::extract::DefaultBodyLimit::max(64 << 20))
             .with_state(Arc::clone(&shared));
-        Self { address: serve(router).await, shared }
+        Self {
+            address: serve(router).await,
+            shared,
+        }
     }
 
     async fn take(
@@ -163,7 +195,8 @@ impl InfluxSink {
             return refusal.into_response();
         }
         let mut text = String::new();
-        let unzipped = headers.get("content-encoding").is_some_and(|e| e == "gzip") && GzDecoder::new(&body[..]).read_to_string(&mut text).is_ok();
+        let unzipped = headers.get("content-encoding").is_some_and(|e| e == "gzip")
+            && GzDecoder::new(&body[..]).read_to_string(&mut text).is_ok();
         let mut faults = Vec::new();
         if !unzipped {
             faults.push(String::from("the body is not gzip"));
@@ -173,14 +206,20 @@ impl InfluxSink {
         }
         for line in influxdb_line_protocol::parse_lines(&text) {
             match line {
-                Ok(line) if line.timestamp.is_none() => faults.push(format!("a line without a time: {line}")),
+                Ok(line) if line.timestamp.is_none() => {
+                    faults.push(format!("a line without a time: {line}"))
+                }
                 Ok(_) => {}
                 Err(error) => faults.push(error.to_string()),
             }
         }
         if !faults.is_empty() {
             sink.faults.extend(faults);
-            return (StatusCode::BAD_REQUEST, "{\"code\":\"invalid\",\"message\":\"unable to parse\"}").into_response();
+            return (
+                StatusCode::BAD_REQUEST,
+                "{\"code\":\"invalid\",\"message\":\"unable to parse\"}",
+            )
+                .into_response();
         }
         sink.lines.extend(text.lines().map(ToOwned::to_owned));
         StatusCode::NO_CONTENT.into_response()
@@ -188,7 +227,11 @@ impl InfluxSink {
 
     /// Refuses the next requests so.
     pub fn refuse(&self, refusals: impl IntoIterator<Item = Refusal>) {
-        self.shared.lock().expect("the sink").refusals.extend(refusals);
+        self.shared
+            .lock()
+            .expect("the sink")
+            .refusals
+            .extend(refusals);
     }
 
     /// The lines stored so far, in their order.

@@ -12,13 +12,19 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// # Panics
 ///
 /// After [`DEADLINE`], naming `what` was waited for.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut state: impl FnMut() -> F) -> T {
+pub async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut state: impl FnMut() -> F,
+) -> T {
     let until = Instant::now() + DEADLINE;
     loop {
         if let Some(value) = state().await {
             return value;
         }
-        assert!(Instant::now() < until, "waited {DEADLINE:?} in vain: {what}");
+        assert!(
+            Instant::now() < until,
+            "waited {DEADLINE:?} in vain: {what}"
+        );
         sleep(Duration::from_millis(20)).await;
     }
 }

@@ -8,7 +8,8 @@ use crate::config::{self, Config, Surroundings};
 /// Reads the config file as `run` does.
 pub(super) fn load(file: &Path) -> Result<Config, Failure> {
     let shown = file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|error| Failure::Config(format!("cannot read the config {shown}: {error}")))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::Config(format!("cannot read the config {shown}: {error}")))?;
     let around = Surroundings {
         folder: file.parent().unwrap_or(Path::new("")),
         read_file: &|path| std::fs::read_to_string(path),
@@ -26,7 +27,10 @@ pub(super) fn check(file: &Path) -> Result<(), Failure> {
         count(config.sources.len() + usize::from(config.push), "source"),
         count(config.engine.rules.len(), "rule"),
         count(config.webhooks.len(), "webhook"),
-        config.archive.as_ref().map_or_else(|| String::from("embedded"), |a| format!("InfluxDB at {}", a.url)),
+        config.archive.as_ref().map_or_else(
+            || String::from("embedded"),
+            |a| format!("InfluxDB at {}", a.url)
+        ),
         config.http.listen,
     );
     Ok(())

@@ -27,15 +27,22 @@ pub(super) fn demo(arguments: DemoArguments) -> Result<(), Failure> {
         Some(_) => None,
         None => Some(TemporaryFolder::new()?),
     };
-    let data_dir = arguments.data_dir.clone().or_else(|| temporary.as_ref().map(|t| t.0.clone())).unwrap_or_default();
+    let data_dir = arguments
+        .data_dir
+        .clone()
+        .or_else(|| temporary.as_ref().map(|t| t.0.clone()))
+        .unwrap_or_default();
     let serial_dir = data_dir.join("serial");
-    std::fs::create_dir_all(&serial_dir).with_context(|| format!("cannot make the folder {}", serial_dir.display()))?;
+    std::fs::create_dir_all(&serial_dir)
+        .with_context(|| format!("cannot make the folder {}", serial_dir.display()))?;
     let mut config = read(&data_dir)?;
     config.http.listen = arguments.listen.unwrap_or_else(|| usual_or_free(PAGE));
     for source in &mut config.sources {
         match &mut source.kind {
             SourceKind::Serial(port) => port.device = serial_dir.join(&port.device),
-            SourceKind::Listener(listener) => listener.listen = arguments.mqtt.unwrap_or_else(|| usual_or_free(MQTT)),
+            SourceKind::Listener(listener) => {
+                listener.listen = arguments.mqtt.unwrap_or_else(|| usual_or_free(MQTT))
+            }
             SourceKind::Mqtt(_) => {}
         }
     }
@@ -73,8 +80,12 @@ fn read(data_dir: &Path) -> Result<Config, Failure> {
         read_file: &|_| Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
         environment: &|_| None,
     };
-    let config = config::parse("config/demo.toml", CONFIG, &around).map_err(|mistakes| Failure::Config(mistakes.to_string()))?;
-    Ok(Config { data_dir: data_dir.to_owned(), ..config })
+    let config = config::parse("config/demo.toml", CONFIG, &around)
+        .map_err(|mistakes| Failure::Config(mistakes.to_string()))?;
+    Ok(Config {
+        data_dir: data_dir.to_owned(),
+        ..config
+    })
 }
 
 /// The usual address, or a free port beside it when another program has it.
@@ -112,7 +123,8 @@ struct TemporaryFolder(PathBuf);
 impl TemporaryFolder {
     fn new() -> anyhow::Result<Self> {
         let path = std::env::temp_dir().join(format!("gateway-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("cannot make the folder {}", path.display()))?;
         Ok(Self(path))
     }
 }

@@ -32,20 +32,35 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
 pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     // Who installed a provider before us installed this one: nothing else is linked.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
 }
 
 /// From the start to the end of a gateway. `started` is told once it runs.
-pub(super) async fn live(config: Config, stop: CancellationToken, started: impl FnOnce(&App)) -> Result<(), Failure> {
+pub(super) async fn live(
+    config: Config,
+    stop: CancellationToken,
+    started: impl FnOnce(&App),
+) -> Result<(), Failure> {
     let stop_within = config.stop_within;
-    let app = app::start(config, Clock::system()).await.context("the gateway cannot start")?;
+    let app = app::start(config, Clock::system())
+        .await
+        .context("the gateway cannot start")?;
     started(&app);
-    shutdown::on_signal(stop).await.context("cannot listen for signals")?;
+    shutdown::on_signal(stop)
+        .await
+        .context("cannot listen for signals")?;
     match app.stop(stop_within).await {
         Ok(()) => {
             tracing::info!("stopped");
             Ok(())
         }
-        Err(late) => Err(anyhow::anyhow!("not everything ended within {stop_within:?}: {}", late.join(", ")).into()),
+        Err(late) => Err(anyhow::anyhow!(
+            "not everything ended within {stop_within:?}: {}",
+            late.join(", ")
+        )
+        .into()),
     }
 }

@@ -201,7 +201,7 @@ pub(super) fn metric(mut table: Table<'_>) -> Option<MetricConfig> {
     let name = table.required::<SmolStr>("name");
     let unit = table.placed::<SmolStr>("unit");
     if let Some(unit) = &unit
-        && !normalise::is_known_unit(&unit.value)
+        && !normalise::unit::is_known(&unit.value)
     {
         let message = format!(
             "\"{}\" is no unit that is known here: use its UCUM code, such as \"Cel\", \"%\", \"hPa\", \"kW.h\"",

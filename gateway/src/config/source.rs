@@ -259,7 +259,7 @@ fn subscriptions(table: &Table<'_>, written: &[mapping::Written]) -> Vec<mqtt::S
             continue;
         };
         // A topic that can't be a filter was reported by the mapping's own check.
-        let Ok(filter) = decode::filter_of(&topic.value) else {
+        let Ok(filter) = decode::topic::filter_of(&topic.value) else {
             continue;
         };
         let qos = one.qos.unwrap_or(1);

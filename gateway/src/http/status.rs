@@ -61,7 +61,7 @@ impl Source {
     fn new(status: SourceStatus, account: &[AccountRow]) -> Self {
         let row = account
             .iter()
-            .find(|row| row.source == status.name.0)
+            .find(|row| row.source == status.name)
             .cloned()
             .unwrap_or_default();
         Self {

@@ -7,7 +7,10 @@ use crate::{
 };
 
 fn webhook(name: &str) -> Recipient {
-    Recipient { name: name.into(), send_resolved: true }
+    Recipient {
+        name: name.into(),
+        send_resolved: true,
+    }
 }
 
 fn transition(id: &str, state: AlertState, at_ms: i64) -> Transition {

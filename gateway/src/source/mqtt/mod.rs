@@ -77,6 +77,29 @@ pub struct Config {
     pub max_unacknowledged: usize,
 }
 
+impl Config {
+    /// The defaults for a broker; nothing is subscribed to yet.
+    #[must_use]
+    pub fn new(host: String, port: u16, client_id: String) -> Self {
+        Self {
+            host,
+            port,
+            client_id,
+            username: None,
+            password: None,
+            tls: None,
+            keep_alive: Duration::from_secs(30),
+            persistent_session: true,
+            version: Version::default(),
+            max_packet_bytes: 1 << 20,
+            subscriptions: Vec::new(),
+            backoff: crate::backoff::Config::default(),
+            queue: shed::Config::default(),
+            max_unacknowledged: 10_000,
+        }
+    }
+}
+
 /// The protocol version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Version {
