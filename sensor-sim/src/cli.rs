@@ -210,7 +210,8 @@ async fn obey(command: Command) -> anyhow::Result<u8> {
                 Ok(text) => text,
                 Err(error) => {
                     complain(
-                        &anyhow::Error::new(error).context(format!("can't read {}", path.display())),
+                        &anyhow::Error::new(error)
+                            .context(format!("can't read {}", path.display())),
                     );
                     return Ok(WRONG_USE);
                 }
@@ -239,7 +240,11 @@ async fn obey(command: Command) -> anyhow::Result<u8> {
                 () = stop.cancelled() => anyhow::bail!("stopped"),
             };
             print(&outcome)?;
-            Ok(if outcome.broken_connections == 0 { DONE } else { FAILED })
+            Ok(if outcome.broken_connections == 0 {
+                DONE
+            } else {
+                FAILED
+            })
         }
         Command::Verify(args) => {
             let report = verified(&args, &stop).await?;

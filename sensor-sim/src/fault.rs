@@ -51,7 +51,10 @@ impl Trouble {
     /// Whether it is there at this reading. Call it once a reading, in order.
     pub fn at(&mut self, elapsed: Duration) -> Option<Active> {
         // Drawn at every reading, so that how long a fault lasts does not shift the chance of later ones.
-        let dice = self.fault.probability.map(|chance| draw(&mut self.rng) < chance);
+        let dice = self
+            .fault
+            .probability
+            .map(|chance| draw(&mut self.rng) < chance);
         if let Some(ends) = self.ends {
             if elapsed < ends {
                 return Some(self.active(false, elapsed));

@@ -242,7 +242,13 @@ pub fn read(path: &Path, mut each: impl FnMut(Entry)) -> Result<u64, LedgerError
         }
         match serde_json::from_slice(&line) {
             Ok(entry) => {
-                started |= matches!(entry, Entry::Start { version: VERSION, .. });
+                started |= matches!(
+                    entry,
+                    Entry::Start {
+                        version: VERSION,
+                        ..
+                    }
+                );
                 if !started {
                     break;
                 }

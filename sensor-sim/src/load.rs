@@ -180,7 +180,10 @@ pub async fn load(config: Config) -> Result<Outcome, LoadError> {
         });
         events.next().await.map_err(LoadError::Connect)?;
         let share = |whole: u64| {
-            let (each, rest) = (whole / u64::from(connections), whole % u64::from(connections));
+            let (each, rest) = (
+                whole / u64::from(connections),
+                whole % u64::from(connections),
+            );
             each + u64::from(u64::from(number) < rest)
         };
         let share = Share {
@@ -226,10 +229,14 @@ async fn check(config: &Config) -> Result<(), LoadError> {
         return Err(LoadError::Bounds("1 to 10000 connections"));
     }
     if config.topics > 1_000_000 || config.messages > 100_000_000 {
-        return Err(LoadError::Bounds("at most 1 million topics and 100 million messages"));
+        return Err(LoadError::Bounds(
+            "at most 1 million topics and 100 million messages",
+        ));
     }
     if config.rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1e7)) {
-        return Err(LoadError::Bounds("a rate lies above 0 and below 10 million"));
+        return Err(LoadError::Bounds(
+            "a rate lies above 0 and below 10 million",
+        ));
     }
     let addresses = tokio::net::lookup_host((config.host.as_str(), config.port))
         .await
@@ -292,9 +299,7 @@ async fn carry(
             progress.notify_one();
         }
     };
-    let settled = |count: u64| {
-        way.lock().unwrap_or_else(PoisonError::into_inner).settled >= count
-    };
+    let settled = |count: u64| way.lock().unwrap_or_else(PoisonError::into_inner).settled >= count;
     let send = async {
         let count = send(&share, shared, &way, start).await?;
         let all = async {
@@ -359,7 +364,9 @@ async fn send(
                 copy: false,
                 expect: Expect::Stored,
             };
-            ledger.enter(&Entry::Sent(Sent::new(id, last_ns, &device, "mqtt", &message)))?;
+            ledger.enter(&Entry::Sent(Sent::new(
+                id, last_ns, &device, "mqtt", &message,
+            )))?;
         }
         way.lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -421,7 +428,9 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         sample.sort_by(f64::total_cmp);
-        let at = |share: usize| sample.get((sample.len() * share / 100).min(sample.len().saturating_sub(1)));
+        let at = |share: usize| {
+            sample.get((sample.len() * share / 100).min(sample.len().saturating_sub(1)))
+        };
         let ack_latency_ms = match (at(50), at(99), sample.last()) {
             (Some(p50), Some(p99), Some(max)) => Some(Latency {
                 p50: *p50,
@@ -443,7 +452,11 @@ impl Shared {
             refused: read(&self.refused),
             broken_connections: read(&self.broken),
             seconds,
-            rate: if seconds > 0.0 { to_float(done) / seconds } else { 0.0 },
+            rate: if seconds > 0.0 {
+                to_float(done) / seconds
+            } else {
+                0.0
+            },
             ack_latency_ms,
         }
     }

@@ -175,9 +175,10 @@ pub async fn replay(config: &Config, stop: CancellationToken) -> Result<Outcome,
                 Box::pin(publish(items?, host, *port, *qos)).await
             }
             (Target::Http { url }, Some(items)) => post(items?, url).await,
-            (Target::Mqtt { .. } | Target::Http { .. }, None) => {
-                Err(config.line(1, "raw bytes go to --serial only; .jsonl, .csv and .lp go anywhere"))
-            }
+            (Target::Mqtt { .. } | Target::Http { .. }, None) => Err(config.line(
+                1,
+                "raw bytes go to --serial only; .jsonl, .csv and .lp go anywhere",
+            )),
         }
     };
     tokio::select! {
@@ -348,10 +349,10 @@ fn rows(config: &Config, bytes: &[u8]) -> Result<Vec<Item>, ReplayError> {
 
 fn device_of(config: &Config) -> String {
     config.device.clone().unwrap_or_else(|| {
-        config
-            .capture
-            .file_stem()
-            .map_or_else(|| String::from("replay"), |s| s.to_string_lossy().into_owned())
+        config.capture.file_stem().map_or_else(
+            || String::from("replay"),
+            |s| s.to_string_lossy().into_owned(),
+        )
     })
 }
 
@@ -474,7 +475,12 @@ async fn publish(
         let start = Instant::now();
         for item in items {
             sleep_until(start + item.at).await;
-            let Item { topic, payload, retain, .. } = item;
+            let Item {
+                topic,
+                payload,
+                retain,
+                ..
+            } = item;
             publisher.publish(&topic, qos, retain, payload).await?;
         }
         Ok::<(), ReplayError>(())

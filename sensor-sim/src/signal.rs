@@ -117,7 +117,8 @@ impl Course {
                 let bound = s.amplitude.abs();
                 self.walked += draw_normal(&mut self.rng) * bound / STEPS_TO_BOUND;
                 if self.walked.abs() > bound {
-                    self.walked = (2.0 * bound - self.walked.abs()).max(-bound) * self.walked.signum();
+                    self.walked =
+                        (2.0 * bound - self.walked.abs()).max(-bound) * self.walked.signum();
                 }
                 s.offset + self.walked
             }
@@ -160,9 +161,7 @@ impl Course {
                 Value::Text(text.cloned().unwrap_or_default())
             }
             Kind::Integer if number.is_finite() => Value::Int(number.round() as i64),
-            Kind::Integer | Kind::Number => {
-                Value::Float(round_to(number, self.signal.decimals))
-            }
+            Kind::Integer | Kind::Number => Value::Float(round_to(number, self.signal.decimals)),
         }
     }
 }

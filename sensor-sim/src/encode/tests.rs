@@ -94,7 +94,10 @@ fn times_before_1970_keep_their_sign() {
     let time = |ns, form| time_text(Time { key: "t", ns, form });
     assert_eq!(time(-1_500_000_000, TimeForm::EpochS), "-1.500");
     assert_eq!(time(-1_000_000, TimeForm::EpochMs), "-1");
-    assert_eq!(time(-1_500_000_000, TimeForm::Rfc3339), "1969-12-31T23:59:58.5Z");
+    assert_eq!(
+        time(-1_500_000_000, TimeForm::Rfc3339),
+        "1969-12-31T23:59:58.5Z"
+    );
 }
 
 /// A cell at a time: quotes, doubled quotes, commas (RFC 4180, section 2).
@@ -176,7 +179,10 @@ fn read_line(line: &str) -> Line {
         let (name, value) = until(rest, &['=']);
         let (value, after) = until(&value[1..], &[',', ' ']);
         let value = match value.strip_prefix('"') {
-            Some(text) => format!("\"{}", unescaped(text.strip_suffix('"').unwrap(), &['"', '\\'])),
+            Some(text) => format!(
+                "\"{}",
+                unescaped(text.strip_suffix('"').unwrap(), &['"', '\\'])
+            ),
             None => value.to_owned(),
         };
         fields.insert(key(name), value);
@@ -256,7 +262,10 @@ fn line_protocol_is_encoded_as_influxdata_does() {
         return;
     };
     let mut checked = 0;
-    for vector in vectors.lines().map(|line| serde_json::from_str::<Json>(line).unwrap()) {
+    for vector in vectors
+        .lines()
+        .map(|line| serde_json::from_str::<Json>(line).unwrap())
+    {
         let (Some(expected), true) = (
             vector["line_text"].as_str(),
             vector["precision"] == "1ns" && vector["error_upstream"].is_null(),
@@ -278,7 +287,9 @@ fn line_protocol_is_encoded_as_influxdata_does() {
                     Value::Bool(b)
                 } else {
                     // Floats are sent with fixed decimals here, unsigned integers not at all.
-                    let float = value["float"].as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 1e9)?;
+                    let float = value["float"]
+                        .as_f64()
+                        .filter(|f| f.fract() == 0.0 && f.abs() < 1e9)?;
                     Value::Float(float)
                 };
                 Some((field["key"].as_str()?.to_owned(), value))
@@ -289,7 +300,11 @@ fn line_protocol_is_encoded_as_influxdata_does() {
         };
         let fields: Vec<Field<'_>> = values
             .iter()
-            .map(|(name, value)| Field { name, value, decimals: 0 })
+            .map(|(name, value)| Field {
+                name,
+                value,
+                decimals: 0,
+            })
             .collect();
         let tags: Vec<(&str, &str)> = point["tags"]
             .as_array()
@@ -297,7 +312,11 @@ fn line_protocol_is_encoded_as_influxdata_does() {
             .iter()
             .map(|tag| (tag["key"].as_str().unwrap(), tag["value"].as_str().unwrap()))
             .collect();
-        let time = Time { key: "", ns, form: TimeForm::EpochNs };
+        let time = Time {
+            key: "",
+            ns,
+            form: TimeForm::EpochNs,
+        };
         let line = written(|out| {
             line_protocol(out, point["name"].as_str().unwrap(), &tags, time, &fields);
         });

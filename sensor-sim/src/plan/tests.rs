@@ -32,7 +32,8 @@ fn texts(scenario: &Scenario) -> Vec<String> {
         .collect()
 }
 
-const COUNTER: &str = "format = \"number\"\nsignal = [{ metric = \"n\", shape = \"counter\", decimals = 0 }]\n";
+const COUNTER: &str =
+    "format = \"number\"\nsignal = [{ metric = \"n\", shape = \"counter\", decimals = 0 }]\n";
 
 #[test]
 fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
@@ -53,13 +54,19 @@ fn another_device_or_fault_leaves_the_values_as_they_were() {
     let with_fault = scenario(
         "format = \"json\"\nsignal = [{ metric = \"n\", noise = 1.0 }]\nfault = [{ kind = \"duplicate\", probability = 1.0 }]",
     );
-    let once: Vec<_> = messages(&with_fault).into_iter().filter(|m| !m.copy).collect();
+    let once: Vec<_> = messages(&with_fault)
+        .into_iter()
+        .filter(|m| !m.copy)
+        .collect();
     assert_eq!(once, messages(&alone));
 }
 
 #[test]
 fn a_run_ends_at_its_duration() {
-    assert_eq!(texts(&scenario(COUNTER)), ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+    assert_eq!(
+        texts(&scenario(COUNTER)),
+        ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
+    );
 }
 
 #[test]
@@ -107,12 +114,19 @@ fn a_disconnect_is_asked_for_once() {
     ));
     let asked: Vec<_> = ticks(&scenario, 0)
         .into_iter()
-        .flat_map(|tick| tick.actions.into_iter().map(move |action| (tick.at, action)))
+        .flat_map(|tick| {
+            tick.actions
+                .into_iter()
+                .map(move |action| (tick.at, action))
+        })
         .filter(|(_, action)| matches!(action, Action::Disconnect(_)))
         .collect();
     assert_eq!(
         asked,
-        [(Duration::from_secs(4), Action::Disconnect(Duration::from_secs(2)))]
+        [(
+            Duration::from_secs(4),
+            Action::Disconnect(Duration::from_secs(2))
+        )]
     );
 }
 
@@ -148,8 +162,14 @@ fn the_ledgers_time_is_the_payloads_and_jumps_with_the_clock() {
         "format = \"json\"\ntime = \"epoch_s\"\nsignal = [{ metric = \"n\" }]\nfault = [{ kind = \"clock_jump\", jump = \"-2h\", every = \"9s\" }]",
     );
     let all = messages(&scenario);
-    assert_eq!(all[0].payload, r#"{"time":1767225600.000,"n":0.00}"#.as_bytes());
+    assert_eq!(
+        all[0].payload,
+        r#"{"time":1767225600.000,"n":0.00}"#.as_bytes()
+    );
     assert_eq!(all[0].time, Some(START));
     assert_eq!(all[9].time, Some(START + 9_000_000_000 - 7_200_000_000_000));
-    assert_eq!(all[9].payload, r#"{"time":1767218409.000,"n":0.00}"#.as_bytes());
+    assert_eq!(
+        all[9].payload,
+        r#"{"time":1767218409.000,"n":0.00}"#.as_bytes()
+    );
 }

@@ -84,27 +84,90 @@ impl Scenario {
 
         let mut soil = Device::new("soil-probe", serial("soil-probe"), Format::Json, 2 * SECOND);
         soil.signals = vec![
-            number("soil_moisture", "%", Shape::Sine, 34.0, 6.0, 10 * MINUTE, 0.3, 1),
-            number("soil_temperature", "Cel", Shape::DailyCurve, 16.0, 2.0, MINUTE, 0.05, 2),
+            number(
+                "soil_moisture",
+                "%",
+                Shape::Sine,
+                34.0,
+                6.0,
+                10 * MINUTE,
+                0.3,
+                1,
+            ),
+            number(
+                "soil_temperature",
+                "Cel",
+                Shape::DailyCurve,
+                16.0,
+                2.0,
+                MINUTE,
+                0.05,
+                2,
+            ),
         ];
-        soil.faults = vec![regular(FaultKind::Disconnect, 6 * MINUTE, Some(10 * SECOND))];
+        soil.faults = vec![regular(
+            FaultKind::Disconnect,
+            6 * MINUTE,
+            Some(10 * SECOND),
+        )];
 
         let mut mast = Device::new("weather-mast", serial("weather-mast"), Format::Csv, SECOND);
         mast.signals = vec![
-            number("temperature", "Cel", Shape::DailyCurve, 14.0, 6.0, MINUTE, 0.1, 2),
+            number(
+                "temperature",
+                "Cel",
+                Shape::DailyCurve,
+                14.0,
+                6.0,
+                MINUTE,
+                0.1,
+                2,
+            ),
             Signal {
                 max: Some(100.0),
-                ..number("humidity", "%", Shape::RandomWalk, 68.0, 12.0, MINUTE, 0.2, 1)
+                ..number(
+                    "humidity",
+                    "%",
+                    Shape::RandomWalk,
+                    68.0,
+                    12.0,
+                    MINUTE,
+                    0.2,
+                    1,
+                )
             },
-            number("pressure", "hPa", Shape::RandomWalk, 1_013.0, 6.0, MINUTE, 0.05, 2),
+            number(
+                "pressure",
+                "hPa",
+                Shape::RandomWalk,
+                1_013.0,
+                6.0,
+                MINUTE,
+                0.05,
+                2,
+            ),
             Signal {
                 min: Some(0.0),
-                ..number("wind_speed", "m/s", Shape::RandomWalk, 4.0, 4.0, MINUTE, 0.6, 1)
+                ..number(
+                    "wind_speed",
+                    "m/s",
+                    Shape::RandomWalk,
+                    4.0,
+                    4.0,
+                    MINUTE,
+                    0.6,
+                    1,
+                )
             },
         ];
         mast.faults = vec![regular(FaultKind::Garbage, 70 * SECOND, None)];
 
-        let mut shunt = Device::new("battery-shunt", serial("battery-shunt"), Format::KeyValue, SECOND);
+        let mut shunt = Device::new(
+            "battery-shunt",
+            serial("battery-shunt"),
+            Format::KeyValue,
+            SECOND,
+        );
         shunt.signals = vec![
             number("voltage", "V", Shape::Sine, 26.4, 0.8, 8 * MINUTE, 0.02, 2),
             number("current", "A", Shape::Sine, 3.0, 9.0, 4 * MINUTE, 0.15, 2),
@@ -119,10 +182,33 @@ impl Scenario {
         south.signals = bench(25.0, 57.0);
         south.faults = vec![regular(FaultKind::Duplicate, 50 * SECOND, None)];
 
-        let mut co2 = timed("co2-monitor", mqtt(greenhouse), TimeForm::EpochMs, 2 * SECOND);
+        let mut co2 = timed(
+            "co2-monitor",
+            mqtt(greenhouse),
+            TimeForm::EpochMs,
+            2 * SECOND,
+        );
         co2.signals = vec![
-            number("co2", "[ppm]", Shape::RandomWalk, 620.0, 120.0, MINUTE, 4.0, 0),
-            number("temperature", "Cel", Shape::RandomWalk, 24.0, 1.0, MINUTE, 0.05, 1),
+            number(
+                "co2",
+                "[ppm]",
+                Shape::RandomWalk,
+                620.0,
+                120.0,
+                MINUTE,
+                4.0,
+                0,
+            ),
+            number(
+                "temperature",
+                "Cel",
+                Shape::RandomWalk,
+                24.0,
+                1.0,
+                MINUTE,
+                0.05,
+                1,
+            ),
         ];
         co2.faults = vec![Fault {
             metric: Some(String::from("co2")),
@@ -131,13 +217,36 @@ impl Scenario {
             ..regular(FaultKind::Drift, 5 * MINUTE, Some(MINUTE))
         }];
 
-        let mut pump = timed("irrigation-pump", mqtt(greenhouse), TimeForm::EpochMs, SECOND);
+        let mut pump = timed(
+            "irrigation-pump",
+            mqtt(greenhouse),
+            TimeForm::EpochMs,
+            SECOND,
+        );
         pump.signals = vec![
             Signal {
                 min: Some(0.0),
-                ..number("vibration", "mm/s", Shape::Constant, 2.1, 1.0, MINUTE, 0.25, 2)
+                ..number(
+                    "vibration",
+                    "mm/s",
+                    Shape::Constant,
+                    2.1,
+                    1.0,
+                    MINUTE,
+                    0.25,
+                    2,
+                )
             },
-            number("current", "A", Shape::Square, 4.0, 2.5, 90 * SECOND, 0.05, 2),
+            number(
+                "current",
+                "A",
+                Shape::Square,
+                4.0,
+                2.5,
+                90 * SECOND,
+                0.05,
+                2,
+            ),
             Signal {
                 kind: Kind::Text,
                 texts: ["idle", "running", "flushing"].map(String::from).to_vec(),
@@ -150,7 +259,12 @@ impl Scenario {
             ..regular(FaultKind::Spike, 100 * SECOND, None)
         }];
 
-        let mut door = timed("cold-store-door", mqtt(greenhouse), TimeForm::EpochMs, 5 * SECOND);
+        let mut door = timed(
+            "cold-store-door",
+            mqtt(greenhouse),
+            TimeForm::EpochMs,
+            5 * SECOND,
+        );
         door.signals = vec![
             Signal {
                 kind: Kind::Boolean,
@@ -164,10 +278,28 @@ impl Scenario {
 
         let mut freezer = timed("freezer", mqtt(store), TimeForm::Rfc3339, SECOND);
         freezer.signals = vec![
-            number("temperature", "Cel", Shape::Sine, -18.5, 1.2, 80 * SECOND, 0.08, 2),
+            number(
+                "temperature",
+                "Cel",
+                Shape::Sine,
+                -18.5,
+                1.2,
+                80 * SECOND,
+                0.08,
+                2,
+            ),
             Signal {
                 kind: Kind::Boolean,
-                ..number("compressor", "", Shape::Square, 0.5, 0.5, 80 * SECOND, 0.0, 2)
+                ..number(
+                    "compressor",
+                    "",
+                    Shape::Square,
+                    0.5,
+                    0.5,
+                    80 * SECOND,
+                    0.0,
+                    2,
+                )
             },
         ];
         freezer.faults = vec![Fault {
@@ -181,9 +313,27 @@ impl Scenario {
         meter.signals = vec![
             Signal {
                 min: Some(0.0),
-                ..number("power", "W", Shape::RandomWalk, 1_400.0, 900.0, MINUTE, 25.0, 0)
+                ..number(
+                    "power",
+                    "W",
+                    Shape::RandomWalk,
+                    1_400.0,
+                    900.0,
+                    MINUTE,
+                    25.0,
+                    0,
+                )
             },
-            number("energy", "kWh", Shape::Counter, 18_204.0, 0.0004, MINUTE, 0.0, 4),
+            number(
+                "energy",
+                "kWh",
+                Shape::Counter,
+                18_204.0,
+                0.0004,
+                MINUTE,
+                0.0,
+                4,
+            ),
         ];
 
         let mut tank = timed("water-tank", mqtt(store), TimeForm::Rfc3339, 2 * SECOND);
@@ -199,11 +349,43 @@ impl Scenario {
             ..regular(FaultKind::DropOut, 4 * MINUTE, Some(40 * SECOND))
         }];
 
-        let mut boiler = Device::new("boiler", mqtt("boiler/{metric}"), Format::Number, 2 * SECOND);
+        let mut boiler = Device::new(
+            "boiler",
+            mqtt("boiler/{metric}"),
+            Format::Number,
+            2 * SECOND,
+        );
         boiler.signals = vec![
-            number("temperature", "Cel", Shape::Sine, 62.0, 6.0, 5 * MINUTE, 0.2, 1),
-            number("return_temperature", "Cel", Shape::Sine, 48.0, 4.0, 5 * MINUTE, 0.2, 1),
-            number("pressure", "bar", Shape::RandomWalk, 1.6, 0.15, MINUTE, 0.01, 2),
+            number(
+                "temperature",
+                "Cel",
+                Shape::Sine,
+                62.0,
+                6.0,
+                5 * MINUTE,
+                0.2,
+                1,
+            ),
+            number(
+                "return_temperature",
+                "Cel",
+                Shape::Sine,
+                48.0,
+                4.0,
+                5 * MINUTE,
+                0.2,
+                1,
+            ),
+            number(
+                "pressure",
+                "bar",
+                Shape::RandomWalk,
+                1.6,
+                0.15,
+                MINUTE,
+                0.01,
+                2,
+            ),
         ];
 
         Self {
@@ -227,11 +409,29 @@ fn bench(temperature: f64, humidity: f64) -> Vec<Signal> {
     vec![
         Signal {
             drift_per_hour: 0.3,
-            ..number("temperature", "Cel", Shape::Sine, temperature, 1.5, 7 * MINUTE, 0.08, 2)
+            ..number(
+                "temperature",
+                "Cel",
+                Shape::Sine,
+                temperature,
+                1.5,
+                7 * MINUTE,
+                0.08,
+                2,
+            )
         },
         Signal {
             max: Some(100.0),
-            ..number("humidity", "%", Shape::RandomWalk, humidity, 8.0, MINUTE, 0.3, 1)
+            ..number(
+                "humidity",
+                "%",
+                Shape::RandomWalk,
+                humidity,
+                8.0,
+                MINUTE,
+                0.3,
+                1,
+            )
         },
     ]
 }

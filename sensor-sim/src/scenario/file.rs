@@ -183,7 +183,10 @@ impl Checker<'_> {
             _ => {}
         }
         if table.header && format != Format::Csv {
-            self.add(&format_span, String::from("`header` is for the format `csv`"));
+            self.add(
+                &format_span,
+                String::from("`header` is for the format `csv`"),
+            );
         }
         self.faults(&table.fault, &table.signal, table.time);
         let transport = transport?;
@@ -193,7 +196,9 @@ impl Checker<'_> {
                 Transport::Mqtt(mqtt) if mqtt.topic.contains("{metric}") => {}
                 _ => self.add(
                     &format_span,
-                    String::from("several metrics as bare numbers need an MQTT topic with `{metric}`"),
+                    String::from(
+                        "several metrics as bare numbers need an MQTT topic with `{metric}`",
+                    ),
                 ),
             }
         }
@@ -290,7 +295,10 @@ impl Checker<'_> {
                 if reqwest::Url::parse(&http.url).map_or(true, |url| {
                     !matches!(url.scheme(), "http" | "https") || !url.has_host()
                 }) {
-                    self.add(&at, String::from("url must be a whole http or https address"));
+                    self.add(
+                        &at,
+                        String::from("url must be a whole http or https address"),
+                    );
                 }
                 Some(Transport::Http(http))
             }
@@ -343,7 +351,9 @@ impl Checker<'_> {
             {
                 self.add(
                     &at,
-                    String::from("in key_value names and texts hold no blank, quote, `,`, `;` or `=`"),
+                    String::from(
+                        "in key_value names and texts hold no blank, quote, `,`, `;` or `=`",
+                    ),
                 );
             }
         }

@@ -283,10 +283,7 @@ pub struct Fault {
     #[serde(default = "file::ten", deserialize_with = "file::finite")]
     pub magnitude: f64,
     /// Clock jump: how far the device's clock is off, such as `-2h`. Default one hour ahead.
-    #[serde(
-        default = "file::one_hour",
-        deserialize_with = "file::signed_span"
-    )]
+    #[serde(default = "file::one_hour", deserialize_with = "file::signed_span")]
     pub jump: i64,
     /// Reordering: how many messages overtake the one that is held back, 1 to 100. Default 1.
     #[serde(default = "file::one_message", deserialize_with = "file::depth")]

@@ -120,19 +120,33 @@ fault = [{ kind = "spike", metric = "t", every = "1s", probability = 0.1 }]
 #[test]
 fn what_does_not_fit_together_is_refused() {
     for (change, what) in [
-        ("format = \"number\"\ntime = \"epoch_ms\"", "carries no time"),
+        (
+            "format = \"number\"\ntime = \"epoch_ms\"",
+            "carries no time",
+        ),
         ("format = \"number\"\nsequence = true", "`{metric}`"),
-        ("format = \"line_protocol\"\ntime = \"rfc3339\"", "whole numbers"),
+        (
+            "format = \"line_protocol\"\ntime = \"rfc3339\"",
+            "whole numbers",
+        ),
         ("format = \"json\"\nheader = true", "csv"),
     ] {
         let found = mistakes(&SMALL.replace("format = \"json\"", change));
-        assert!(found.iter().any(|m| m.2.contains(what)), "{change}: {found:?}");
+        assert!(
+            found.iter().any(|m| m.2.contains(what)),
+            "{change}: {found:?}"
+        );
     }
 }
 
 #[test]
 fn time_spans_are_read_as_documented() {
-    for (text, millis) in [("250ms", 250), ("1.5s", 1_500), ("2m", 120_000), ("1h", 3_600_000)] {
+    for (text, millis) in [
+        ("250ms", 250),
+        ("1.5s", 1_500),
+        ("2m", 120_000),
+        ("1h", 3_600_000),
+    ] {
         assert_eq!(parse_span(text), Ok(Duration::from_millis(millis)));
     }
     for text in ["", "5", "s", "-1s", "1e3s", "366d", "1 s", "1..2s"] {

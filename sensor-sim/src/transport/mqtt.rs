@@ -256,7 +256,9 @@ impl Connection {
                 Some(Command::Publish(parcel)) => {
                     self.account.sent(&parcel)?;
                     if self.mqtt.qos != Qos::AtMostOnce {
-                        self.state().unacknowledged.insert(parcel.id, parcel.clone());
+                        self.state()
+                            .unacknowledged
+                            .insert(parcel.id, parcel.clone());
                     }
                     if self.publish(publisher, &parcel).await.is_err() {
                         return Ok(Fed::Lost);
@@ -281,7 +283,11 @@ impl Connection {
 
     async fn publish(&self, publisher: &Publisher, parcel: &Parcel) -> Result<(), SessionError> {
         self.state().queued.push_back(parcel.id);
-        let topic = topic(&self.mqtt.topic, &self.device, parcel.message.metric.as_deref());
+        let topic = topic(
+            &self.mqtt.topic,
+            &self.device,
+            parcel.message.metric.as_deref(),
+        );
         publisher
             .publish(
                 &topic,

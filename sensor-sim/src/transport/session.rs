@@ -86,8 +86,7 @@ pub enum SessionError {
 pub fn open(peer: &Peer) -> (Publisher, Events) {
     match peer.version {
         Version::V3 => {
-            let mut options =
-                rumqttc::MqttOptions::new(&peer.client_id, &peer.host, peer.port);
+            let mut options = rumqttc::MqttOptions::new(&peer.client_id, &peer.host, peer.port);
             options
                 .set_keep_alive(KEEP_ALIVE)
                 .set_clean_session(true)

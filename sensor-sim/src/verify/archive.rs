@@ -140,7 +140,9 @@ impl Archive {
         count: usize,
     ) -> Result<Vec<(i64, Value)>, ArchiveError> {
         let mut points = Vec::with_capacity(count);
-        let pages = i64::try_from(count.div_ceil(PLANNED)).unwrap_or(i64::MAX).max(1);
+        let pages = i64::try_from(count.div_ceil(PLANNED))
+            .unwrap_or(i64::MAX)
+            .max(1);
         let mut width = ((to_ms - from_ms) / pages).max(1);
         let mut from = from_ms;
         while from < to_ms {

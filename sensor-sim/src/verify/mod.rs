@@ -96,7 +96,13 @@ pub async fn verify(ledger: &Path, archive: &Archive) -> Result<Report, VerifyEr
         let verdict = report.devices.entry(series.device.to_owned()).or_default();
         let Ask { from_ms, to_ms, .. } = series.ask;
         let found = archive
-            .points(series.device, series.metric, from_ms, to_ms, series.ask.count)
+            .points(
+                series.device,
+                series.metric,
+                from_ms,
+                to_ms,
+                series.ask.count,
+            )
             .await
             .map_err(|source| VerifyError::Archive {
                 device: series.device.to_owned(),

@@ -107,7 +107,10 @@ impl Account {
             };
             let nan = sent.readings.iter().any(|r| r.expect == Expect::Rejected);
             if nan || sent.expect == Expect::Rejected {
-                *account.to_be_rejected.entry(sent.device.clone()).or_default() += 1;
+                *account
+                    .to_be_rejected
+                    .entry(sent.device.clone())
+                    .or_default() += 1;
             }
             for reading in sent.readings {
                 let series = (sent.device.clone(), reading.metric);
@@ -148,7 +151,11 @@ fn ask(items: &[Item]) -> Ask {
     let last = items
         .iter()
         .map(|i| {
-            let arrives = if i.time.is_some() { 0 } else { ARRIVES_WITHIN_MS };
+            let arrives = if i.time.is_some() {
+                0
+            } else {
+                ARRIVES_WITHIN_MS
+            };
             i.time.unwrap_or(i.sent_at).div_euclid(1_000_000) + arrives
         })
         .max();
