@@ -25,7 +25,11 @@ fn every_config_that_people_start_from_is_right() {
             checked += 1;
         }
     }
-    assert!(checked >= 3, "only {checked} configs in {}", folder.display());
+    assert!(
+        checked >= 3,
+        "only {checked} configs in {}",
+        folder.display()
+    );
 }
 
 #[test]
@@ -38,7 +42,11 @@ fn every_mapping_preset_is_right() {
             "[[source]]\nname = \"m\"\ntype = \"mqtt\"\nurl = \"mqtt://localhost\"\nmappings_file = \"{}\"\n",
             preset.file_name().unwrap().to_str().unwrap()
         );
-        let around = Surroundings { folder: &folder, read_file: &|path| std::fs::read_to_string(path), environment: &|_| None };
+        let around = Surroundings {
+            folder: &folder,
+            read_file: &|path| std::fs::read_to_string(path),
+            environment: &|_| None,
+        };
         if let Err(mistakes) = parse("preset.toml", &text, &around) {
             panic!("{mistakes}");
         }
@@ -65,12 +73,44 @@ fn the_full_example_names_every_key_that_the_reader_knows() {
     let mut missing = Vec::new();
     for file in ["mod.rs", "section.rs", "source.rs", "mapping.rs", "rule.rs"] {
         let code = std::fs::read_to_string(folder.join(file)).unwrap();
-        for call in ["optional", "set", "required", "placed", "required_placed", "set_size", "set_count", "set_number", "set_within", "set_within_seconds", "choice", "texts", "tables", "table"] {
+        for call in [
+            "optional",
+            "set",
+            "required",
+            "placed",
+            "required_placed",
+            "set_size",
+            "set_count",
+            "set_number",
+            "set_within",
+            "set_within_seconds",
+            "choice",
+            "texts",
+            "tables",
+            "table",
+        ] {
             for (at, _) in code.match_indices(&format!(".{call}")) {
-                let rest = code[at + 1 + call.len()..].trim_start_matches(|c: char| c == ':' || c == '<' || c == '>' || c.is_alphanumeric() || c == '(' || c.is_whitespace());
-                let Some(key) = rest.strip_prefix('"').and_then(|r| r.split('"').next()) else { continue };
-                let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-                let named = [format!("{key} ="), format!("[{key}]"), format!("[[{key}]]"), format!("source.{key}]")].iter().any(|form| full.contains(form));
+                let rest = code[at + 1 + call.len()..].trim_start_matches(|c: char| {
+                    c == ':'
+                        || c == '<'
+                        || c == '>'
+                        || c.is_alphanumeric()
+                        || c == '('
+                        || c.is_whitespace()
+                });
+                let Some(key) = rest.strip_prefix('"').and_then(|r| r.split('"').next()) else {
+                    continue;
+                };
+                let is_key =
+                    !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+                let named = [
+                    format!("{key} ="),
+                    format!("[{key}]"),
+                    format!("[[{key}]]"),
+                    format!("source.{key}]"),
+                ]
+                .iter()
+                .any(|form| full.contains(form));
                 if is_key && !named {
                     missing.push(format!("{file}: {key}"));
                 }

@@ -11,21 +11,61 @@ async fn garbage_is_counted_shown_and_costs_no_neighbour() {
         { "metric": "t", "value": 1 },
         { "device": "a", "metric": "t", "value": 21 },
     ]);
-    let (status, answer) = gateway.post("/api/v1/readings", "application/json", body.to_string()).await;
+    let (status, answer) = gateway
+        .post("/api/v1/readings", "application/json", body.to_string())
+        .await;
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-    assert_eq!((status, &answer["accepted"], &answer["rejected"]), (200, &json!(2), &json!(3)));
-    assert_eq!(gateway.post("/api/v1/readings", "application/json", "{not json").await.0, 422);
-    let (status, answer) = gateway.post("/api/v2/write", "text/plain", "ok,device=a v=1 1763640000000000000\nbroken\nok,device=a v=nan\n").await;
+    assert_eq!(
+        (status, &answer["accepted"], &answer["rejected"]),
+        (200, &json!(2), &json!(3))
+    );
+    assert_eq!(
+        gateway
+            .post("/api/v1/readings", "application/json", "{not json")
+            .await
+            .0,
+        422
+    );
+    let (status, answer) = gateway
+        .post(
+            "/api/v2/write",
+            "text/plain",
+            "ok,device=a v=1 1763640000000000000\nbroken\nok,device=a v=nan\n",
+        )
+        .await;
     assert_eq!(status, 422, "{answer}");
     gateway.value("a/v", |v| v == 1.0).await;
 
-    gateway.account("push", |row| row["accepted"] == 3 && row["rejected"]["out_of_range"] == 1).await;
+    gateway
+        .account("push", |row| {
+            row["accepted"] == 3 && row["rejected"]["out_of_range"] == 1
+        })
+        .await;
     let rejects = gateway.get("/api/v1/rejects").await;
-    let reasons: Vec<_> = rejects["rejects"].as_array().unwrap().iter().filter_map(|r| r["reason"].as_str()).collect();
-    assert!(reasons.contains(&"malformed") && reasons.contains(&"out_of_range"), "{reasons:?}");
-    let metrics = reqwest::get(gateway.url("/metrics")).await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("gateway_rejected_total{source=\"push\",reason=\"out_of_range\"} 1"), "{metrics}");
-    assert!(metrics.contains("gateway_readings_accepted_total{source=\"push\"} 3"), "{metrics}");
+    let reasons: Vec<_> = rejects["rejects"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|r| r["reason"].as_str())
+        .collect();
+    assert!(
+        reasons.contains(&"malformed") && reasons.contains(&"out_of_range"),
+        "{reasons:?}"
+    );
+    let metrics = reqwest::get(gateway.url("/metrics"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        metrics.contains("gateway_rejected_total{source=\"push\",reason=\"out_of_range\"} 1"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("gateway_readings_accepted_total{source=\"push\"} 3"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +82,11 @@ async fn a_port_that_is_pulled_and_comes_back_as_another_tty_goes_on() {
     let is = |state: &'static str| async move {
         eventually(&format!("the port is {state}"), || async {
             let status = gateway.get("/api/v1/status").await;
-            status["sources"].as_array()?.iter().any(|s| s["name"] == "bench" && s["state"] == state).then_some(())
+            status["sources"]
+                .as_array()?
+                .iter()
+                .any(|s| s["name"] == "bench" && s["state"] == state)
+                .then_some(())
         })
         .await;
     };
@@ -61,13 +105,19 @@ async fn a_port_that_is_pulled_and_comes_back_as_another_tty_goes_on() {
     line.send("t=4\n");
     gateway.value("bench/t", |v| v == 4.0).await;
     let losses = gateway.log().matches("\"level\":\"WARN\"").count();
-    assert!(losses <= 3, "an outage is reported once:\n{}", gateway.log());
+    assert!(
+        losses <= 3,
+        "an outage is reported once:\n{}",
+        gateway.log()
+    );
     gateway.account("bench", |row| row["accepted"] == 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_restarts_costs_nothing() {
-    let Some(mut broker) = Mosquitto::start().await else { return };
+    let Some(mut broker) = Mosquitto::start().await else {
+        return;
+    };
     let gateway = Gateway::start(&format!(
         "[[source]]\nname = \"plant\"\ntype = \"mqtt\"\nurl = \"mqtt://127.0.0.1:{}\"\n[[source.mapping]]\ntopic = \"n/{{device}}\"\nformat = \"number\"\nmetric = \"v\"\n",
         broker.port
@@ -75,7 +125,11 @@ async fn a_broker_that_restarts_costs_nothing() {
     .await;
     eventually("the source is up", || async {
         let status = gateway.get("/api/v1/status").await;
-        status["sources"].as_array()?.iter().any(|s| s["name"] == "plant" && s["state"] == "up").then_some(())
+        status["sources"]
+            .as_array()?
+            .iter()
+            .any(|s| s["name"] == "plant" && s["state"] == "up")
+            .then_some(())
     })
     .await;
     broker.publish(&["-q", "1", "-t", "n/d", "-m", "1"]).await;
@@ -96,8 +150,16 @@ async fn browsers_that_stop_reading_slow_nobody_down() {
         stalled.push(events);
     }
     for i in 0..50 {
-        let lines: String = (0..500).map(|j| format!("m,device=d{j} v={i} {}\n", 1_763_640_000_000_i64 + i)).collect();
-        assert_eq!(gateway.post("/api/v2/write?precision=ms", "text/plain", lines).await.0, 204);
+        let lines: String = (0..500)
+            .map(|j| format!("m,device=d{j} v={i} {}\n", 1_763_640_000_000_i64 + i))
+            .collect();
+        assert_eq!(
+            gateway
+                .post("/api/v2/write?precision=ms", "text/plain", lines)
+                .await
+                .0,
+            204
+        );
     }
     gateway.value("d499/v", |v| v == 49.0).await;
     let mut late = Events::open(&gateway, "series=d7/v").await;

@@ -4,7 +4,13 @@ use tests::{Events, Gateway};
 async fn push(gateway: &Gateway, series: &str, value: i64) {
     let (device, metric) = series.split_once('/').unwrap();
     let body = json!({ "device": device, "metric": metric, "value": value });
-    assert_eq!(gateway.post("/api/v1/readings", "application/json", body.to_string()).await.0, 200);
+    assert_eq!(
+        gateway
+            .post("/api/v1/readings", "application/json", body.to_string())
+            .await
+            .0,
+        200
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -13,7 +19,9 @@ async fn a_client_that_comes_back_gets_exactly_what_it_missed() {
     let mut events = Events::open(&gateway, "").await;
     assert_eq!(events.next().await.unwrap().kind, "snapshot");
     push(&gateway, "a/x", 1).await;
-    events.find("the first reading", |e| e.kind == "readings").await;
+    events
+        .find("the first reading", |e| e.kind == "readings")
+        .await;
     let id = events.last_id.clone().unwrap();
     drop(events);
     push(&gateway, "a/x", 2).await;
@@ -24,8 +32,17 @@ async fn a_client_that_comes_back_gets_exactly_what_it_missed() {
     assert_eq!(events.next().await.unwrap().kind, "resume");
     let mut missed = Vec::new();
     while missed.last() != Some(&3) {
-        let event = events.find("what was missed", |e| e.kind == "readings").await;
-        missed.extend(event.data["series"]["a/x"]["v"].as_array().unwrap().iter().filter_map(|v| v.as_f64()).map(|v| v as i64));
+        let event = events
+            .find("what was missed", |e| e.kind == "readings")
+            .await;
+        missed.extend(
+            event.data["series"]["a/x"]["v"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter_map(|v| v.as_f64())
+                .map(|v| v as i64),
+        );
     }
     assert_eq!(missed, [2, 3]);
 }
@@ -46,13 +63,27 @@ async fn a_filter_lets_only_its_series_and_types_through() {
     push(&gateway, "b/x", 1).await;
     let mut events = Events::open(&gateway, "series=a/*&types=snapshot,readings").await;
     let snapshot = events.next().await.unwrap();
-    let ids: Vec<_> = snapshot.data["series"].as_array().unwrap().iter().map(|s| s["id"].clone()).collect();
+    let ids: Vec<_> = snapshot.data["series"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["id"].clone())
+        .collect();
     assert_eq!(ids, ["a/x"]);
     push(&gateway, "b/x", 2).await;
     push(&gateway, "a/x", 2).await;
-    let event = events.find("the next reading", |e| e.kind != "status").await;
+    let event = events
+        .find("the next reading", |e| e.kind != "status")
+        .await;
     assert_eq!(event.kind, "readings");
-    assert_eq!(event.data["series"].as_object().unwrap().keys().collect::<Vec<_>>(), ["a/x"]);
+    assert_eq!(
+        event.data["series"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .collect::<Vec<_>>(),
+        ["a/x"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,14 +91,40 @@ async fn the_page_and_its_files_come_from_the_binary() {
     let gateway = Gateway::start("").await;
     let page = reqwest::get(gateway.url("/")).await.unwrap();
     assert_eq!(page.status(), 200);
-    assert!(page.headers()["content-security-policy"].to_str().unwrap().contains("default-src 'self'"));
+    assert!(
+        page.headers()["content-security-policy"]
+            .to_str()
+            .unwrap()
+            .contains("default-src 'self'")
+    );
     let html = page.text().await.unwrap();
-    let script = html.split("src=\"").nth(1).and_then(|s| s.split('"').next()).expect("a script");
-    let script = reqwest::get(gateway.url(&format!("/{}", script.trim_start_matches(['.', '/'])))).await.unwrap();
+    let script = html
+        .split("src=\"")
+        .nth(1)
+        .and_then(|s| s.split('"').next())
+        .expect("a script");
+    let script = reqwest::get(gateway.url(&format!("/{}", script.trim_start_matches(['.', '/']))))
+        .await
+        .unwrap();
     assert_eq!(script.status(), 200);
-    assert!(script.headers()["cache-control"].to_str().unwrap().contains("immutable"));
+    assert!(
+        script.headers()["cache-control"]
+            .to_str()
+            .unwrap()
+            .contains("immutable")
+    );
     for path in ["/healthz", "/readyz", "/metrics"] {
-        assert_eq!(reqwest::get(gateway.url(path)).await.unwrap().status(), 200, "{path}");
+        assert_eq!(
+            reqwest::get(gateway.url(path)).await.unwrap().status(),
+            200,
+            "{path}"
+        );
     }
-    assert_eq!(reqwest::get(gateway.url("/api/v1/nothing")).await.unwrap().status(), 404);
+    assert_eq!(
+        reqwest::get(gateway.url("/api/v1/nothing"))
+            .await
+            .unwrap()
+            .status(),
+        404
+    );
 }

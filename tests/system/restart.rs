@@ -4,8 +4,11 @@ use tests::{Events, Gateway, Mosquitto, WebhookSink, eventually, sinks::Refusal}
 const LATER: i64 = 1_763_640_000_000;
 
 async fn push(gateway: &Gateway, value: f64, at_ms: i64) {
-    let body = json!({ "device": "boiler", "metric": "temperature", "value": value, "time": at_ms });
-    let (status, answer) = gateway.post("/api/v1/readings", "application/json", body.to_string()).await;
+    let body =
+        json!({ "device": "boiler", "metric": "temperature", "value": value, "time": at_ms });
+    let (status, answer) = gateway
+        .post("/api/v1/readings", "application/json", body.to_string())
+        .await;
     assert_eq!(status, 200, "{answer}");
 }
 
@@ -23,20 +26,42 @@ async fn after_kill_nine_points_windows_and_alerts_are_there_and_no_alert_is_rep
     for i in 0..10 {
         push(&gateway, 90.0 + f64::from(i), LATER + i64::from(i) * 1_000).await;
     }
-    eventually("the webhook hears of it", || async { (webhook.accepted().len() == 1).then_some(()) }).await;
-    let before = gateway.get("/api/v1/series/boiler/temperature/windows").await;
+    eventually("the webhook hears of it", || async {
+        (webhook.accepted().len() == 1).then_some(())
+    })
+    .await;
+    let before = gateway
+        .get("/api/v1/series/boiler/temperature/windows")
+        .await;
     let alerts = gateway.get("/api/v1/alerts").await;
 
     let gateway = gateway.kill().await.start().await;
-    assert_eq!(gateway.get("/api/v1/series/boiler/temperature/windows").await, before);
+    assert_eq!(
+        gateway
+            .get("/api/v1/series/boiler/temperature/windows")
+            .await,
+        before
+    );
     assert_eq!(gateway.get("/api/v1/alerts").await, alerts);
-    let points = gateway.get(&format!("/api/v1/series/boiler/temperature/points?from={LATER}&to={}", LATER + 60_000)).await;
+    let points = gateway
+        .get(&format!(
+            "/api/v1/series/boiler/temperature/points?from={LATER}&to={}",
+            LATER + 60_000
+        ))
+        .await;
     assert_eq!(points["v"].as_array().unwrap().len(), 10);
 
     // It ends once, and the beginning was not told again.
     push(&gateway, 60.0, LATER + 20_000).await;
-    eventually("the end is told", || async { (webhook.accepted().len() == 2).then_some(()) }).await;
-    let told: Vec<_> = webhook.accepted().iter().map(|b| b["event"].clone()).collect();
+    eventually("the end is told", || async {
+        (webhook.accepted().len() == 2).then_some(())
+    })
+    .await;
+    let told: Vec<_> = webhook
+        .accepted()
+        .iter()
+        .map(|b| b["event"].clone())
+        .collect();
     assert_eq!(told, ["firing", "resolved"]);
 }
 
@@ -46,10 +71,16 @@ async fn a_delivery_that_waits_survives_a_restart() {
     webhook.refuse((0..1).map(|_| Refusal::status(503)));
     let gateway = Gateway::start(&config(&webhook)).await;
     push(&gateway, 90.0, LATER).await;
-    eventually("it was tried", || async { (webhook.tries() >= 1).then_some(()) }).await;
+    eventually("it was tried", || async {
+        (webhook.tries() >= 1).then_some(())
+    })
+    .await;
     webhook.refuse([Refusal::status(503)]);
     let gateway = gateway.kill().await.start().await;
-    eventually("it arrives", || async { (!webhook.accepted().is_empty()).then_some(()) }).await;
+    eventually("it arrives", || async {
+        (!webhook.accepted().is_empty()).then_some(())
+    })
+    .await;
     assert_eq!(webhook.accepted().len(), 1);
     assert!(webhook.headers()[0].contains_key("webhook-id"));
     let status = gateway.get("/api/v1/status").await;
@@ -74,7 +105,9 @@ async fn sigterm_stops_in_order_ends_the_streams_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_gateway_acknowledged_to_the_broker_is_there_and_the_rest_comes_again() {
-    let Some(broker) = Mosquitto::start().await else { return };
+    let Some(broker) = Mosquitto::start().await else {
+        return;
+    };
     let gateway = Gateway::start(&format!(
         "[[source]]\nname = \"plant\"\ntype = \"mqtt\"\nurl = \"mqtt://127.0.0.1:{}\"\n[[source.mapping]]\ntopic = \"n/{{device}}\"\ntime = \"t\"\nfields = [{{ path = \"v\" }}]\n",
         broker.port
@@ -82,36 +115,64 @@ async fn what_a_killed_gateway_acknowledged_to_the_broker_is_there_and_the_rest_
     .await;
     eventually("the source is up", || async {
         let status = gateway.get("/api/v1/status").await;
-        status["sources"].as_array()?.iter().any(|s| s["name"] == "plant" && s["state"] == "up").then_some(())
+        status["sources"]
+            .as_array()?
+            .iter()
+            .any(|s| s["name"] == "plant" && s["state"] == "up")
+            .then_some(())
     })
     .await;
     let port = broker.port;
     let publishing = tokio::spawn(async move {
-        let lines: String = (0..2_000).map(|i| format!("{{\"t\": {}, \"v\": {i}}}\n", LATER + i)).collect();
+        let lines: String = (0..2_000)
+            .map(|i| format!("{{\"t\": {}, \"v\": {i}}}\n", LATER + i))
+            .collect();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), lines).unwrap();
         let input = std::fs::File::open(file.path()).unwrap();
         let status = tokio::process::Command::new("mosquitto_pub")
-            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-q", "1", "-t", "n/d", "-l"])
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port.to_string(),
+                "-q",
+                "1",
+                "-t",
+                "n/d",
+                "-l",
+            ])
             .stdin(input)
             .status()
             .await
             .unwrap();
         assert!(status.success());
     });
-    gateway.value("d/v", |v| v.as_f64().is_some_and(|v| v >= 50.0)).await;
+    gateway
+        .value("d/v", |v| v.as_f64().is_some_and(|v| v >= 50.0))
+        .await;
     let mut gateway = gateway.kill().await.start().await;
-    gateway.value("d/v", |v| v.as_f64().is_some_and(|v| v >= 700.0)).await;
+    gateway
+        .value("d/v", |v| v.as_f64().is_some_and(|v| v >= 700.0))
+        .await;
     gateway = gateway.kill().await.start().await;
     publishing.await.unwrap();
     gateway.value("d/v", |v| v == 1_999.0).await;
-    let path = format!("/api/v1/series/d/v/points?from={LATER}&to={}&points=5000", LATER + 10_000);
+    let path = format!(
+        "/api/v1/series/d/v/points?from={LATER}&to={}&points=5000",
+        LATER + 10_000
+    );
     let gateway = &gateway;
     let values = eventually("all are there", || {
         let path = path.clone();
         async move {
             let points = gateway.get(&path).await;
-            let mut values: Vec<i64> = points["v"].as_array()?.iter().filter_map(|v| v.as_f64()).map(|v| v as i64).collect();
+            let mut values: Vec<i64> = points["v"]
+                .as_array()?
+                .iter()
+                .filter_map(|v| v.as_f64())
+                .map(|v| v as i64)
+                .collect();
             values.sort_unstable();
             values.dedup();
             (values.len() == 2_000).then_some(values)

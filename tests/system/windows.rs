@@ -5,10 +5,20 @@ use tests::{Gateway, capture};
 
 /// `2013-12-02 21:15:00` without a zone, taken as UTC, or RFC 3339, as epoch milliseconds.
 fn epoch_ms(text: &str) -> i64 {
-    let text = if text.contains('T') { text.to_owned() } else { format!("{}Z", text.replace(' ', "T")) };
+    let text = if text.contains('T') {
+        text.to_owned()
+    } else {
+        format!("{}Z", text.replace(' ', "T"))
+    };
     let (date, time) = text.trim_end_matches('Z').split_once('T').unwrap();
-    let numbers: Vec<i64> = date.split('-').chain(time.split(':')).map(|n| n.parse().unwrap()).collect();
-    let [year, month, day, hour, minute, second] = numbers[..] else { panic!("{text}") };
+    let numbers: Vec<i64> = date
+        .split('-')
+        .chain(time.split(':'))
+        .map(|n| n.parse().unwrap())
+        .collect();
+    let [year, month, day, hour, minute, second] = numbers[..] else {
+        panic!("{text}")
+    };
     // Days from the civil calendar (H. Hinnant, chrono-Compatible Low-Level Date Algorithms).
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -21,8 +31,16 @@ fn epoch_ms(text: &str) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_hourly_windows_of_a_real_machine_come_out_exactly() {
-    let Some(file) = capture("timeseries/nab/realKnownCause__machine_temperature_system_failure.csv") else { return };
-    let Some(expected) = capture("timeseries/nab/realKnownCause__machine_temperature_system_failure.expected_windows_1h.csv") else { return };
+    let Some(file) =
+        capture("timeseries/nab/realKnownCause__machine_temperature_system_failure.csv")
+    else {
+        return;
+    };
+    let Some(expected) = capture(
+        "timeseries/nab/realKnownCause__machine_temperature_system_failure.expected_windows_1h.csv",
+    ) else {
+        return;
+    };
     let gateway = Gateway::start(
         "[store]\nlateness = \"2h\"\nkept_windows = 5000\ndrop_repeats = false\n[[window]]\nevery = \"1h\"\n",
     )
@@ -31,13 +49,26 @@ async fn the_hourly_windows_of_a_real_machine_come_out_exactly() {
         .unwrap()
         .lines()
         .skip(1)
-        .map(|row| row.split_once(',').map(|(time, value)| format!("nab,device=machine temperature={value} {}\n", epoch_ms(time))).unwrap())
+        .map(|row| {
+            row.split_once(',')
+                .map(|(time, value)| {
+                    format!(
+                        "nab,device=machine temperature={value} {}\n",
+                        epoch_ms(time)
+                    )
+                })
+                .unwrap()
+        })
         .collect();
     for chunk in rows.chunks(2_000) {
-        let (status, body) = gateway.post("/api/v2/write?precision=ms", "text/plain", chunk.concat()).await;
+        let (status, body) = gateway
+            .post("/api/v2/write?precision=ms", "text/plain", chunk.concat())
+            .await;
         assert_eq!(status, 204, "{body}");
     }
-    gateway.account("push", |row| row["accepted"] == rows.len()).await;
+    gateway
+        .account("push", |row| row["accepted"] == rows.len())
+        .await;
     let path = "/api/v1/series/machine/temperature/windows?every=1h&over=1h";
     let gateway = &gateway;
     let windows = tests::eventually("all readings are in windows", || async move {
@@ -47,7 +78,10 @@ async fn the_hourly_windows_of_a_real_machine_come_out_exactly() {
         (counted == 22_695).then_some(windows)
     })
     .await;
-    let found: BTreeMap<i64, Value> = windows.into_iter().map(|w| (w["start_ms"].as_i64().unwrap(), w)).collect();
+    let found: BTreeMap<i64, Value> = windows
+        .into_iter()
+        .map(|w| (w["start_ms"].as_i64().unwrap(), w))
+        .collect();
     let expected = std::fs::read_to_string(expected).unwrap();
     let mut checked = 0;
     for row in expected.lines().skip(1) {

@@ -1,0 +1,76 @@
+use std::process::Stdio;
+
+use tests::{Gateway, eventually, workspace_binary};
+use tokio::process::Command;
+
+/// What `sensor-sim` sent and what the gateway holds are the same, although the devices repeat, reorder and send garbage.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_simulated_sensors_sent_is_there_by_their_own_ledger() {
+    let gateway = Gateway::start(
+        "[[source]]\nname = \"l\"\ntype = \"mqtt_listener\"\nlisten = \"127.0.0.1:0\"\n[[source.mapping]]\ntopic = \"sim/{device}\"\ntime = \"time\"\n",
+    )
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = folder.path().join("scenario.toml");
+    let ledger = folder.path().join("ledger.jsonl");
+    let mut text = String::from("seed = 7\nduration = \"5s\"\n");
+    for (device, transport) in [
+        (
+            "by-mqtt",
+            format!(
+                "transport = {{ kind = \"mqtt\", port = {}, topic = \"sim/by-mqtt\", qos = 1 }}",
+                gateway.listeners[0].port()
+            ),
+        ),
+        (
+            "by-http",
+            format!(
+                "transport = {{ kind = \"http\", url = \"{}\" }}",
+                gateway.url("")
+            ),
+        ),
+    ] {
+        text += &format!(
+            "[[device]]\nid = \"{device}\"\n{transport}\nformat = \"json\"\ninterval = \"20ms\"\ntime = \"epoch_ms\"\nseq = true\n\
+             [[device.signal]]\nmetric = \"temperature\"\nshape = \"sine\"\noffset = 20\namplitude = 5\nperiod = \"10s\"\nnoise = 0.1\ndecimals = 2\n\
+             [[device.fault]]\nkind = \"duplicates\"\nprobability = 0.05\n[[device.fault]]\nkind = \"reordering\"\nprobability = 0.05\n\
+             [[device.fault]]\nkind = \"garbage\"\nprobability = 0.05\n",
+        );
+    }
+    std::fs::write(&scenario, text).unwrap();
+    let simulator = || {
+        let mut command = Command::new(workspace_binary("sensor-sim"));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let ran = simulator()
+        .arg("run")
+        .arg(&scenario)
+        .arg("--ledger")
+        .arg(&ledger)
+        .output()
+        .await
+        .unwrap();
+    assert!(
+        ran.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    let row = gateway
+        .account("l", |row| row["accepted"].as_u64() > Some(100))
+        .await;
+    assert!(row["rejected"]["malformed"].as_u64() > Some(0), "{row}");
+    let verified = eventually("everything is found again", || async {
+        let verified = simulator()
+            .arg("verify")
+            .arg(&ledger)
+            .arg("--gateway")
+            .arg(gateway.url(""))
+            .output()
+            .await
+            .unwrap();
+        verified.status.success().then_some(verified)
+    })
+    .await;
+    println!("{}", String::from_utf8_lossy(&verified.stdout));
+}
