@@ -5,6 +5,10 @@
 //!   delivered twice. QoS 0: through a [`shed::Shed`], which drops its oldest when the gateway is behind.
 //! - With `max_unacknowledged` messages on their way to the disk, reading pauses: the broker waits, the connection
 //!   stays, pings and acknowledgements go on. QoS 0 messages wait behind the others meanwhile.
+//! - QoS 0 goes its own way beside QoS 1 and 2: the order holds within each, not between them.
+//! - A broker holds back once its own limit of unacknowledged messages is reached (mosquitto: `max_inflight_messages`,
+//!   20 by default), so over MQTT 3.1.1 it sends at most that many for each write to the disk: raise it there. Over
+//!   MQTT 5 `max_unacknowledged` is told to the broker as the receive maximum.
 //! - A lost connection is tried again with back-off and jitter. An outage is logged once; the status says what is wrong
 //!   and what to do. Refused subscriptions are in the status, too.
 //! - A message over `max_packet_bytes` is a reject, and acknowledged like one that was stored: it would come for ever.

@@ -816,6 +816,7 @@ async fn a_broker_that_says_why_it_ends_the_connection_is_quoted() {
             assert!(socket.read(&mut bytes).await.unwrap() > 0);
             socket.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
             socket.write_all(goodbye).await.unwrap();
+            socket.shutdown().await.unwrap();
             while socket.read(&mut bytes).await.unwrap_or(0) > 0 {}
         }
     });

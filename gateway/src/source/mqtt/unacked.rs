@@ -153,6 +153,10 @@ impl Unacked {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, HashSet, VecDeque};
+
+    use proptest::prelude::*;
+
     use super::*;
 
     const PUBACK: Guarantee = Guarantee::AtLeastOnce;
@@ -245,5 +249,88 @@ mod tests {
         assert_eq!(unacked.arrived(3, PUBREC, 7, true), Arrival::Durable(rec));
         unacked.released(3);
         new(unacked.arrived(3, PUBREC, 7, true));
+    }
+
+    /// A broker and a disk, as the table sees them. Contents are all different.
+    #[derive(Default)]
+    struct World {
+        unacked: Unacked,
+        /// What the broker waits for, by packet id.
+        open: BTreeMap<u16, (u64, Guarantee)>,
+        on_the_way: VecDeque<(Ticket, u64)>,
+        durable: HashSet<u64>,
+        sent: u64,
+    }
+
+    impl World {
+        fn send(&mut self, guarantee: Guarantee) {
+            let Some(id) = (1..=4).find(|id| !self.open.contains_key(id)) else {
+                return;
+            };
+            self.sent += 1;
+            self.open.insert(id, (self.sent, guarantee));
+            let ticket = new(self.unacked.arrived(id, guarantee, self.sent, false));
+            self.on_the_way.push_back((ticket, self.sent));
+        }
+
+        fn make_durable(&mut self, heard: bool) {
+            if let Some((ticket, content)) = self.on_the_way.pop_front() {
+                self.durable.insert(content);
+                if let Some(ack) = self.unacked.durable(ticket) {
+                    self.acknowledge(ack, heard);
+                }
+            }
+        }
+
+        /// The law: only what is durable is acknowledged.
+        fn acknowledge(&mut self, ack: Ack, heard: bool) {
+            let (content, guarantee) = self.open[&ack.id];
+            assert_eq!(guarantee, ack.guarantee);
+            assert!(self.durable.contains(&content), "lost if the power fails");
+            if heard {
+                self.open.remove(&ack.id);
+                if guarantee == Guarantee::ExactlyOnce {
+                    self.unacked.released(ack.id);
+                }
+            }
+        }
+
+        fn reconnect(&mut self, session_present: bool) {
+            self.unacked.lost();
+            self.unacked.connected(session_present);
+            if !session_present {
+                self.open.clear();
+            }
+            for (id, (content, guarantee)) in self.open.clone() {
+                match self.unacked.arrived(id, guarantee, content, true) {
+                    Arrival::New(ticket) => self.on_the_way.push_back((ticket, content)),
+                    Arrival::OnItsWay => {}
+                    Arrival::Durable(ack) => self.acknowledge(ack, true),
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_acknowledged_that_is_not_durable_and_nothing_waits_for_ever(
+            steps in prop::collection::vec((0_u8..8, any::<bool>()), 0..200),
+        ) {
+            let mut world = World::default();
+            world.unacked.connected(false);
+            for (step, flag) in steps {
+                match step {
+                    0..3 => world.send(if flag { PUBACK } else { PUBREC }),
+                    3..6 => world.make_durable(flag),
+                    6 => world.reconnect(flag),
+                    _ => world.unacked.lost(),
+                }
+            }
+            world.reconnect(true);
+            while !world.on_the_way.is_empty() {
+                world.make_durable(true);
+            }
+            prop_assert!(world.open.is_empty());
+        }
     }
 }
