@@ -22,11 +22,19 @@ export interface Summary {
   trend: "rising" | "falling" | "steady";
 }
 
+/** Three times the median step: what lies further apart is a gap. */
+function usualGap(times: readonly number[]): number {
+  const steps: number[] = [];
+  for (let at = 1; at < times.length; at++) steps.push((times[at] ?? 0) - (times[at - 1] ?? 0));
+  steps.sort((a, b) => a - b);
+  return (steps[steps.length >> 1] ?? 0) * 3;
+}
+
 class Builder {
   readonly columns: ChartColumns = { x: [], mid: [], low: [], high: [] };
   private previous: number | null = null;
 
-  constructor(private readonly gapMs: number) {}
+  constructor(public gapMs: number) {}
 
   add(time: number, mid: number, low: number | null, high: number | null): void {
     const { columns } = this;
@@ -51,12 +59,15 @@ class Builder {
 export function rawColumns(base: RawPoints | null, ring: Ring, from: number, gapMs: number): ChartColumns {
   const builder = new Builder(gapMs);
   const ringStart = ring.first ?? Infinity;
+  // An older range may have been measured, or kept, at another pace than the present one.
+  if (base !== null) builder.gapMs = Math.max(gapMs, usualGap(base.t));
   for (let at = 0; base !== null && at < base.t.length; at++) {
     const time = base.t[at] ?? 0;
     if (time >= ringStart) break;
     const value = toNumber(base.v[at] ?? null);
     if (time >= from && value !== null) builder.add(time, value, null, null);
   }
+  builder.gapMs = gapMs;
   const { t, v } = ring.since(from);
   for (let at = 0; at < t.length; at++) builder.add(t[at] ?? 0, v[at] ?? 0, null, null);
   return builder.columns;
@@ -65,7 +76,7 @@ export function rawColumns(base: RawPoints | null, ring: Ring, from: number, gap
 /** A down-sampled base since `from`, and the ring's points after it in buckets of the same width. */
 export function bucketColumns(base: BucketPoints, ring: Ring, from: number, gapMs: number): ChartColumns {
   const width = base.bucket_ms;
-  const builder = new Builder(Math.max(gapMs, width * 1.5));
+  const builder = new Builder(Math.max(gapMs, width * 1.5, usualGap(base.t)));
   const tail = ring.since(base.to_ms, false);
   const origin = base.t[0] ?? base.from_ms;
 

@@ -116,6 +116,7 @@ export class SeriesState {
     this.time = time;
     this.value = value;
     this.quality = quality;
+    if (typeof value === "number") this.decimals = Math.max(this.decimals, decimalsOf(value));
     this.kind ??= typeof value === "number" ? "number" : typeof value === "boolean" ? "bool" : "text";
   }
 

@@ -9,6 +9,7 @@ import { RangeButtons } from "./RangeButtons";
 import { StatusSection } from "./StatusSection";
 
 export function App() {
+  const { link } = useTopic("link");
   const [range, setRange] = useState<Range>(LIVE);
   return (
     <>
@@ -20,10 +21,10 @@ export function App() {
         <LinkStatus />
         <AlertCount />
         <RangeButtons of="all charts" value={range} onPick={setRange} />
+        <LinkBanner />
       </header>
-      <LinkBanner />
       <AlertAnnouncer />
-      <main>
+      <main class={`seen-${link}`}>
         <Alerts />
         <Devices range={range} />
         <StatusSection />

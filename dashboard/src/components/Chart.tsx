@@ -52,6 +52,7 @@ export function Chart({ series, name, range, large, active }: ChartProps) {
     const points = range === LIVE ? RING_CAPACITY : Math.min(1_500, Math.max(200, element.clientWidth));
     const history = new History(store, series, range, points, () => {
       dirty = true;
+      captionAt = 0;
       draw();
     });
 
@@ -129,7 +130,7 @@ function captionOf(series: SeriesState, columns: ChartColumns, failed: boolean):
   if (summary === null) return `${trouble}No readings in this range`;
   if (series.kind === "bool") {
     const switches = columns.mid.filter((v, at) => at > 0 && v !== null && v !== columns.mid[at - 1]).length;
-    return `${trouble}${summary.last > 0.5 ? "On" : "Off"}, changed ${switches} times`;
+    return `${trouble}${summary.last > 0.5 ? "On" : "Off"}, changed ${switches === 1 ? "once" : `${switches} times`}`;
   }
   const show = (value: number) => numberText(value, series.decimals);
   return `${trouble}${show(summary.min)} to ${valueWithUnit(summary.max, series.unit, series.decimals)}, ${summary.trend}`;
@@ -148,7 +149,8 @@ function chartOptions(
   const line: uPlot.Series = {
     stroke: () => chartColours().line,
     width: 1.5,
-    points: { show: false },
+    // A reading between two gaps has no neighbour to be joined with: it is a dot.
+    points: { show: true, size: 3, filter: (chart, at) => lonePoints(chart.data[at] ?? []) },
     ...(stepped === undefined ? {} : { paths: stepped }),
   };
   // The edges of the band carry no line of their own.
@@ -167,9 +169,10 @@ function chartOptions(
     axes: [
       {
         ...axis,
-        size: 18,
-        gap: 2,
-        space: large ? 80 : 56,
+        size: 20,
+        gap: 4,
+        space: large ? 80 : 64,
+        incrs: TICK_STEPS,
         grid: { show: large, stroke: () => chartColours().grid, width: 1 },
         values: (_, splits, __, ___, step) => splits.map((second) => tickText(second * 1000, step, range)),
       },
@@ -177,7 +180,7 @@ function chartOptions(
         ...axis,
         size: (_, values) => Math.max(22, ...(values ?? []).map((label) => label.length * 6.2 + 10)),
         gap: 4,
-        space: large ? 40 : 30,
+        space: large ? 40 : 22,
         grid: { stroke: () => chartColours().grid, width: 1 },
         ...(bool ? { splits: () => [0, 1] } : {}),
         values: (_, splits) => splits.map((value) => (bool ? (value === 1 ? "on" : "off") : numberText(value))),
@@ -199,8 +202,28 @@ function chartOptions(
   };
 }
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-const clockWithSeconds = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+/** The indices of points without a neighbour on either side. */
+function lonePoints(column: ArrayLike<number | null | undefined>): number[] {
+  const lone: number[] = [];
+  for (let at = 0; at < column.length; at++) {
+    if (column[at] != null && column[at - 1] == null && column[at + 1] == null) lone.push(at);
+  }
+  return lone;
+}
+
+const MINUTE = 60;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+/** Steps of the time axis in seconds. */
+const TICK_STEPS = [
+  ...[1, 2, 5, 10, 15, 30],
+  ...[MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE],
+  ...[HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR],
+  ...[DAY, 2 * DAY, 7 * DAY],
+];
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
+const clockWithSeconds = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit", second: "2-digit" });
 const day = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric" });
 
 function tickText(time: number, stepSeconds: number, range: Range): string {

@@ -1,11 +1,11 @@
 /** One series: its value with unit and age, what is to be said about it, and its chart. */
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { ageText, durationText, fullTimeText, isoTime, timeText, unitText, valueText } from "../format";
 import { useSecond, useTopic, useVisible } from "../hooks";
 import type { Range } from "../ranges";
 import type { Freshness, SeriesState } from "../series";
 import type { Store } from "../store";
-import { metricText } from "../words";
+import { inSentence, metricText } from "../words";
 import { Chart } from "./Chart";
 import { Icon, type IconName } from "./Icon";
 import { PointsTable } from "./PointsTable";
@@ -32,8 +32,7 @@ export function Tile({ series, deviceName, pageRange }: TileProps) {
   useEffect(() => setOwnRange(null), [pageRange]);
   const range = ownRange ?? pageRange;
 
-  const titleId = useId();
-  const name = `${deviceName} ${metricText(series.metric).toLowerCase()}`;
+  const name = `${deviceName} ${inSentence(series.metric)}`;
   const freshness = series.freshness(store.heardUntil());
   const alert = store.alertOn(series.id);
   const classes = [
@@ -45,8 +44,8 @@ export function Tile({ series, deviceName, pageRange }: TileProps) {
   ];
 
   return (
-    <article ref={ref} class={classes.filter(Boolean).join(" ")} aria-labelledby={titleId}>
-      <h4 id={titleId}>{metricText(series.metric)}</h4>
+    <article ref={ref} class={classes.filter(Boolean).join(" ")} aria-label={name}>
+      <h4>{metricText(series.metric)}</h4>
       <p class="reading">
         <Reading series={series} />
         <Age series={series} store={store} freshness={freshness} />
@@ -68,7 +67,7 @@ export function Tile({ series, deviceName, pageRange }: TileProps) {
           <span class="unseen"> of {name}</span>
         </button>
         {series.kind !== "text" && (
-          <button type="button" aria-pressed={large} onClick={() => setLarge(!large)}>
+          <button type="button" onClick={() => setLarge(!large)}>
             {large ? "Make smaller" : "Enlarge"}
             <span class="unseen"> {name}</span>
           </button>
