@@ -66,6 +66,8 @@ export function Chart({ series, name, range, large, active }: ChartProps) {
       window.to = now / 1000;
       window.from = (now - range.ms) / 1000;
       const columns = columnsOf(series, history, now - range.ms);
+      // For the specs: a canvas can't be asked what it shows.
+      element.dataset["points"] = String(columns.mid.filter((value) => value !== null).length);
       chart.setData([columns.x, columns.low, columns.high, columns.mid]);
       if (Date.now() - captionAt > CAPTION_MS) {
         captionAt = Date.now();

@@ -31,13 +31,13 @@ export function LinkBanner() {
   const since = heard === 0 ? "" : ` since ${timeText(heard, store.now())}`;
   const message =
     store.link === "stale"
-      ? `Connected, but nothing was heard from the gateway${since}.`
-      : `No contact with the gateway${since}. Trying again.`;
+      ? `Connected, but the gateway has been silent${since}.`
+      : `No contact with the gateway${since}; trying again.`;
   return (
     <p class={`banner link-${store.link}`}>
       <Icon name={store.link === "stale" ? "silent" : "down"} />
       <span>
-        {message} {heard === 0 ? "" : "All values below are the last known, not the present ones."}
+        {message} {heard === 0 ? "" : "Values are the last known."}
       </span>
     </p>
   );

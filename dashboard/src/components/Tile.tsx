@@ -44,7 +44,7 @@ export function Tile({ series, deviceName, pageRange }: TileProps) {
   ];
 
   return (
-    <article ref={ref} class={classes.filter(Boolean).join(" ")} aria-label={name}>
+    <article ref={ref} class={classes.filter(Boolean).join(" ")} aria-label={name} data-series={series.id}>
       <h4>{metricText(series.metric)}</h4>
       <p class="reading">
         <Reading series={series} />
