@@ -13,8 +13,9 @@ async function expectNoDuplicates(page: Page, tile: Locator): Promise<void> {
     expect(new Set(t).size).toBe(t.length);
     expect(drawn).toBeGreaterThan(0);
     // The answer is newer than what was drawn, and the window slid a little.
-    expect(drawn).toBeGreaterThanOrEqual(t.length - 20);
     expect(drawn).toBeLessThanOrEqual(t.length + 5);
+    // What does not fit the page's columns is drawn in buckets.
+    if (t.length <= 1_000) expect(drawn).toBeGreaterThanOrEqual(t.length - 20);
   }).toPass();
 }
 
@@ -94,4 +95,15 @@ test("silence is called stale, in words, and ends with the next event", async ({
     gateway.wake();
   }
   await expect(status(page)).toHaveText("Live");
+});
+
+test("a snapshot that comes before the browser's first frame is shown", async ({ page }) => {
+  // A busy browser draws late: frames, and the timers that stand in for them, are held back.
+  await page.addInitScript(() => {
+    const [frame, timer] = [window.requestAnimationFrame, window.setTimeout];
+    window.requestAnimationFrame = (draw) => timer(() => frame(draw), 1_500);
+    window.setTimeout = ((run: () => void, wait = 0) =>
+      timer(run, wait >= 20 && wait <= 120 ? 1_500 : wait)) as typeof window.setTimeout;
+  });
+  await openPage(page);
 });

@@ -1,6 +1,6 @@
 /** How components listen: to topics of the store, to the second hand, to whether they can be seen. */
 import { createContext, type RefObject } from "preact";
-import { useContext, useEffect, useReducer, useState } from "preact/hooks";
+import { useContext, useEffect, useLayoutEffect, useReducer, useState } from "preact/hooks";
 import type { Store, Topic } from "./store";
 
 export const StoreContext = createContext<Store | null>(null);
@@ -19,7 +19,8 @@ function useRedraw(): () => void {
 export function useTopic(topic: Topic | null): Store {
   const store = useStore();
   const redraw = useRedraw();
-  useEffect(() => (topic === null ? undefined : store.subscribe(topic, redraw)), [store, topic]);
+  // In the same turn as the drawing: a change between the two would never be seen.
+  useLayoutEffect(() => (topic === null ? undefined : store.subscribe(topic, redraw)), [store, topic]);
   return store;
 }
 

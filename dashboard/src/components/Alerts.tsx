@@ -1,5 +1,5 @@
 /** The alerts that fire or are pending, and the region that says new ones. The second of the two live regions. */
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 import { Announcer } from "../announcer";
 import { ageText, fullTimeText, isoTime, timeText, valueWithUnit } from "../format";
 import { useSecond, useStore, useTopic } from "../hooks";
@@ -13,7 +13,7 @@ const SHOWN = 50;
 export function AlertAnnouncer() {
   const store = useStore();
   const [said, setSaid] = useState("");
-  useEffect(() => {
+  useLayoutEffect(() => {
     const announcer = new Announcer(setSaid);
     store.onFiring = (alert) => announcer.announce(alert);
     return () => {

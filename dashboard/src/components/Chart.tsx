@@ -102,6 +102,7 @@ export function Chart({ series, name, range, large, active }: ChartProps) {
 
   useEffect(() => {
     if (!active) return undefined;
+    plot.current?.draw();
     plot.current?.keepUp();
     const stops = [
       store.subscribe(`series/${series.id}`, () => plot.current?.draw()),
