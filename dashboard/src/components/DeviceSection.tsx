@@ -1,0 +1,32 @@
+/** One device: its name, where it is and whether it is there, and a tile for each of its series. */
+import type { Range } from "../ranges";
+import type { DeviceGroup } from "../store";
+import { Icon } from "./Icon";
+import { Tile } from "./Tile";
+
+export function DeviceSection({ group: { device, series }, range }: { group: DeviceGroup; range: Range }) {
+  const title = `device/${device.id}`;
+  const labels = Object.entries(device.labels);
+  return (
+    <section class="device" aria-labelledby={title} style={{ "--tiles": Math.max(1, series.length) }}>
+      <div class="device-head">
+        <h3 id={title}>{device.name}</h3>
+        <span class="quiet">
+          {[device.site, device.source && `via ${device.source}`, ...labels.map(([name, value]) => `${name}: ${value}`)]
+            .filter(Boolean)
+            .join(" · ")}
+        </span>
+        {device.online === false && (
+          <span class="chip chip-offline">
+            <Icon name="down" />
+            Offline
+          </span>
+        )}
+      </div>
+      {series.map((one) => (
+        <Tile key={one.id} series={one} deviceName={device.name} pageRange={range} />
+      ))}
+      {series.length === 0 && <p class="quiet">No reading yet.</p>}
+    </section>
+  );
+}

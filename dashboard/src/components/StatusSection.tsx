@@ -1,0 +1,196 @@
+/** Where readings come from and where they go: sources, archive, and the account of what was lost and why. */
+import { useEffect, useRef, useState } from "preact/hooks";
+import { fetchStatus } from "../api";
+import { durationText, fullTimeText, isoTime, numberText, timeText } from "../format";
+import { useSecond, useTopic, useVisible } from "../hooks";
+import type { Account, Archive, Source, Status } from "../wire";
+import { Icon, type IconName } from "./Icon";
+
+const REFRESH_MS = 15_000;
+
+export function StatusSection() {
+  const ref = useRef<HTMLElement>(null);
+  const visible = useVisible(ref);
+  const store = useTopic("status");
+  const { link } = useTopic("link");
+  useSecond(visible);
+  const account = useAccount(visible && link === "live");
+  const offset = Math.abs(store.clockOffset);
+
+  return (
+    <section ref={ref} class="status" aria-labelledby="status-title">
+      <h2 id="status-title">Sources and status</h2>
+      {store.sources.size > 0 && <Sources sources={[...store.sources.entries()]} now={store.now()} />}
+      <ul class="facts">
+        {store.archive !== null && <ArchiveFact archive={store.archive} />}
+        {account !== null && !account.clock_trusted && (
+          <li>
+            <Icon name="warning" />
+            The gateway's clock is not known to be set: its times may be wrong.
+          </li>
+        )}
+        {offset > 5_000 && (
+          <li>
+            <Icon name="warning" />
+            This device's clock is {durationText(offset)} {store.clockOffset > 0 ? "behind" : "ahead of"} the gateway's;
+            ages are by the gateway's.
+          </li>
+        )}
+        {store.skipped > 0 && (
+          <li>
+            <Icon name="info" />
+            {numberText(store.skipped)} events were skipped for this page because it was slow; charts fetched them again.
+          </li>
+        )}
+        {store.version !== "" && (
+          <li>
+            <Icon name="info" />
+            Gateway {store.version}
+            {account !== null && `, up for ${durationText(account.uptime_s * 1000)}`}
+          </li>
+        )}
+      </ul>
+      {account !== null && account.account.length > 0 && <LossAccount rows={account.account} />}
+    </section>
+  );
+}
+
+/** `GET /api/v1/status`, again and again while `active`; the last answer stays when one fails. */
+function useAccount(active: boolean): Status | null {
+  const [status, setStatus] = useState<Status | null>(null);
+  useEffect(() => {
+    if (!active) return undefined;
+    const aborter = new AbortController();
+    const refresh = () => {
+      if (!document.hidden) fetchStatus(aborter.signal).then(setStatus, () => {});
+    };
+    refresh();
+    const timer = setInterval(refresh, REFRESH_MS);
+    return () => {
+      clearInterval(timer);
+      aborter.abort();
+    };
+  }, [active]);
+  return status;
+}
+
+const KINDS: Record<Source["kind"], string> = {
+  serial: "serial port",
+  mqtt: "MQTT broker",
+  mqtt_listener: "MQTT listener",
+  push: "HTTP push",
+};
+
+const STATES: Record<Source["state"], { icon: IconName; word: string }> = {
+  connecting: { icon: "wait", word: "connecting" },
+  up: { icon: "good", word: "up" },
+  down: { icon: "down", word: "down" },
+  stopped: { icon: "silent", word: "stopped" },
+};
+
+function Sources({ sources, now }: { sources: [string, Source][]; now: number }) {
+  return (
+    <div class="scroll" role="region" aria-label="Sources" tabIndex={0}>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Source</th>
+            <th scope="col">State</th>
+            <th scope="col">Since</th>
+            <th scope="col">Detail</th>
+          </tr>
+        </thead>
+        <tbody>
+          {sources.map(([name, source]) => (
+            <tr key={name}>
+              <th scope="row">
+                {name}
+                <span class="quiet"> {KINDS[source.kind] ?? source.kind}</span>
+              </th>
+              <td class={`state state-${source.state}`}>
+                <Icon name={STATES[source.state]?.icon ?? "question"} />
+                {STATES[source.state]?.word ?? source.state}
+              </td>
+              <td>
+                <time dateTime={isoTime(source.since_ms)} title={fullTimeText(source.since_ms)}>
+                  {timeText(source.since_ms, now)}
+                </time>
+              </td>
+              <td class="detail">{source.detail}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function ArchiveFact({ archive }: { archive: Archive }) {
+  const words = {
+    disabled: "No InfluxDB is configured; history is kept on the gateway's disk",
+    connecting: "InfluxDB: connecting",
+    writing: "InfluxDB: writing",
+    failing: "InfluxDB: failing; readings wait on the gateway's disk",
+  }[archive.state];
+  const icon: IconName = { disabled: "info", connecting: "wait", writing: "good", failing: "warning" }[
+    archive.state
+  ] as IconName;
+  const counts = [
+    archive.state === "disabled" ? "" : `${numberText(archive.written)} written`,
+    archive.lag_records > 0 ? `${numberText(archive.lag_records)} waiting` : "",
+    archive.refused > 0 ? `${numberText(archive.refused)} refused` : "",
+    archive.detail,
+  ];
+  return (
+    <li>
+      <Icon name={icon} />
+      {[words, ...counts].filter(Boolean).join(", ")}
+    </li>
+  );
+}
+
+function LossAccount({ rows }: { rows: Account[] }) {
+  return (
+    <div class="scroll" role="region" aria-label="Readings received and lost" tabIndex={0}>
+      <table>
+        <caption>Readings since the gateway started</caption>
+        <thead>
+          <tr>
+            <th scope="col">Source</th>
+            {["Received", "Accepted", "Duplicates", "Rejected", "Dropped", "Waiting"].map((word) => (
+              <th scope="col" key={word} class="number">
+                {word}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row) => (
+            <tr key={row.source}>
+              <th scope="row">{row.source}</th>
+              <td class="number">{numberText(row.received)}</td>
+              <td class="number">{numberText(row.accepted)}</td>
+              <td class="number">{numberText(row.duplicates)}</td>
+              <Reasons counts={row.rejected} />
+              <Reasons counts={row.dropped} />
+              <td class="number">{numberText(row.waiting)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function Reasons({ counts }: { counts: Record<string, number> }) {
+  const reasons = Object.entries(counts).filter(([, count]) => count > 0);
+  const total = reasons.reduce((sum, [, count]) => sum + count, 0);
+  return (
+    <td class="number">
+      {numberText(total)}
+      {reasons.length > 0 && (
+        <span class="reasons">{reasons.map(([reason, count]) => `${reason} ${numberText(count)}`).join(", ")}</span>
+      )}
+    </td>
+  );
+}

@@ -1,0 +1,293 @@
+/**
+ * What the page knows of the gateway: devices, series, alerts, status. Events are applied idempotently, so that
+ * a snapshot, a resume and a repeated event leave the same state.
+ *
+ * Readers subscribe to topics and are told at most four times a second, however fast events come.
+ * Bounded: one fixed ring a series, as many series as the gateway has (which caps them), 50 past alerts.
+ */
+import { SeriesState } from "./series";
+import type { LinkState } from "./stream";
+import type { Alert, Archive, Device, EventName, Events, GapEvent, Series, SnapshotEvent, Source } from "./wire";
+
+/** The shortest time between two notices to the same reader, in milliseconds. */
+export const TICK_MS = 250;
+/** Alerts that ended, kept to be shown. */
+export const ENDED_CAPACITY = 50;
+
+/** What can change: the link, the alerts, the status, which series there are, or one series. */
+export type Topic = "link" | "alerts" | "status" | "inventory" | `series/${string}`;
+
+export interface DeviceGroup {
+  device: Device;
+  series: SeriesState[];
+}
+
+const text = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
+
+export class Store {
+  readonly series = new Map<string, SeriesState>();
+  readonly devices = new Map<string, Device>();
+  readonly sources = new Map<string, Source>();
+  archive: Archive | null = null;
+  link: LinkState = "connecting";
+  version = "";
+  site: string | null = null;
+  /** Rises whenever points may be missing between what is held and what comes: charts then fetch their range again. */
+  generation = 0;
+  /** Events that the gateway skipped for this page because it was slow, since the page was opened. */
+  skipped = 0;
+  /** Gateway's clock minus this machine's, in milliseconds; 0 until the first event that says it. */
+  clockOffset = 0;
+  /** Told of each alert that began to fire while the page watched. */
+  onFiring: (alert: Alert) => void = () => {};
+
+  private readonly alerts = new Map<string, Alert>();
+  private ended: Alert[] = [];
+  private readonly listeners = new Map<Topic, Set<() => void>>();
+  private readonly dirty = new Set<Topic>();
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private lastTick = 0;
+  private known = false;
+  private heard = 0;
+
+  constructor(private readonly wallClock: () => number = Date.now) {}
+
+  /** The gateway's time now, as well as this machine can tell. */
+  now(): number {
+    return this.wallClock() + this.clockOffset;
+  }
+
+  /** The gateway's time when it was last heard: nothing can be said about sensors after it. */
+  heardUntil(): number {
+    return this.link === "live" ? this.now() : this.heard;
+  }
+
+  setLink(state: LinkState): void {
+    this.link = state;
+    this.touch("link");
+  }
+
+  subscribe(topic: Topic, listener: () => void): () => void {
+    let set = this.listeners.get(topic);
+    if (set === undefined) this.listeners.set(topic, (set = new Set()));
+    set.add(listener);
+    return () => {
+      set.delete(listener);
+      if (set.size === 0) this.listeners.delete(topic);
+    };
+  }
+
+  apply<N extends EventName>(name: N, data: Events[N]): void {
+    const event = { name, data } as { [K in EventName]: { name: K; data: Events[K] } }[EventName];
+    switch (event.name) {
+      case "snapshot":
+        this.snapshot(event.data);
+        break;
+      case "resume":
+        this.noteClock(event.data.now_ms);
+        break;
+      case "readings":
+        for (const [id, column] of Object.entries(event.data.series)) {
+          const series = this.series.get(id) ?? this.adopt(unknownSeries(id));
+          series.apply(column);
+          this.touch(`series/${id}`);
+        }
+        break;
+      case "alert":
+        this.takeAlert(event.data);
+        break;
+      case "device": {
+        const { series, ...device } = event.data;
+        this.devices.set(device.id, device);
+        for (const one of series) this.describe(one);
+        this.touch("inventory");
+        break;
+      }
+      case "status":
+        this.status(event.data.key, event.data.value);
+        break;
+      case "gap":
+        this.gap(event.data);
+        break;
+      case "bye":
+        break;
+    }
+    this.heard = this.now();
+  }
+
+  /** All devices with their series, by site and name. */
+  groups(): DeviceGroup[] {
+    const groups = new Map<string, DeviceGroup>();
+    for (const series of this.series.values()) {
+      let group = groups.get(series.device);
+      if (group === undefined) {
+        const device = this.devices.get(series.device) ?? unknownDevice(series.device);
+        groups.set(series.device, (group = { device, series: [] }));
+      }
+      group.series.push(series);
+    }
+    for (const device of this.devices.values()) {
+      if (!groups.has(device.id)) groups.set(device.id, { device, series: [] });
+    }
+    const sorted = [...groups.values()];
+    for (const group of sorted) group.series.sort((a, b) => text.compare(a.metric, b.metric));
+    return sorted.sort(
+      (a, b) =>
+        text.compare(a.device.site ?? "", b.device.site ?? "") ||
+        text.compare(a.device.name, b.device.name) ||
+        text.compare(a.device.id, b.device.id),
+    );
+  }
+
+  /** Firing before pending, worst first, then newest first. */
+  activeAlerts(): Alert[] {
+    return [...this.alerts.values()].sort(byUrgency);
+  }
+
+  /** Alerts that ended while the page watched, newest first. */
+  endedAlerts(): readonly Alert[] {
+    return this.ended;
+  }
+
+  /** The worst active alert on a series: firing before pending. */
+  alertOn(series: string): Alert | null {
+    let worst: Alert | null = null;
+    for (const alert of this.alerts.values()) {
+      if (alert.series === series && (worst === null || byUrgency(alert, worst) < 0)) worst = alert;
+    }
+    return worst;
+  }
+
+  private snapshot(snapshot: SnapshotEvent): void {
+    this.noteClock(snapshot.now_ms, true);
+    this.version = snapshot.version;
+    this.site = snapshot.site;
+    const ids = new Set(snapshot.series.map((series) => series.id));
+    for (const id of this.series.keys()) if (!ids.has(id)) this.series.delete(id);
+    for (const series of snapshot.series) this.describe(series);
+    this.devices.clear();
+    for (const device of snapshot.devices) this.devices.set(device.id, device);
+
+    const active = new Set(snapshot.alerts.filter(isActive).map((alert) => alert.id));
+    for (const id of this.alerts.keys()) if (!active.has(id)) this.alerts.delete(id);
+    for (const alert of snapshot.alerts) this.takeAlert(alert);
+
+    this.sources.clear();
+    this.archive = null;
+    for (const [key, value] of Object.entries(snapshot.status)) this.status(key, value);
+    this.known = true;
+    this.generation++;
+    this.touch("inventory");
+    this.touch("alerts");
+    this.touch("status");
+  }
+
+  private describe(series: Series): void {
+    const known = this.series.get(series.id);
+    if (known === undefined) this.adopt(series);
+    else known.describe(series);
+    this.touch(`series/${series.id}`);
+  }
+
+  private adopt(series: Series): SeriesState {
+    const state = new SeriesState(series);
+    this.series.set(series.id, state);
+    this.touch("inventory");
+    return state;
+  }
+
+  private takeAlert(alert: Alert): void {
+    const before = this.alerts.get(alert.id);
+    if (isActive(alert)) {
+      this.alerts.set(alert.id, alert);
+      // What already fires when the page opens is in the list; only what begins is announced.
+      if (this.known && alert.state === "firing" && before?.state !== "firing") this.onFiring(alert);
+    } else {
+      this.alerts.delete(alert.id);
+      // A pending alert that never fired is no news.
+      if (alert.state === "resolved") {
+        this.ended = [alert, ...this.ended.filter((old) => old.id !== alert.id)].slice(0, ENDED_CAPACITY);
+      }
+    }
+    this.touch("alerts");
+    this.touch(`series/${alert.series}`);
+  }
+
+  private status(key: string, value: unknown): void {
+    if (key === "beat") {
+      this.noteClock((value as { now_ms: number }).now_ms);
+      return;
+    }
+    if (key.startsWith("source/")) this.sources.set(key.slice("source/".length), value as Source);
+    else if (key === "archive") this.archive = value as Archive;
+    this.touch("status");
+  }
+
+  private gap(gap: GapEvent): void {
+    this.skipped += gap.missed;
+    this.generation++;
+    this.touch("status");
+    for (const id of this.series.keys()) this.touch(`series/${id}`);
+  }
+
+  /**
+   * Each stamp is late by its way here, so the largest difference seen is the best; one that differs by more
+   * than two seconds means that a clock was set.
+   */
+  private noteClock(gatewayNow: number, afresh = false): void {
+    const offset = gatewayNow - this.wallClock();
+    if (afresh || offset > this.clockOffset || this.clockOffset - offset > 2_000) this.clockOffset = offset;
+  }
+
+  private touch(topic: Topic): void {
+    if (!this.listeners.has(topic)) return;
+    this.dirty.add(topic);
+    if (this.timer !== undefined) return;
+    const wait = Math.max(0, Math.min(TICK_MS, this.lastTick + TICK_MS - this.wallClock()));
+    this.timer = setTimeout(() => this.flush(), wait);
+  }
+
+  private flush(): void {
+    this.timer = undefined;
+    this.lastTick = this.wallClock();
+    const topics = [...this.dirty];
+    this.dirty.clear();
+    for (const topic of topics) {
+      for (const listener of this.listeners.get(topic) ?? []) listener();
+    }
+  }
+}
+
+const RANK = { critical: 0, warning: 1, info: 2 };
+
+function byUrgency(a: Alert, b: Alert): number {
+  return (
+    Number(a.state !== "firing") - Number(b.state !== "firing") ||
+    RANK[a.severity] - RANK[b.severity] ||
+    b.began_ms - a.began_ms
+  );
+}
+
+function isActive(alert: Alert): boolean {
+  return alert.state === "pending" || alert.state === "firing";
+}
+
+/** A series of which a reading came before its description. */
+function unknownSeries(id: string): Series {
+  const slash = id.lastIndexOf("/");
+  return {
+    id,
+    device: id.slice(0, Math.max(0, slash)),
+    metric: id.slice(slash + 1),
+    unit: null,
+    kind: null,
+    t: null,
+    v: null,
+    quality: "good",
+    retained: false,
+  };
+}
+
+function unknownDevice(id: string): Device {
+  return { id, name: id, site: null, labels: {}, source: null, last_seen_ms: null, online: null };
+}

@@ -1,0 +1,36 @@
+/** The colours that canvases need, read from the style sheet once for each colour scheme. */
+
+export interface ChartColours {
+  line: string;
+  band: string;
+  grid: string;
+  text: string;
+  font: string;
+}
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+let colours: ChartColours | null = null;
+
+dark.addEventListener("change", () => {
+  colours = null;
+});
+
+export function chartColours(): ChartColours {
+  if (colours !== null) return colours;
+  const style = getComputedStyle(document.documentElement);
+  const read = (name: string) => style.getPropertyValue(name).trim();
+  colours = {
+    line: read("--chart-line"),
+    band: read("--chart-band"),
+    grid: read("--chart-grid"),
+    text: read("--chart-text"),
+    font: `11px ${read("--font")}`,
+  };
+  return colours;
+}
+
+/** Calls `listener` when the colour scheme changes. */
+export function onTheme(listener: () => void): () => void {
+  dark.addEventListener("change", listener);
+  return () => dark.removeEventListener("change", listener);
+}

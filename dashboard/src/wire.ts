@@ -1,0 +1,178 @@
+/**
+ * What the gateway says, as `docs/http-api.md` has it: live events and REST answers.
+ *
+ * Times ending in `_ms` and the columns `t` are epoch milliseconds. Types only, no behaviour.
+ */
+
+export type Value = number | boolean | string;
+export type Quality = "good" | "uncertain" | "bad";
+export type Severity = "info" | "warning" | "critical";
+
+export interface Series {
+  id: string;
+  device: string;
+  metric: string;
+  unit: string | null;
+  kind: "number" | "bool" | "text" | null;
+  t: number | null;
+  v: Value | null;
+  quality: Quality;
+  retained: boolean;
+}
+
+export interface Device {
+  id: string;
+  name: string;
+  site: string | null;
+  labels: Record<string, string>;
+  source: string | null;
+  last_seen_ms: number | null;
+  online: boolean | null;
+}
+
+export interface Alert {
+  id: string;
+  rule: string;
+  series: string;
+  state: "pending" | "firing" | "resolved" | "cancelled";
+  severity: Severity;
+  summary: string;
+  value: Value | null;
+  unit: string | null;
+  labels: Record<string, string>;
+  began_ms: number;
+  fired_ms: number | null;
+  resolved_ms: number | null;
+  webhooks: string[];
+}
+
+export interface Source {
+  name: string;
+  kind: "serial" | "mqtt" | "mqtt_listener" | "push";
+  state: "connecting" | "up" | "down" | "stopped";
+  since_ms: number;
+  detail: string;
+  connects: number;
+}
+
+export interface Archive {
+  state: "disabled" | "connecting" | "writing" | "failing";
+  detail: string;
+  written: number;
+  refused: number;
+  lag_records: number;
+}
+
+export interface SnapshotEvent {
+  epoch: string | number;
+  now_ms: number;
+  version: string;
+  site: string | null;
+  series: Series[];
+  devices: Device[];
+  alerts: Alert[];
+  status: Record<string, unknown>;
+}
+
+export interface ResumeEvent {
+  epoch: string | number;
+  now_ms: number;
+  missed: number;
+}
+
+export interface Column {
+  t: number[];
+  v: Value[];
+  q?: Quality[];
+}
+
+export interface ReadingsEvent {
+  series: Record<string, Column>;
+}
+
+export type DeviceEvent = Device & { series: Series[] };
+
+export interface StatusEvent {
+  key: string;
+  value: unknown;
+}
+
+export interface GapEvent {
+  missed: number;
+  from_ms: number;
+  to_ms: number;
+}
+
+export interface ByeEvent {
+  retry_ms: number;
+}
+
+/** Every event that this page listens to, by name. `window` is left out: the page draws points. */
+export interface Events {
+  snapshot: SnapshotEvent;
+  resume: ResumeEvent;
+  readings: ReadingsEvent;
+  alert: Alert;
+  device: DeviceEvent;
+  status: StatusEvent;
+  gap: GapEvent;
+  bye: ByeEvent;
+}
+
+export type EventName = keyof Events;
+
+export const EVENT_NAMES: readonly EventName[] = [
+  "snapshot",
+  "resume",
+  "readings",
+  "alert",
+  "device",
+  "status",
+  "gap",
+  "bye",
+];
+
+interface PointsHead {
+  series: string;
+  unit: string | null;
+  from_ms: number;
+  to_ms: number;
+  t: number[];
+}
+
+/** Every reading of the range, when they fit. */
+export interface RawPoints extends PointsHead {
+  bucket_ms: null;
+  v: Value[];
+}
+
+/** One row per bucket of the range; `t` is where the bucket starts. */
+export interface BucketPoints extends PointsHead {
+  bucket_ms: number;
+  min: number[];
+  max: number[];
+  mean: number[];
+  count: number[];
+}
+
+export type Points = RawPoints | BucketPoints;
+
+/** One row of the loss account. */
+export interface Account {
+  source: string;
+  received: number;
+  accepted: number;
+  duplicates: number;
+  rejected: Record<string, number>;
+  dropped: Record<string, number>;
+  waiting: number;
+}
+
+/** The part of `GET /api/v1/status` that the page shows. */
+export interface Status {
+  version: string;
+  started: string;
+  uptime_s: number;
+  clock_trusted: boolean;
+  account: Account[];
+}
