@@ -7,6 +7,7 @@ pub mod glob;
 mod condition;
 mod identity;
 mod machine;
+mod slot;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -57,7 +57,7 @@ impl Core {
                     core.watch(series, now);
                     core.machine.resume(series, alert, now)
                 }
-                None => Err(Lapsed(alert, "there are too many series")),
+                None => Err(Lapsed(Box::new(alert), "there are too many series")),
             };
             if let Err(lapsed) = resumed {
                 core.transitions.push(lapse(lapsed, key, now.clock));

@@ -2,6 +2,9 @@
 //!
 //! Its one wait is for the durable state: while a [`Decided`] waits to be taken, no further record and no timer is looked at, so that at
 //! most one round of changes can be lost and is made again after a crash. Questions and the live hub are served all the while.
+//!
+//! Silence is judged only when no record waits: after a slow disk, the readings that prove a sensor alive come before its timer.
+//! Under load that never lets up, the timers get their turn every [`PATIENCE`].
 
 use std::{collections::HashSet, time::Duration};
 
@@ -17,6 +20,8 @@ use crate::{alert::Moment, clock::Clock, journal::Committed, journal::Position};
 const NOTE_POSITION_EVERY: Duration = Duration::from_secs(10);
 /// Records taken in one round.
 const ROUND: usize = 64;
+/// How long records that never stop waiting may put the timers off.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A lasting stream of late readings is told once in this time.
 const REPORT_LATE_EVERY: Duration = Duration::from_secs(3600);
 
@@ -28,6 +33,8 @@ pub(super) struct Task {
     pub(super) started: Instant,
     undecided: Option<Decided>,
     noted: Position,
+    /// Since when records have always been waiting.
+    busy_since: Option<Instant>,
     late_reported: Option<Instant>,
     late_seen: u64,
 }
@@ -44,6 +51,7 @@ impl Task {
             metrics,
             started: Instant::now(),
             undecided: None,
+            busy_since: None,
             late_reported: None,
         };
         task.say_everything();
@@ -62,7 +70,7 @@ impl Task {
         loop {
             let now = Instant::now();
             let due = self.outgoing.due(now);
-            let free = self.undecided.is_none();
+            let free = self.undecided.is_none() && !self.outgoing.is_full();
             let timer = self
                 .core
                 .machine
@@ -76,11 +84,11 @@ impl Task {
                 .min()
                 .unwrap_or(note_at);
             tokio::select! {
-                taken = committed.recv_many(&mut records, ROUND), if free && !self.outgoing.is_full() => {
+                taken = committed.recv_many(&mut records, ROUND), if free => {
                     if taken == 0 {
                         break;
                     }
-                    self.take(&records);
+                    self.take(&records, committed.is_empty());
                     records.clear();
                 }
                 Some(query) = queries.recv() => self.answer(query),
@@ -93,7 +101,7 @@ impl Task {
                     }
                     Err(_) => self.outgoing.mute(),
                 },
-                permit = decided.reserve(), if !free => match (permit, self.undecided.take()) {
+                permit = decided.reserve(), if self.undecided.is_some() => match (permit, self.undecided.take()) {
                     (Ok(permit), Some(changes)) => {
                         self.noted = changes.position;
                         permit.send(changes);
@@ -107,9 +115,8 @@ impl Task {
                     _ => {}
                 },
                 () = sleep_until(wake) => {
-                    if free {
-                        let now = self.now();
-                        self.core.tick(now);
+                    if free && committed.is_empty() {
+                        self.core.tick(self.now());
                         self.decide();
                     }
                     if Instant::now() >= note_at {
@@ -144,12 +151,15 @@ impl Task {
         }
     }
 
-    fn take(&mut self, records: &[Committed]) {
+    fn take(&mut self, records: &[Committed], all: bool) {
         let now = self.now();
-        // What was due before these records came is decided without them.
-        self.core.tick(now);
         for record in records {
             self.core.apply(record, now, &mut self.outgoing);
+        }
+        let busy_since = *self.busy_since.get_or_insert_with(Instant::now);
+        if all || busy_since.elapsed() >= PATIENCE {
+            self.busy_since = None;
+            self.core.tick(now);
         }
         self.decide();
         self.count();

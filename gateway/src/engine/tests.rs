@@ -300,6 +300,38 @@ async fn a_silent_series_fires_by_time_alone_and_resolves_when_it_speaks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_state_does_not_make_a_sensor_silent_whose_readings_wait() {
+    // What the task looks at first is left to chance.
+    for _ in 0..20 {
+        a_slow_state_and_readings_that_wait().await;
+    }
+}
+
+async fn a_slow_state_and_readings_that_wait() {
+    let rules = vec![hot(), silent()];
+    let mut rig = start_with(booting(rules, Resumption::default()), 1024, 1);
+    for (n, value) in [(1, 20.0), (2, 95.0), (3, 10.0), (4, 95.0)] {
+        rig.read(n, "boiler/temperature", 0, value).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for n in 5..20 {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        rig.read(n, "boiler/temperature", 20 * n as i64, 20.0).await;
+    }
+    assert_eq!(rig.decided.len(), 1, "the state is slow");
+    let mut rules = Vec::new();
+    while rules.len() < 4 {
+        let decided = rig.transitions().await;
+        rules.extend(decided.transitions.into_iter().map(|t| t.alert.rule));
+    }
+    assert_eq!(rules, ["hot"; 4]);
+    let begin = tokio::time::Instant::now();
+    let fired = rig.transitions().await;
+    assert_eq!(fired.transitions[0].alert.rule, "silent");
+    assert!(begin.elapsed() >= Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wall_clock_that_jumps_fires_nothing() {
     let mut rig = start(vec![silent()]);
     rig.read(1, "boiler/temperature", 0, 20.0).await;

@@ -2,7 +2,7 @@
 //!
 //! Values go into panes, one per `every`; a window is `over / every` panes in a row, so that a tumbling window is one pane. A
 //! window closes when the frontier of its series is past its end by the lateness; then it is final. Windows without values are
-//! absent.
+//! absent. Only readings move the frontier: the last window of a series that fell silent stays open, and can be asked for.
 //!
 //! Bounds: panes lie between the frontier and `lateness + over` before it, so there are at most
 //! `(lateness + over) / every + 2`, whatever jumps the time makes, and closing visits only panes that exist. Closed windows are

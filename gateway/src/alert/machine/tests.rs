@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::alert::Severity;
+use crate::{
+    alert::Severity,
+    model::{Unit, Value},
+};
 
 const SECOND: i64 = 1_000_000_000;
 const ABOVE: Condition = Condition::Above {
