@@ -209,8 +209,10 @@ impl Db {
             points += some.cast_unsigned();
         }
         if self.bytes()? > max_bytes {
-            // The limit was lowered, or a flush went over it: give the free pages back.
-            self.connection.execute_batch("PRAGMA incremental_vacuum")?;
+            // The limit was lowered, or a flush went over it: give the free pages back. Each step frees one.
+            let mut vacuum = self.connection.prepare("PRAGMA incremental_vacuum")?;
+            let mut steps = vacuum.query([])?;
+            while steps.next()?.is_some() {}
         }
         Ok(points)
     }

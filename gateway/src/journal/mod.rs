@@ -449,7 +449,7 @@ fn recover(dir: &Path, disk: &Disk) -> io::Result<Recovered> {
     for (at, &first) in firsts.iter().enumerate() {
         let below = firsts.get(at + 1).copied();
         let path = disk.path(&segment::name(first));
-        let found = match segment::inspect(&path, first, below.unwrap_or(u64::MAX)) {
+        let found = match segment::inspect(&path, first, below.unwrap_or(segment::MAX_POSITION)) {
             Ok(found) => found,
             Err(error) => {
                 tracing::error!(segment = first, %error, "a segment of the journal cannot be read and is left alone");

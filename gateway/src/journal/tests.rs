@@ -45,6 +45,15 @@ fn open(dir: &Path) -> Open {
     open_with(dir, small())
 }
 
+/// Opens again once the thread of the journal before, which was dropped without closing, has let go.
+async fn reopened(dir: &Path) -> Open {
+    let lock = File::open(dir.join("lock")).unwrap();
+    tokio::task::spawn_blocking(move || lock.lock().unwrap())
+        .await
+        .unwrap();
+    open(dir)
+}
+
 fn numbered(n: i64, readings: usize) -> Batch {
     let reading = |i: usize| Reading {
         series: SeriesKey {
@@ -81,7 +90,7 @@ fn numbers(entries: &[Entry]) -> Vec<i64> {
 impl Open {
     async fn queue(&self, batch: Batch) -> oneshot::Receiver<Position> {
         let (sender, receiver) = oneshot::channel();
-        let call: OnDurable = Box::new(move |position| drop(sender.send(position)));
+        let call: OnDurable = Box::new(move |position| sender.send(position).unwrap_or_default());
         self.journal.submit(batch, call).await.expect("taken");
         receiver
     }
@@ -297,8 +306,20 @@ proptest! {
                 assert_eq!(found, whole);
                 assert!(strictly_growing(&entries));
                 assert_eq!(again.recovery.torn_bytes, cut - durable_end);
+                drop(again);
+                // Or the file has its length, but the data never came.
+                let zeroed = copy(dir.path());
+                let path = newest_segment(zeroed.path());
+                let before = std::fs::read(&path).unwrap();
+                let mut bytes = before.clone();
+                bytes[usize::try_from(cut).unwrap()..].fill(0);
+                std::fs::write(&path, &bytes).unwrap();
+                let found: Vec<Batch> =
+                    open(zeroed.path()).entries().into_iter().flat_map(|e| e.batches).collect();
+                assert_eq!(found, if bytes == before { &batches[..] } else { whole });
                 // Every so often the life after it, which costs syncs.
                 if cut % 16 == 0 {
+                    let again = reopened(left.path()).await;
                     let newest = entries.last().unwrap().position;
                     assert!(again.submit(torn.clone()).await > newest);
                     again.journal.close().await;
