@@ -250,12 +250,16 @@ pub(super) fn read(
     limit: usize,
 ) -> rusqlite::Result<Vec<Point>> {
     let mut statement = connection.prepare_cached(
-        "SELECT blob FROM chunks WHERE series = (SELECT id FROM series WHERE key = ?1)
-         AND start < ?2 AND end >= ?3 ORDER BY start DESC",
+        "SELECT blob, end FROM chunks WHERE series = (SELECT id FROM series WHERE key = ?1)
+         AND start < ?2 ORDER BY start DESC",
     )?;
-    let mut rows = statement.query(params![series.to_string(), to.0, from.0])?;
+    let mut rows = statement.query(params![series.to_string(), to.0])?;
     let mut newest_first = Vec::new();
     while let Some(row) = rows.next()? {
+        // Chunks don't overlap: all that follow end earlier still.
+        if row.get::<_, i64>(1)? < from.0 {
+            break;
+        }
         let blob = row.get_ref(0)?.as_blob()?;
         let Some(points) = chunk::decode(blob) else {
             tracing::debug!(%series, "a damaged chunk is left out");

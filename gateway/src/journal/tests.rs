@@ -1,4 +1,6 @@
 use std::{
+    fs::File,
+    io,
     path::PathBuf,
     process::Command,
     sync::atomic::{AtomicU64, Ordering},
@@ -8,7 +10,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use super::{disk::faults, format::tests::any_batch, *};
+use super::{disk::faults, format::RECORD_HEADER, format::tests::any_batch, *};
 use crate::model::{
     DeviceId, Metric, Presence, Quality, Reading, SeriesKey, SourceName, Timestamp, Value,
 };
@@ -729,4 +731,45 @@ async fn figures() {
     );
     drop(journal);
     drain.await.unwrap();
+
+    // Long texts, so that a gigabyte is soon there.
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        max_bytes: 2 << 30,
+        keep_bytes: 2 << 30,
+        ..Config::default()
+    };
+    let mut open = open_with(dir.path(), config.clone());
+    let drain = tokio::spawn(async move { while open.committed.recv().await.is_some() {} });
+    let mut long = numbered(0, 1_000);
+    for reading in &mut long.readings {
+        reading.value = Value::Text("x".repeat(256).into());
+    }
+    while open.journal.status().bytes < 1 << 30 {
+        let batch = long.clone();
+        open.journal.submit(batch, Box::new(|_| ())).await.unwrap();
+    }
+    open.journal.close().await;
+    drain.await.unwrap();
+    let began = tokio::time::Instant::now();
+    let again = open_with(dir.path(), config);
+    println!(
+        "open with 1 GiB in {} segments: {:?}",
+        again.journal.status().segments,
+        began.elapsed()
+    );
+    let (mut records, mut readings) = (0, 0);
+    let began = tokio::time::Instant::now();
+    again.journal.replay(&mut |entry| {
+        records += 1;
+        readings += entry
+            .batches
+            .iter()
+            .map(|b| b.readings.len())
+            .sum::<usize>();
+    });
+    println!(
+        "replay of {readings} readings in {records} records: {:?}",
+        began.elapsed()
+    );
 }
