@@ -209,8 +209,10 @@ impl Db {
             points += some.cast_unsigned();
         }
         if self.bytes()? > max_bytes {
-            // The limit was lowered, or a flush went over it: give the free pages back.
-            self.connection.execute_batch("PRAGMA incremental_vacuum")?;
+            // The limit was lowered, or a flush went over it: give the free pages back. Each step frees one.
+            let mut vacuum = self.connection.prepare("PRAGMA incremental_vacuum")?;
+            let mut steps = vacuum.query([])?;
+            while steps.next()?.is_some() {}
         }
         Ok(points)
     }
@@ -248,12 +250,16 @@ pub(super) fn read(
     limit: usize,
 ) -> rusqlite::Result<Vec<Point>> {
     let mut statement = connection.prepare_cached(
-        "SELECT blob FROM chunks WHERE series = (SELECT id FROM series WHERE key = ?1)
-         AND start < ?2 AND end >= ?3 ORDER BY start DESC",
+        "SELECT blob, end FROM chunks WHERE series = (SELECT id FROM series WHERE key = ?1)
+         AND start < ?2 ORDER BY start DESC",
     )?;
-    let mut rows = statement.query(params![series.to_string(), to.0, from.0])?;
+    let mut rows = statement.query(params![series.to_string(), to.0])?;
     let mut newest_first = Vec::new();
     while let Some(row) = rows.next()? {
+        // Chunks don't overlap: all that follow end earlier still.
+        if row.get::<_, i64>(1)? < from.0 {
+            break;
+        }
         let blob = row.get_ref(0)?.as_blob()?;
         let Some(points) = chunk::decode(blob) else {
             tracing::debug!(%series, "a damaged chunk is left out");

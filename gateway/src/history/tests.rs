@@ -80,7 +80,7 @@ impl House {
             readings,
             presence: Vec::new(),
         };
-        let call: journal::OnDurable = Box::new(move |p| drop(sender.send(p)));
+        let call: journal::OnDurable = Box::new(move |_| assert_eq!(sender.send(()), Ok(())));
         self.journal.submit(batch, call).await.unwrap();
         durable.await.unwrap();
     }

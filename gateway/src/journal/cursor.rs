@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::{
     Entry, Position, Shared, format,
-    segment::{self, Scanner},
+    segment::{self, MAX_POSITION, Scanner},
 };
 
 /// How often reading a segment is tried before it is given up as damaged.
@@ -207,7 +207,7 @@ fn read_note(mut file: std::fs::File) -> io::Result<u64> {
     file.by_ref().take(64).read_to_string(&mut text)?;
     text.split_once(' ')
         .and_then(|(digits, _)| digits.parse().ok())
-        .filter(|position| note(*position) == text)
+        .filter(|position| *position < MAX_POSITION && note(*position) == text)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a cursor's position"))
 }
 
@@ -269,7 +269,9 @@ impl Reader {
             .enumerate()
             .skip(containing.saturating_sub(1))
         {
-            let below = segments.get(at + 1).map_or(u64::MAX, |(first, _)| *first);
+            let below = segments
+                .get(at + 1)
+                .map_or(MAX_POSITION, |(first, _)| *first);
             let result = self.read_segment(shared, (first, end, below), after, |entry| {
                 readings += entry
                     .batches

@@ -15,6 +15,9 @@ use super::format::{
 /// How much is read from a file at a time.
 const CHUNK: usize = 256 * 1024;
 const SUFFIX: &str = ".seg";
+const DIGITS: usize = 20;
+/// Numbers that no journal reaches; a file name beyond them is not one of ours.
+pub(super) const MAX_POSITION: u64 = 1 << 62;
 
 /// A segment file and what is durable in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +52,7 @@ impl Segment {
 
 /// The file of the segment that begins with `first`.
 pub(super) fn name(first: u64) -> String {
-    format!("{first:020}{SUFFIX}")
+    format!("{first:0DIGITS$}{SUFFIX}")
 }
 
 /// The first positions of the segment files in `dir`, in order. Other files are none of ours.
@@ -60,7 +63,9 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
             .file_name()
             .to_str()
             .and_then(|n| n.strip_suffix(SUFFIX))
+            .filter(|digits| digits.len() == DIGITS)
             .and_then(|digits| digits.parse().ok())
+            .filter(|first| (1..MAX_POSITION).contains(first))
         {
             found.push(first);
         }

@@ -1,4 +1,6 @@
 use std::{
+    fs::File,
+    io,
     path::PathBuf,
     process::Command,
     sync::atomic::{AtomicU64, Ordering},
@@ -8,7 +10,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use super::{disk::faults, format::tests::any_batch, *};
+use super::{disk::faults, format::RECORD_HEADER, format::tests::any_batch, *};
 use crate::model::{
     DeviceId, Metric, Presence, Quality, Reading, SeriesKey, SourceName, Timestamp, Value,
 };
@@ -43,6 +45,15 @@ fn open_with(dir: &Path, config: Config) -> Open {
 
 fn open(dir: &Path) -> Open {
     open_with(dir, small())
+}
+
+/// Opens again once the thread of the journal before, which was dropped without closing, has let go.
+async fn reopened(dir: &Path) -> Open {
+    let lock = File::open(dir.join("lock")).unwrap();
+    tokio::task::spawn_blocking(move || lock.lock().unwrap())
+        .await
+        .unwrap();
+    open(dir)
 }
 
 fn numbered(n: i64, readings: usize) -> Batch {
@@ -81,7 +92,7 @@ fn numbers(entries: &[Entry]) -> Vec<i64> {
 impl Open {
     async fn queue(&self, batch: Batch) -> oneshot::Receiver<Position> {
         let (sender, receiver) = oneshot::channel();
-        let call: OnDurable = Box::new(move |position| drop(sender.send(position)));
+        let call: OnDurable = Box::new(move |position| sender.send(position).unwrap_or_default());
         self.journal.submit(batch, call).await.expect("taken");
         receiver
     }
@@ -297,8 +308,20 @@ proptest! {
                 assert_eq!(found, whole);
                 assert!(strictly_growing(&entries));
                 assert_eq!(again.recovery.torn_bytes, cut - durable_end);
+                drop(again);
+                // Or the file has its length, but the data never came.
+                let zeroed = copy(dir.path());
+                let path = newest_segment(zeroed.path());
+                let before = std::fs::read(&path).unwrap();
+                let mut bytes = before.clone();
+                bytes[usize::try_from(cut).unwrap()..].fill(0);
+                std::fs::write(&path, &bytes).unwrap();
+                let found: Vec<Batch> =
+                    open(zeroed.path()).entries().into_iter().flat_map(|e| e.batches).collect();
+                assert_eq!(found, if bytes == before { &batches[..] } else { whole });
                 // Every so often the life after it, which costs syncs.
                 if cut % 16 == 0 {
+                    let again = reopened(left.path()).await;
                     let newest = entries.last().unwrap().position;
                     assert!(again.submit(torn.clone()).await > newest);
                     again.journal.close().await;
@@ -708,4 +731,45 @@ async fn figures() {
     );
     drop(journal);
     drain.await.unwrap();
+
+    // Long texts, so that a gigabyte is soon there.
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        max_bytes: 2 << 30,
+        keep_bytes: 2 << 30,
+        ..Config::default()
+    };
+    let mut open = open_with(dir.path(), config.clone());
+    let drain = tokio::spawn(async move { while open.committed.recv().await.is_some() {} });
+    let mut long = numbered(0, 1_000);
+    for reading in &mut long.readings {
+        reading.value = Value::Text("x".repeat(256).into());
+    }
+    while open.journal.status().bytes < 1 << 30 {
+        let batch = long.clone();
+        open.journal.submit(batch, Box::new(|_| ())).await.unwrap();
+    }
+    open.journal.close().await;
+    drain.await.unwrap();
+    let began = tokio::time::Instant::now();
+    let again = open_with(dir.path(), config);
+    println!(
+        "open with 1 GiB in {} segments: {:?}",
+        again.journal.status().segments,
+        began.elapsed()
+    );
+    let (mut records, mut readings) = (0, 0);
+    let began = tokio::time::Instant::now();
+    again.journal.replay(&mut |entry| {
+        records += 1;
+        readings += entry
+            .batches
+            .iter()
+            .map(|b| b.readings.len())
+            .sum::<usize>();
+    });
+    println!(
+        "replay of {readings} readings in {records} records: {:?}",
+        began.elapsed()
+    );
 }

@@ -29,7 +29,7 @@ use tokio::{
 use super::{
     Committed, OnDurable, Position, Shared,
     disk::is_full,
-    format::{Encoder, Footer, segment_header},
+    format::{Encoder, FOOTER, Footer, SEGMENT_HEADER, segment_header},
     segment::{self, Segment},
 };
 use crate::{
@@ -231,7 +231,8 @@ impl Writer {
     /// One try. Afterwards the record is durable, or there is nothing of it that a reader would see.
     fn write(&mut self, position: u64) -> io::Result<()> {
         let length = self.encoder.len() as u64;
-        self.shared.sweep(length);
+        // With what sealing this segment and beginning another would add.
+        self.shared.sweep(length + (FOOTER + SEGMENT_HEADER) as u64);
         let last = self.shared.index().segments.back().copied();
         let segment = match (self.active.take(), last) {
             (Some(file), Some(last))
