@@ -71,7 +71,7 @@ pub enum TimeFormat {
 pub struct FieldRule {
     /// The path in the payload, with `*` for one step: `ENERGY.Power`, `*.Temperature`.
     pub path: SmolStr,
-    /// The metric; may hold templates: `{1}` is what the first `*` stood for. `None`: the path itself, dots kept.
+    /// The metric; may hold templates: `{1}` is what the first `*` stood for. `None`: as [`Mapping::metric`] says.
     pub metric: Option<Metric>,
     /// Its unit, a UCUM code. `None`: as the payload or the metric's settings say.
     pub unit: Option<Unit>,
@@ -83,14 +83,16 @@ pub struct FieldRule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
     /// Which topics: an MQTT filter whose levels may be named: `tele/{device}/SENSOR`, `plant/{site}/{device}/{rest...}`.
-    /// A named level matches like `+`, a last `{name...}` like `#`. Plain `+` and `#` work too. Empty: every message.
+    /// A named level matches like `+`, a last `{name...}` like `#`; elsewhere it stands for one or more levels. Plain `+`
+    /// and `#` work too. Empty: every message.
     pub topic: SmolStr,
     /// How the payload is written.
     pub format: Format,
-    /// The device: text with templates `{name}` (from the topic), `{topic}`, `{source}`, `{field:PATH}` (from the payload).
+    /// The device: text with templates `{name}` (from the topic), `{topic}`, `{source}`, `{field:PATH}` (from the payload);
+    /// `{field:tag.host|source}` is the first of them that is there.
     /// Slashes in the result become `.`. Default `{device}` where the topic names one, else `{source}`.
     pub device: SmolStr,
-    /// The metric of fields without a rule of their own: templates as above and `{path}`. Default `{path}`.
+    /// The metric of fields whose rule names none: templates as above and `{path}`. Default `{path}`, dots kept.
     pub metric: SmolStr,
     /// Fields that become readings; the first rule that matches wins.
     pub fields: Vec<FieldRule>,
@@ -104,7 +106,8 @@ pub struct Mapping {
     pub time_path: Option<SmolStr>,
     /// How it is written.
     pub time_format: TimeFormat,
-    /// For times without an offset: minutes east of UTC. `None`: such times are not used and the arrival counts.
+    /// For times without an offset: minutes east of UTC. `None`: such times are not used and the arrival counts
+    /// (with [`TimeFormat::Rfc3339`]: are refused).
     pub local_offset_minutes: Option<i32>,
     /// Messages to accept and leave: they match, and give nothing (availability, commands).
     pub skip: bool,

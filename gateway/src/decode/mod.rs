@@ -39,6 +39,10 @@ pub const MAX_ITEMS: usize = 200_000;
 pub const MAX_PATH_BYTES: usize = 256;
 /// Faults of one message that are described in words; the others are only counted.
 const MAX_DESCRIBED_FAULTS: usize = 100;
+/// Room for text that is kept from one message to the next, in bytes; a rare huge message gives its own back.
+const KEPT_TEXT: usize = 1024 * 1024;
+/// Room for fields, records and faults that is kept, in items.
+const KEPT_ITEMS: usize = 16 * 1024;
 
 /// A piece of [`Decoded`]'s text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -181,8 +185,14 @@ impl Decoded {
     fn clear(&mut self) {
         self.text.clear();
         self.fields.clear();
+        self.spare.clear();
         self.records.clear();
         self.faults.clear();
+        self.text.shrink_to(KEPT_TEXT);
+        self.fields.shrink_to(KEPT_ITEMS);
+        self.spare.shrink_to(KEPT_ITEMS);
+        self.records.shrink_to(KEPT_ITEMS);
+        self.faults.shrink_to(KEPT_ITEMS);
         self.path.clear();
         self.open_text = 0;
         self.open_fields = 0;

@@ -127,6 +127,20 @@ fn deep_and_long_json_is_bounded() {
 }
 
 #[test]
+fn a_huge_message_does_not_keep_its_room() {
+    let mut out = Decoded::default();
+    decode(
+        &Format::Json,
+        format!("[{}1]", "1,".repeat(MAX_ITEMS)).as_bytes(),
+        None,
+        &mut out,
+    );
+    decode(&Format::Json, b"1", None, &mut out);
+    assert!(out.fields.capacity() <= KEPT_ITEMS && out.text.capacity() <= KEPT_TEXT);
+    assert_eq!(out.records().len(), 1);
+}
+
+#[test]
 fn faults_beyond_the_first_are_only_counted() {
     let mut out = Decoded::default();
     decode(
@@ -481,6 +495,30 @@ fn all_invalid_line_protocol_vectors_are_refused() {
         vectors.len()
     );
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn lines_as_telegraf_and_influxdb_write_them_are_read_whole() {
+    let format = Format::LineProtocol {
+        precision: TimeFormat::EpochNanos,
+    };
+    for (name, records) in [
+        ("air_and_water.lp", 12),
+        ("telegraf_metrics_first300.lp", 300),
+    ] {
+        let path = format!(
+            "{}/../../shared/data/influx/{name}",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let Ok(lines) = fs::read(path) else {
+            println!("skipped: no {name} beside the repository");
+            continue;
+        };
+        let mut out = Decoded::default();
+        decode(&format, &lines, None, &mut out);
+        assert_eq!(out.faults(), [], "{name}");
+        assert_eq!(out.records().len(), records, "{name}");
+    }
 }
 
 #[test]

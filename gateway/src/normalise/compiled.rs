@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 use super::{SourceMappings, unit};
 use crate::{
     decode::{
-        Decoded, Mapping, Record, Role, Scalar,
+        Decoded, Mapping, Record, Scalar,
         path::PathPattern,
         template::{Gap, Template},
         topic::{Captures, TopicPattern},
@@ -18,6 +18,8 @@ use crate::{
 
 /// Topics of one source whose mapping is remembered.
 const MAX_TOPICS: usize = 4096;
+/// Bytes that those topics may have together.
+const MAX_TOPIC_BYTES: usize = 512 * 1024;
 /// Paths of one mapping whose fate is remembered.
 const MAX_PATHS: usize = 4096;
 
@@ -29,6 +31,7 @@ pub(super) struct Source {
     name: SourceName,
     mappings: Vec<Compiled>,
     topics: Map<SmolStr, Option<Topic>>,
+    topic_bytes: usize,
 }
 
 /// What is known of a topic.
@@ -89,6 +92,7 @@ impl Source {
             name: source.name,
             mappings: source.mappings.into_iter().map(Compiled::new).collect(),
             topics: Map::default(),
+            topic_bytes: 0,
         }
     }
 
@@ -98,10 +102,13 @@ impl Source {
             name,
             mappings,
             topics,
+            topic_bytes,
         } = self;
         if !topics.contains_key(topic) {
-            if topics.len() >= MAX_TOPICS {
+            *topic_bytes += topic.len();
+            if topics.len() >= MAX_TOPICS || *topic_bytes > MAX_TOPIC_BYTES {
                 topics.clear();
+                *topic_bytes = topic.len();
             }
             topics.insert(topic.clone(), choose(name, mappings, topic));
         }
@@ -232,21 +239,14 @@ impl Compiled {
             stars: stars.into_iter().map(SmolStr::new).collect(),
         };
         let template = self.metric_template(&plan);
-        let by_path_alone = template.is_none_or(|t| {
-            t.gaps()
-                .all(|g| matches!(g, Gap::Path | Gap::Star(_) | Gap::Source))
-        });
+        let by_path_alone = template
+            .gaps()
+            .all(|gap| matches!(gap, Gap::Path | Gap::Star(_) | Gap::Source));
         if by_path_alone {
             let mut metric = String::new();
-            let told = match template {
-                None => {
-                    metric.push_str(path);
-                    true
-                }
-                Some(template) => template.write(&mut metric, |gap, out| {
-                    fill_from_path(gap, path, &plan.stars, source, out)
-                }),
-            };
+            let told = template.write(&mut metric, |gap, out| {
+                fill_from_path(gap, path, &plan.stars, source, out)
+            });
             if told {
                 plan.metric = Some(metric.replace('/', ".").into());
             }
@@ -254,12 +254,11 @@ impl Compiled {
         plan
     }
 
-    /// The template of a field's metric; `None` for the path itself.
-    fn metric_template(&self, plan: &Plan) -> Option<&Template> {
-        match plan.rule.and_then(|rule| self.rules.get(rule)) {
-            Some(rule) => rule.metric.as_ref(),
-            None => Some(&self.metric),
-        }
+    /// The template of a field's metric: its rule's, else the mapping's.
+    fn metric_template(&self, plan: &Plan) -> &Template {
+        plan.rule
+            .and_then(|rule| self.rules.get(rule)?.metric.as_ref())
+            .unwrap_or(&self.metric)
     }
 
     /// Writes the metric of a field whose plan does not know it. False if it can't be told.
@@ -271,12 +270,10 @@ impl Compiled {
         sight: Sight<'_>,
         out: &mut String,
     ) -> bool {
-        self.metric_template(plan).is_some_and(|template| {
-            template.write(out, |gap, out| {
-                fill_from_path(gap, path, &plan.stars, sight.source, out)
-                    || self.fill_from_topic(gap, sight.topic, sight.source, &topic.captures, out)
-                    || fill_from_record(gap, sight, out)
-            })
+        self.metric_template(plan).write(out, |gap, out| {
+            fill_from_path(gap, path, &plan.stars, sight.source, out)
+                || self.fill_from_topic(gap, sight.topic, sight.source, &topic.captures, out)
+                || fill_from_record(gap, sight, out)
         })
     }
 
@@ -362,11 +359,10 @@ fn fill_from_record(gap: &Gap, sight: Sight<'_>, out: &mut String) -> bool {
     true
 }
 
-/// Whether a field may become a reading without a rule.
-pub(super) const fn is_free(mapping: &Mapping, role: Role, value: Scalar) -> bool {
-    match (role, value) {
-        (Role::Label, _) => false,
-        (Role::Value, Scalar::Text(_)) => mapping.text,
-        (Role::Value, _) => mapping.flatten,
+/// Whether a value may become a reading without a rule.
+pub(super) const fn is_free(mapping: &Mapping, value: Scalar) -> bool {
+    match value {
+        Scalar::Text(_) => mapping.text,
+        _ => mapping.flatten,
     }
 }

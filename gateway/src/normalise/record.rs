@@ -7,7 +7,10 @@ use super::{
     unit,
 };
 use crate::{
-    decode::{Decoded, Field, Mapping, Record, RecordTime, Scalar, Span, excerpt, number, time},
+    decode::{
+        Decoded, Field, MAX_PATH_BYTES, Mapping, Record, RecordTime, Role, Scalar, Span, excerpt,
+        number, time,
+    },
     model::{Quality, Reading, SourceName, Timestamp, Unit, Value},
     rejects::{Reason, Reject},
     source::Frame,
@@ -168,6 +171,18 @@ impl Rest {
         field: &Field,
     ) -> Result<Fate, Refusal> {
         let path = context.decoded.text(field.path);
+        if field.role == Role::Label {
+            return Ok(Fate::Unwanted);
+        }
+        if path.len() > MAX_PATH_BYTES {
+            return Err((
+                Reason::TooLong,
+                format!(
+                    "the path {} is longer than {MAX_PATH_BYTES} bytes",
+                    excerpt(path)
+                ),
+            ));
+        }
         if compiled.plan(path).is_none() {
             compiled.learn(path, context.source);
         }
@@ -175,9 +190,7 @@ impl Rest {
             return Ok(Fate::Unwanted);
         };
         let rule = plan.rule.and_then(|rule| compiled.rules.get(rule));
-        if plan.skip
-            || (rule.is_none() && !compiled::is_free(&compiled.mapping, field.role, field.value))
-        {
+        if plan.skip || (rule.is_none() && !compiled::is_free(&compiled.mapping, field.value)) {
             return Ok(Fate::Unwanted);
         }
         let metric = match &plan.metric {

@@ -52,9 +52,11 @@ const ENERGY: Dimensions = [2, 1, -2, 0, 0, 0, 0, 0, 0];
 const POWER: Dimensions = [2, 1, -3, 0, 0, 0, 0, 0, 0];
 const VOLTAGE: Dimensions = [2, 1, -3, 0, -1, 0, 0, 0, 0];
 
-/// Atoms: code, whether prefixes are allowed, dimensions, factor to base units (metre, gram, second, …), offset.
+/// Code, whether prefixes are allowed, dimensions, factor to base units (metre, gram, second, …), offset.
+type Atom = (&'static str, bool, Dimensions, f64, f64);
+
 #[rustfmt::skip]
-const ATOMS: &[(&str, bool, Dimensions, f64, f64)] = &[
+const ATOMS: &[Atom] = &[
     ("%", false, NONE, 0.01, 0.0),
     ("[ppth]", false, NONE, 1e-3, 0.0),
     ("[ppm]", false, NONE, 1e-6, 0.0),
@@ -295,7 +297,7 @@ fn component(text: &str) -> Option<Meaning> {
     })
 }
 
-fn atom(symbol: &str) -> Option<(f64, &'static (&'static str, bool, Dimensions, f64, f64))> {
+fn atom(symbol: &str) -> Option<(f64, &'static Atom)> {
     if let Some(atom) = ATOMS.iter().find(|(code, ..)| *code == symbol) {
         return Some((1.0, atom));
     }

@@ -377,7 +377,7 @@ fn the_samples_name_what_to_subscribe_to() {
     for (name, wanted) in [
         ("tasmota", "tele/#"),
         ("shelly", "+/status/+"),
-        ("zigbee2mqtt", "zigbee2mqtt/+"),
+        ("zigbee2mqtt", "zigbee2mqtt/#"),
     ] {
         let filters: Vec<_> = sample(name)
             .iter()
