@@ -47,7 +47,7 @@ pub(super) fn demo(arguments: DemoArguments) -> Result<(), Failure> {
         }
     }
     // What the simulation does to the sensors is no news here: the page shows it.
-    config.log.level = String::from("warn");
+    config.log.level = String::from("warn,sensor_sim=error,gateway::source::serial=error");
     log::init(&config.log);
     run::runtime()?.block_on(async {
         let stop = CancellationToken::new();
