@@ -137,7 +137,8 @@ impl Account {
 impl Collector for Account {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let rows = self.rows();
-        let counters: [(&str, &str, fn(&AccountRow) -> u64); 4] = [
+        type Figure = fn(&AccountRow) -> u64;
+        let counters: [(&str, &str, Figure); 4] = [
             (
                 "gateway_readings_received",
                 "Readings that came in: accepted + duplicates + rejected + dropped + waiting",

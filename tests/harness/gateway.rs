@@ -306,9 +306,11 @@ fn follow(child: &mut Child, log: Arc<Mutex<Vec<String>>>) -> watch::Receiver<Sa
                         .and_then(|p| p.strip_prefix("http://"))
                         .and_then(|a| a.parse().ok());
                 }
-                Some("MQTT devices can connect") => said
-                    .listeners
-                    .extend(entry["address"].as_str().and_then(|a| a.parse().ok())),
+                Some("MQTT devices can connect") => said.listeners.extend(
+                    entry["address"]
+                        .as_str()
+                        .and_then(|a| a.parse::<SocketAddr>().ok()),
+                ),
                 _ => {}
             });
             log.lock().expect("the log").push(line);

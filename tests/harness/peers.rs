@@ -191,11 +191,9 @@ impl Victoria {
         let matcher = format!("{{__name__=\"sensor_{metric}\",device=\"{device}\"}}");
         // What was just written becomes visible by a flush.
         drop(reqwest::get(format!("{}/internal/force_flush", self.url())).await);
-        let request = reqwest::Client::new()
-            .get(url)
-            .query(&[("match[]", matcher.as_str())]);
-        let text = request
-            .send()
+        let mut url = reqwest::Url::parse(&url).expect("an address");
+        url.query_pairs_mut().append_pair("match[]", &matcher);
+        let text = reqwest::get(url)
             .await
             .expect("an answer")
             .text()
@@ -214,7 +212,7 @@ impl Victoria {
                     .collect::<Vec<_>>()
             })
             .collect();
-        points.sort_by(|a, b| a.0.cmp(&b.0));
+        points.sort_by_key(|point| point.0);
         points
     }
 }

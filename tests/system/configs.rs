@@ -60,8 +60,8 @@ fn every_scenario_of_the_simulator_is_right() {
     for entry in std::fs::read_dir(tests::repository().join("config/scenarios")).unwrap() {
         let file = entry.unwrap().path();
         let text = std::fs::read_to_string(&file).unwrap();
-        if let Err(error) = sensor_sim::Scenario::parse(&file.display().to_string(), &text) {
-            panic!("{error}");
+        if let Err(error) = sensor_sim::Scenario::parse(&text) {
+            panic!("{}: {error}", file.display());
         }
     }
 }

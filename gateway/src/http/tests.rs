@@ -174,11 +174,11 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
     };
     let parts = Parts {
         engine: Engine::asking(queries),
-        state: state::State::open(dir.path(), &[], &mut registry).unwrap(),
+        state: state::State::open(dir.path(), &[], Clock::system(), &mut registry).unwrap(),
         history: None,
         journal,
         rejects: rejects.clone(),
-        account: Account::default(),
+        account: Account::new([], rejects.clone(), &mut registry),
         sources: vec![source],
         archive: watch::channel(ArchiveStatus::default()).1,
         rules: Arc::new([rule]),
