@@ -112,6 +112,13 @@ impl Db {
         Ok(db)
     }
 
+    /// Lets go of the file: every use from now on fails.
+    pub(super) fn close(&mut self) -> rusqlite::Result<()> {
+        self.connection = Connection::open_in_memory()?;
+        self.ids.clear();
+        Ok(())
+    }
+
     /// Everything up to here is in the file; `None` when it is new.
     pub(super) fn position(&self) -> rusqlite::Result<Option<Position>> {
         let noted: Option<i64> = self

@@ -300,11 +300,12 @@ impl Shared {
         );
         let mut db = self.db();
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        db::set_aside(&self.path);
-        let begun = Db::open(&self.path).and_then(|fresh| {
-            let fresh_reader = db::open_reader(&self.path)?;
-            *db = fresh;
-            *reader = fresh_reader;
+        // Closed first: SQLite deletes a log by its name when a connection ends, and that must not be the new file's.
+        let begun = db.close().and_then(|()| {
+            *reader = Connection::open_in_memory()?;
+            db::set_aside(&self.path);
+            *db = Db::open(&self.path)?;
+            *reader = db::open_reader(&self.path)?;
             Ok(())
         });
         drop(reader);

@@ -390,3 +390,57 @@ async fn damage_within_the_file_never_stops_it() {
     house.until_stored("level", 5001).await;
     house.close().await;
 }
+
+#[tokio::test]
+async fn damage_met_while_writing_sets_the_file_aside_and_fills_a_new_one_from_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::open(dir.path(), quick());
+    let readings = (0..2000).map(|n| reading("level", n, Value::Int(n)));
+    house.submit(readings.collect()).await;
+    house.until_stored("level", 2000).await;
+    house.close().await;
+    let path = dir.path().join("history.sqlite");
+    // An index that opening does not touch, but every write does.
+    let page: i64 = Connection::open(&path)
+        .unwrap()
+        .query_row(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_series_1'",
+            [],
+            |r| r.get(0),
+        )
+        .unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = usize::try_from(page - 1).unwrap() * 4096;
+    bytes[at..at + 4096].fill(0x5a);
+    std::fs::write(&path, bytes).unwrap();
+    let house = House::open(dir.path(), quick());
+    house
+        .submit(vec![reading("level", 9000, Value::Int(9000))])
+        .await;
+    let wait = async {
+        while !dir.path().join("history.sqlite.damaged").exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait)
+        .await
+        .expect("set aside");
+    // Reading fails for a moment while the files change places.
+    let all = || {
+        let (from, to) = (Timestamp(i64::MIN), Timestamp(i64::MAX));
+        house.history.points(key("level"), from, to, usize::MAX)
+    };
+    let wait = async {
+        while all().await.map_or(0, |points| points.len()) != 2001 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait)
+        .await
+        .expect("filled anew");
+    assert_eq!(house.history.status().failing, None);
+    house.close().await;
+    let house = House::open(dir.path(), quick());
+    assert_eq!(house.points("level").await.len(), 2001);
+    house.close().await;
+}

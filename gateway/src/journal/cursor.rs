@@ -35,7 +35,7 @@ impl Cursor {
         let oldest = index.before_oldest();
         let position = match noted {
             // Numbers beyond the next one are of another journal: that one is gone.
-            Ok(noted) if noted < index.next => noted.max(oldest),
+            Ok(noted) if noted < index.next => noted,
             Ok(noted) => {
                 tracing::warn!(
                     cursor = name,
