@@ -1,6 +1,8 @@
 //! Readings a second from mosquitto into VictoriaMetrics with nothing lost, beside a bare loop that only counts.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use tests::{Gateway, Mosquitto, Victoria, eventually};
@@ -93,7 +95,9 @@ async fn count_only(qos: QoS, messages: usize) -> (f64, usize) {
                     last = Instant::now();
                 }
                 Ok(Ok(Event::Incoming(Packet::SubAck(_)))) => {
-                    drop(subscribed.take().map(|s| s.send(())))
+                    if let Some(subscribed) = subscribed.take() {
+                        subscribed.send(()).expect("somebody waits");
+                    }
                 }
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) | Err(_) => break,

@@ -1,4 +1,5 @@
 //! System tests: real gateways, real peers, one binary. Each module is a promise to the user.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps in vain has failed")]
 
 /// What was accepted reaches the archive, through outages and refusals.
 mod archive;
