@@ -390,7 +390,7 @@ impl Shared {
     fn acknowledged(&self, id: u64, since: Instant) -> Result<(), LedgerError> {
         let count = self.acknowledged.fetch_add(1, Ordering::Relaxed);
         let every = (self.config.messages / SAMPLES).max(1);
-        if count % every == 0 {
+        if count.is_multiple_of(every) {
             self.latencies
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)

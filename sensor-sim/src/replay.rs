@@ -428,6 +428,7 @@ async fn raw(
         due += Duration::from_secs_f64(a_byte).mul_f64(chunk.len() as f64);
         sleep_until(due).await;
     }
+    pty.drained().await;
     Ok(outcome)
 }
 
@@ -444,6 +445,7 @@ async fn lines(items: &[Item], link: &Path) -> Result<Outcome, ReplayError> {
         outcome.messages += 1;
         outcome.bytes += line.len() as u64;
     }
+    pty.drained().await;
     Ok(outcome)
 }
 
