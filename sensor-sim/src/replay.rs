@@ -468,7 +468,7 @@ async fn publish(
         client_id: format!("replay-{}", std::process::id()),
         login: None,
         version: Version::V3,
-        in_flight: 100,
+        in_flight: session::window(qos, 100),
     });
     events.next().await?;
     let total = items.len() as u64;

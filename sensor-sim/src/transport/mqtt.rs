@@ -106,7 +106,7 @@ impl MqttLink {
                     .clone()
                     .map(|user| (user, mqtt.password.clone().unwrap_or_default())),
                 version: mqtt.version,
-                in_flight: IN_FLIGHT,
+                in_flight: session::window(mqtt.qos, IN_FLIGHT),
             },
             mqtt,
             device: device.to_owned(),
