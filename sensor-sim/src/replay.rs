@@ -112,6 +112,9 @@ pub enum ReplayError {
         /// What is wrong.
         message: String,
     },
+    /// It was stopped before the end of the file.
+    #[error("stopped before the end of the capture")]
+    Stopped,
     /// The speed or rate can't be.
     #[error("speed and rate lie above 0 and up to a million, and the baud rate is at least 50")]
     Pace,
@@ -152,7 +155,7 @@ struct Captured {
 ///
 /// # Errors
 ///
-/// When the file makes no sense, or the target can't be reached.
+/// When the file makes no sense, the target can't be reached, or it was stopped.
 pub async fn replay(config: &Config, stop: CancellationToken) -> Result<Outcome, ReplayError> {
     let sane = |pace: f64| pace > 0.0 && pace <= 1e6;
     if !sane(config.speed) || !sane(config.rate) {
@@ -182,7 +185,7 @@ pub async fn replay(config: &Config, stop: CancellationToken) -> Result<Outcome,
         }
     };
     tokio::select! {
-        () = stop.cancelled() => Ok(Outcome::default()),
+        () = stop.cancelled() => Err(ReplayError::Stopped),
         outcome = outcome => outcome,
     }
 }
