@@ -365,3 +365,35 @@ impl From<LoadArgs> for load::Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn addresses_are_read_or_refused() {
+        assert_eq!(host_port("h:1"), Ok((String::from("h"), 1)));
+        assert_eq!(host_port("[::1]:1883"), Ok((String::from("::1"), 1_883)));
+        for wrong in ["h", "h:", ":1", "h:99999"] {
+            assert!(host_port(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_needed_and_only_one() {
+        let parse = |args: &str| Cli::try_parse_from(args.split(' ')).is_ok();
+        assert!(parse("sensor-sim replay x.bin --serial y"));
+        assert!(!parse("sensor-sim replay x.bin"));
+        assert!(!parse("sensor-sim replay x.bin --serial y --http z"));
+        assert!(parse("sensor-sim verify l --victoria http://h --wait 30s"));
+        assert!(!parse("sensor-sim verify l --wait 30s"));
+        assert!(!parse("sensor-sim load --mqtt h:1 --messages 1 --qos 3"));
+    }
+}

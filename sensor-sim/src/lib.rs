@@ -23,6 +23,8 @@ pub mod encode;
 pub mod fault;
 pub mod ledger;
 pub mod load;
+#[cfg(test)]
+mod peers;
 pub mod plan;
 pub mod replay;
 pub mod run;

@@ -59,7 +59,7 @@ pub struct Config {
     pub rate: Option<f64>,
     /// No message is sent later than this.
     pub max_time: Duration,
-    /// Unacknowledged messages of one connection.
+    /// Unacknowledged messages of one connection; at quality 2 at most 20.
     pub in_flight: u16,
     /// Allows a broker that is not on this machine.
     pub allow_remote: bool,
@@ -176,7 +176,7 @@ pub async fn load(config: Config) -> Result<Outcome, LoadError> {
             client_id: format!("load-{}-{number}", std::process::id()),
             login: None,
             version: config.version,
-            in_flight: config.in_flight,
+            in_flight: session::window(config.qos, config.in_flight),
         });
         events.next().await.map_err(LoadError::Connect)?;
         let share = |whole: u64| {
@@ -264,8 +264,12 @@ async fn carry(
     let acknowledges = shared.config.qos != Qos::AtMostOnce;
     let listen = async {
         loop {
-            let Ok(heard) = events.next().await else {
-                return Ok(());
+            let heard = match events.next().await {
+                Ok(heard) => heard,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection broke");
+                    return Ok(());
+                }
             };
             let mut way = way.lock().unwrap_or_else(PoisonError::into_inner);
             match heard {
@@ -390,7 +394,7 @@ impl Shared {
     fn acknowledged(&self, id: u64, since: Instant) -> Result<(), LedgerError> {
         let count = self.acknowledged.fetch_add(1, Ordering::Relaxed);
         let every = (self.config.messages / SAMPLES).max(1);
-        if count % every == 0 {
+        if count.is_multiple_of(every) {
             self.latencies
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -468,4 +472,88 @@ impl Shared {
 )]
 const fn to_float(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ledger, peers::Broker};
+
+    fn config(port: u16, qos: Qos, version: Version) -> Config {
+        Config {
+            host: String::from("127.0.0.1"),
+            port,
+            connections: 3,
+            topics: 5,
+            qos,
+            version,
+            messages: 1_000,
+            rate: None,
+            max_time: Duration::from_secs(30),
+            in_flight: 100,
+            allow_remote: false,
+            ledger: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn every_message_of_a_load_is_numbered_and_acknowledged() {
+        let Some(broker) = Broker::start().await else {
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        for (qos, version) in [
+            (Qos::AtLeastOnce, Version::V3),
+            (Qos::AtLeastOnce, Version::V5),
+            (Qos::ExactlyOnce, Version::V3),
+            (Qos::ExactlyOnce, Version::V5),
+        ] {
+            let path = folder.path().join(format!("{qos:?}{version:?}"));
+            let mut config = config(broker.port, qos, version);
+            config.ledger = Some(path.clone());
+            let outcome = load(config).await.unwrap();
+            assert_eq!((outcome.sent, outcome.acknowledged), (1_000, 1_000));
+            assert_eq!(outcome.broken_connections, 0);
+            assert!(outcome.ack_latency_ms.is_some_and(|l| l.p50 <= l.p99));
+            let mut numbers = std::collections::BTreeMap::<String, Vec<i64>>::new();
+            let mut acknowledged = 0;
+            ledger::read(&path, |entry| match entry {
+                Entry::Sent(sent) => {
+                    if let Some(Value::Int(n)) = sent.readings[0].value {
+                        numbers.entry(sent.device).or_default().push(n);
+                    }
+                }
+                Entry::Ack { .. } => acknowledged += 1,
+                _ => {}
+            })
+            .unwrap();
+            assert_eq!(acknowledged, 1_000);
+            assert_eq!(numbers.len(), 5);
+            for (device, numbers) in numbers {
+                let expected: Vec<i64> = (1..=numbers.len() as i64).collect();
+                assert_eq!(numbers, expected, "{device}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_load_ends_at_its_time_and_keeps_its_rate() {
+        let Some(broker) = Broker::start().await else {
+            return;
+        };
+        let mut config = config(broker.port, Qos::AtMostOnce, Version::V3);
+        config.rate = Some(200.0);
+        config.max_time = Duration::from_millis(500);
+        let outcome = load(config).await.unwrap();
+        assert!((50..=110).contains(&outcome.sent), "{outcome:?}");
+        assert_eq!(outcome.ack_latency_ms, None);
+    }
+
+    #[tokio::test]
+    async fn another_machine_is_not_loaded_without_leave() {
+        let mut config = config(1_883, Qos::AtLeastOnce, Version::V3);
+        // TEST-NET-1 of RFC 5737: nobody's.
+        config.host = String::from("192.0.2.1");
+        assert!(matches!(load(config).await, Err(LoadError::Remote(_))));
+    }
 }

@@ -112,6 +112,9 @@ pub enum ReplayError {
         /// What is wrong.
         message: String,
     },
+    /// It was stopped before the end of the file.
+    #[error("stopped before the end of the capture")]
+    Stopped,
     /// The speed or rate can't be.
     #[error("speed and rate lie above 0 and up to a million, and the baud rate is at least 50")]
     Pace,
@@ -152,7 +155,7 @@ struct Captured {
 ///
 /// # Errors
 ///
-/// When the file makes no sense, or the target can't be reached.
+/// When the file makes no sense, the target can't be reached, or it was stopped.
 pub async fn replay(config: &Config, stop: CancellationToken) -> Result<Outcome, ReplayError> {
     let sane = |pace: f64| pace > 0.0 && pace <= 1e6;
     if !sane(config.speed) || !sane(config.rate) {
@@ -182,7 +185,7 @@ pub async fn replay(config: &Config, stop: CancellationToken) -> Result<Outcome,
         }
     };
     tokio::select! {
-        () = stop.cancelled() => Ok(Outcome::default()),
+        () = stop.cancelled() => Err(ReplayError::Stopped),
         outcome = outcome => outcome,
     }
 }
@@ -428,6 +431,7 @@ async fn raw(
         due += Duration::from_secs_f64(a_byte).mul_f64(chunk.len() as f64);
         sleep_until(due).await;
     }
+    pty.drained().await;
     Ok(outcome)
 }
 
@@ -444,6 +448,7 @@ async fn lines(items: &[Item], link: &Path) -> Result<Outcome, ReplayError> {
         outcome.messages += 1;
         outcome.bytes += line.len() as u64;
     }
+    pty.drained().await;
     Ok(outcome)
 }
 
@@ -466,7 +471,7 @@ async fn publish(
         client_id: format!("replay-{}", std::process::id()),
         login: None,
         version: Version::V3,
-        in_flight: 100,
+        in_flight: session::window(qos, 100),
     });
     events.next().await?;
     let total = items.len() as u64;

@@ -202,9 +202,9 @@ fn read_line(line: &str) -> Line {
     }
 }
 
-/// Names as scenarios allow them.
+/// Names as scenarios allow them, but for quotes: they are nothing special in a name, which the small parser does not know.
 fn name() -> impl Strategy<Value = String> {
-    "[a-zA-Zäß,= \"_.:-][a-zA-Zäß,= \"_.:0-9-]{0,12}"
+    "[a-zA-Zäß,= _.:-][a-zA-Zäß,= _.:0-9-]{0,12}"
 }
 
 proptest! {
@@ -231,8 +231,6 @@ proptest! {
         measurement in name(), tag in name(), tag_value in name(), first in name(), text in "[^\r\n]{0,30}", int: i64,
     ) {
         prop_assume!(first != "int");
-        // A quote in a name is no special character, but the small parser does not know names from values.
-        prop_assume!(![&measurement, &tag, &tag_value, &first].iter().any(|n| n.contains('"')));
         let values = [Value::Text(text.clone()), Value::Int(int)];
         let line = written(|out| line_protocol(
             out,
@@ -289,7 +287,7 @@ fn line_protocol_is_encoded_as_influxdata_does() {
                     // Floats are sent with fixed decimals here, unsigned integers not at all.
                     let float = value["float"]
                         .as_f64()
-                        .filter(|f| f.fract() == 0.0 && f.abs() < 1e9)?;
+                        .filter(|f| f.fract() == 0.0 && f.abs() < 1e6)?;
                     Value::Float(float)
                 };
                 Some((field["key"].as_str()?.to_owned(), value))

@@ -137,3 +137,29 @@ fn hex_is_read_or_refused() {
         assert_eq!(from_hex(wrong), None);
     }
 }
+
+#[tokio::test]
+async fn a_capture_is_published_and_acknowledged_to_the_last_message() {
+    let Some(broker) = crate::peers::Broker::start().await else {
+        return;
+    };
+    let Some(capture) = shared("mqtt/tasmota_iobroker.jsonl") else {
+        return;
+    };
+    for qos in [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        let target = Target::Mqtt {
+            host: String::from("127.0.0.1"),
+            port: broker.port,
+            qos,
+        };
+        let mut config = config(capture.clone(), target);
+        config.rate = 1_000.0;
+        let outcome = timeout(DEADLINE, replay(&config, CancellationToken::new()))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(outcome.messages, 28);
+        let expected = if qos == Qos::AtMostOnce { 0 } else { 28 };
+        assert_eq!(outcome.acknowledged, expected, "{qos:?}");
+    }
+}

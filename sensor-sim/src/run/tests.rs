@@ -3,18 +3,18 @@
 use std::{
     io::Read as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
 };
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     time::{sleep, timeout},
 };
 
 use super::*;
 use crate::{
     ledger::{self, Entry},
+    peers::{Broker, until},
     transport::session::{self, Heard, Peer},
 };
 
@@ -34,20 +34,6 @@ fn counts(path: &Path) -> (usize, usize, usize) {
         count(|e| matches!(e, Entry::Ack { .. })),
         count(|e| matches!(e, Entry::Again { .. })),
     )
-}
-
-async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let poll = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(DEADLINE, poll)
-        .await
-        .unwrap_or_else(|_| panic!("{what} did not happen"))
 }
 
 /// A reader on the slave side, that knows nothing of terminals: it opens the path and reads.
@@ -167,73 +153,14 @@ async fn a_file_in_the_place_of_the_link_is_left_alone() {
     assert_eq!(std::fs::read_to_string(link).unwrap(), "precious");
 }
 
-/// mosquitto on a free port; ends with the test.
-struct Broker {
-    child: Child,
-    port: u16,
-    _folder: tempfile::TempDir,
-}
-
-impl Broker {
-    async fn start() -> Option<Self> {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        Self::start_at(port).await
-    }
-
-    async fn start_at(port: u16) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("mosquitto.conf");
-        std::fs::write(
-            &config,
-            format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n"),
-        )
-        .unwrap();
-        let child = ["mosquitto", "/usr/sbin/mosquitto"]
-            .iter()
-            .find_map(|program| {
-                Command::new(program)
-                    .arg("-c")
-                    .arg(&config)
-                    .stdout(Stdio::null())
-                    .stderr(Stdio::null())
-                    .spawn()
-                    .ok()
-            });
-        let Some(child) = child else {
-            println!("skipped: mosquitto is not installed");
-            return None;
-        };
-        let broker = Self {
-            child,
-            port,
-            _folder: folder,
-        };
-        until("mosquitto", async || {
-            TcpStream::connect(("127.0.0.1", port)).await.ok()
-        })
-        .await;
-        Some(broker)
-    }
-
-    fn peer(&self, client_id: &str) -> Peer {
-        Peer {
-            host: String::from("127.0.0.1"),
-            port: self.port,
-            client_id: client_id.to_owned(),
-            login: None,
-            version: crate::scenario::Version::V3,
-            in_flight: 100,
-        }
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        // Nothing can be done if it is already dead.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+fn peer(broker: &Broker, client_id: &str) -> Peer {
+    Peer {
+        host: String::from("127.0.0.1"),
+        port: broker.port,
+        client_id: client_id.to_owned(),
+        login: None,
+        version: crate::scenario::Version::V3,
+        in_flight: 100,
     }
 }
 
@@ -395,7 +322,7 @@ async fn a_session_hears_in_which_order_its_messages_went_out() {
     let Some(broker) = Broker::start().await else {
         return;
     };
-    let (publisher, mut events) = session::open(&broker.peer("order"));
+    let (publisher, mut events) = session::open(&peer(&broker, "order"));
     assert_eq!(events.next().await.unwrap(), Heard::Connected);
     for _ in 0..3 {
         publisher

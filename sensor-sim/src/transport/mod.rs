@@ -246,7 +246,7 @@ impl Link {
     /// When the link is broken for good.
     pub async fn disconnect(&mut self, lasts: Duration) -> Result<(), TransportError> {
         match self {
-            Self::Serial(link) => link.unplug(lasts),
+            Self::Serial(link) => link.unplug(lasts).await,
             Self::Mqtt(link) => return link.disconnect(lasts).await,
             Self::Http(link) => link.disconnect(lasts),
         }
@@ -274,7 +274,11 @@ impl Link {
     pub async fn finish(self, patience: Duration) -> Result<(), TransportError> {
         match self {
             Self::Mqtt(link) => link.finish(patience).await,
-            Self::Serial(_) | Self::Http(_) => Ok(()),
+            Self::Serial(mut link) => {
+                link.finish().await;
+                Ok(())
+            }
+            Self::Http(_) => Ok(()),
         }
     }
 }

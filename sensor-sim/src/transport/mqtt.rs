@@ -4,7 +4,7 @@
 //! anew after a reconnect. The session is clean, so a message of quality 2 whose PUBCOMP was lost is stored twice by
 //! a broker; the ledger knows that it was sent again. At quality 0 what is sent while the broker is away is gone.
 //!
-//! The queue to the connection holds 256 commands; when it is full, [`MqttLink::send`] waits, and so the device falls
+//! The queue to the connection holds 256 commands; when it is full, sending waits, and so the device falls
 //! behind its plan and catches up later, as one with a memory of its own does. What is unacknowledged is bounded by
 //! the window of 100 in flight and a queue of 16.
 
@@ -106,7 +106,7 @@ impl MqttLink {
                     .clone()
                     .map(|user| (user, mqtt.password.clone().unwrap_or_default())),
                 version: mqtt.version,
-                in_flight: IN_FLIGHT,
+                in_flight: session::window(mqtt.qos, IN_FLIGHT),
             },
             mqtt,
             device: device.to_owned(),

@@ -19,13 +19,15 @@ use rustix::{
 };
 use tokio::{
     io::unix::AsyncFd,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{Account, TransportError};
 use crate::{plan::Message, scenario::Serial};
 
 const PATIENCE: Duration = Duration::from_secs(1);
+const DRAIN: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The master side of a pseudo-terminal, and the link to its slave side.
 #[derive(Debug)]
@@ -94,6 +96,26 @@ impl Pty {
                 // The master reads EIO exactly while no slave is open.
                 Ok(_) | Err(rustix::io::Errno::IO) => return false,
                 Err(_) => return true,
+            }
+        }
+    }
+
+    /// Waits until the reader has fetched what was written, at most half a second: closing a pseudo-terminal throws
+    /// away what is still in it.
+    pub async fn drained(&self) {
+        if !self.has_reader() {
+            return;
+        }
+        let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let Ok(slave) = rustix::fs::open(&self.path, flags, Mode::empty()) else {
+            return;
+        };
+        let until = Instant::now() + DRAIN;
+        loop {
+            // What was just written takes a moment to arrive on the other side, so look after a rest, not before.
+            sleep(LOOK).await;
+            if rustix::io::ioctl_fionread(&slave).unwrap_or(0) == 0 || Instant::now() >= until {
+                break;
             }
         }
     }
@@ -214,10 +236,17 @@ impl SerialLink {
         Ok(())
     }
 
-    pub(super) fn unplug(&mut self, lasts: Duration) {
-        self.pty = None;
+    /// Unplugs the port between two lines: the last one is still read.
+    pub(super) async fn unplug(&mut self, lasts: Duration) {
+        self.finish().await;
         self.plug_in_at = Instant::now() + lasts;
         tracing::debug!(device = %self.account.device, "unplugged");
+    }
+
+    pub(super) async fn finish(&mut self) {
+        if let Some(pty) = self.pty.take() {
+            pty.drained().await;
+        }
     }
 
     pub(super) async fn plug_in_before(&mut self, deadline: Instant) -> Result<(), TransportError> {

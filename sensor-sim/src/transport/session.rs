@@ -81,6 +81,16 @@ pub enum SessionError {
     Ended,
 }
 
+/// How many messages may wait for their acknowledgement: mosquitto breaks a connection of protocol 3.1.1 with more than
+/// 20 unfinished messages of quality 2 (its `max_inflight_messages`), which only protocol 5 can tell the client.
+#[must_use]
+pub fn window(qos: Qos, asked: u16) -> u16 {
+    match qos {
+        Qos::ExactlyOnce => asked.min(20),
+        Qos::AtMostOnce | Qos::AtLeastOnce => asked,
+    }
+}
+
 /// A new connection; it is made when it is first polled. A clean session.
 #[must_use]
 pub fn open(peer: &Peer) -> (Publisher, Events) {

@@ -13,6 +13,7 @@ use tokio::{
 use super::*;
 use crate::{
     ledger::{Entry, Ledger, Sent},
+    peers::Victoria,
     plan::{Expect, Reading},
     signal::Value,
 };
@@ -320,4 +321,73 @@ async fn more_than_a_page_is_read_in_pages_that_shrink_until_they_are_raw() {
     assert_eq!(verdict.found, 12_000);
     let asked = asked.lock().unwrap().len();
     assert!(asked > 4 && asked < 5_000, "{asked} pages");
+}
+
+#[tokio::test]
+async fn what_victoria_metrics_took_is_found_there_and_a_planted_loss_too() {
+    let Some(victoria) = Victoria::start().await else {
+        return;
+    };
+    let scenario = crate::Scenario::parse(&format!(
+        r#"
+        duration = "500ms"
+        [[device]]
+        id = "d"
+        http.url = "{}/api/v2/write"
+        format = "line_protocol"
+        time = "epoch_ns"
+        sequence = true
+        rate = 100
+        signal = [
+            {{ metric = "t", shape = "sine", noise = 0.5 }},
+            {{ metric = "on", kind = "boolean", shape = "square", period = "100ms", offset = 0.5, amplitude = 0.5 }},
+            {{ metric = "note", kind = "text", texts = ["a"] }},
+        ]
+        fault = [{{ kind = "duplicate", probability = 0.2 }}]
+        "#,
+        victoria.url
+    ))
+    .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger");
+    let ledger = Ledger::open(&path, 1).unwrap();
+    crate::run(
+        scenario,
+        tokio_util::sync::CancellationToken::new(),
+        Some(ledger.clone()),
+    )
+    .await
+    .unwrap();
+    victoria.flush().await;
+    let archive = Archive::victoria(&victoria.url, "sensor").unwrap();
+    let report = verify(&path, &archive).await.unwrap();
+    let verdict = &report.devices["d"];
+    assert!(report.ok, "{verdict:?}");
+    assert_eq!(
+        (verdict.sent, verdict.found, verdict.unverifiable),
+        (150, 150, 50)
+    );
+
+    let at = crate::clock::now_ns();
+    ledger
+        .enter(&Entry::Sent(Sent {
+            id: 9_999,
+            at,
+            device: String::from("d"),
+            transport: String::from("http"),
+            time: Some(at),
+            copy: false,
+            expect: Expect::Stored,
+            readings: vec![Reading {
+                metric: String::from("seq"),
+                value: Some(Value::Int(77)),
+                expect: Expect::Stored,
+            }],
+        }))
+        .unwrap();
+    ledger.enter(&Entry::Ack { id: 9_999, at }).unwrap();
+    ledger.flush().unwrap();
+    let report = verify(&path, &archive).await.unwrap();
+    assert!(!report.ok);
+    assert_eq!(report.devices["d"].missing, 1);
 }
