@@ -42,7 +42,8 @@ impl Line {
     /// When the system gives no pseudo-terminal.
     pub fn plug_in_again(&mut self) {
         let master: OwnedFd =
-            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+                .expect("a pseudo-terminal");
         grantpt(&master).expect("grantpt");
         unlockpt(&master).expect("unlockpt");
         let mut settings = tcgetattr(&master).expect("settings");

@@ -18,7 +18,7 @@ async fn push(gateway: &Gateway, range: std::ops::Range<i64>) {
     assert_eq!(status, 204, "{body}");
 }
 
-async fn values(sink: &InfluxSink, count: usize) -> Vec<i64> {
+async fn values(sink: &InfluxSink, count: usize) -> Vec<f64> {
     eventually(&format!("{count} lines are stored"), || async {
         (sink.lines().len() >= count).then_some(())
     })
@@ -54,7 +54,10 @@ async fn an_outage_of_the_archive_is_only_a_delay_and_order_is_kept() {
     for i in 0..20 {
         push(&gateway, i * 10..i * 10 + 10).await;
     }
-    assert_eq!(values(&sink, 200).await, (0..200).collect::<Vec<_>>());
+    assert_eq!(
+        values(&sink, 200).await,
+        (0..200).map(f64::from).collect::<Vec<_>>()
+    );
     assert!(
         began.elapsed() >= Duration::from_secs(1),
         "Retry-After was not honoured"
@@ -74,7 +77,10 @@ async fn a_batch_that_is_too_large_is_halved() {
     sink.refuse([Refusal::status(413), Refusal::status(413)]);
     let gateway = Gateway::start(&config(&sink.url())).await;
     push(&gateway, 0..100).await;
-    assert_eq!(values(&sink, 100).await, (0..100).collect::<Vec<_>>());
+    assert_eq!(
+        values(&sink, 100).await,
+        (0..100).map(f64::from).collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +101,7 @@ async fn a_wrong_token_keeps_the_data_and_says_what_to_do() {
             .then_some(())
     })
     .await;
-    assert_eq!(values(&sink, 5).await, [0, 1, 2, 3, 4]);
+    assert_eq!(values(&sink, 5).await, [0.0, 1.0, 2.0, 3.0, 4.0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

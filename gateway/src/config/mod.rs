@@ -202,9 +202,7 @@ fn read(mut root: Table<'_>, around: &Surroundings<'_>) -> Config {
         .into_iter()
         .filter_map(section::device)
         .collect();
-    for device in &mut config.engine.devices {
-        device.site = device.site.take().or_else(|| config.site.clone());
-    }
+    config.engine.store.site.clone_from(&config.site);
     let sources = root.tables("source");
     let places: Vec<_> = sources.iter().map(Table::span).collect();
     for (table, span) in sources.into_iter().zip(places) {

@@ -81,15 +81,17 @@ pub(super) fn read(mut table: Table<'_>, around: &Surroundings<'_>) -> Option<So
     let measurement = table.optional("measurement");
     let written = mappings(&mut table, around);
     let name = name.map(|n| n.value);
-    let kind = match kind? {
-        Kind::Serial => SourceKind::Serial(serial_port(&mut table)?),
-        Kind::Mqtt => SourceKind::Mqtt(broker_session(
-            &mut table,
-            around,
-            name.as_deref().unwrap_or_default(),
-            &written,
-        )?),
-        Kind::Listener => SourceKind::Listener(listener(&mut table, around)),
+    let Some(kind) = kind else {
+        // Which keys it may have depends on the type: naming unknown ones would mislead.
+        return None;
+    };
+    let kind = match kind {
+        Kind::Serial => serial_port(&mut table).map(SourceKind::Serial),
+        Kind::Mqtt => {
+            let name = name.as_deref().unwrap_or_default();
+            broker_session(&mut table, around, name, &written).map(SourceKind::Mqtt)
+        }
+        Kind::Listener => Some(SourceKind::Listener(listener(&mut table, around))),
     };
     table.finish();
     let mut mappings: Vec<Mapping> = written.into_iter().map(|w| w.mapping).collect();
@@ -99,7 +101,7 @@ pub(super) fn read(mut table: Table<'_>, around: &Surroundings<'_>) -> Option<So
     }
     Some(SourceConfig {
         name: SourceName(name?),
-        kind,
+        kind: kind?,
         mappings,
         measurement,
     })

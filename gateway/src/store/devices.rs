@@ -17,6 +17,8 @@ pub type DeviceIndex = u32;
 /// All devices.
 #[derive(Debug, Default)]
 pub(crate) struct Devices {
+    /// The site of devices that have none of their own.
+    site: Option<String>,
     entries: Vec<Entry>,
     by_id: HashMap<DeviceId, DeviceIndex>,
     by_peer: HashMap<SmolStr, Vec<DeviceIndex>>,
@@ -30,8 +32,11 @@ struct Entry {
 
 impl Devices {
     /// The configured ones.
-    pub(crate) fn new(configs: Vec<DeviceConfig>) -> Self {
-        let mut devices = Self::default();
+    pub(crate) fn new(configs: Vec<DeviceConfig>, site: Option<String>) -> Self {
+        let mut devices = Self {
+            site,
+            ..Self::default()
+        };
         for config in configs {
             let id = DeviceId(config.id);
             let index = devices.find_or_add(&id);
@@ -39,7 +44,9 @@ impl Devices {
             if let Some(name) = config.name {
                 device.name = name;
             }
-            device.site = config.site;
+            if config.site.is_some() {
+                device.site = config.site;
+            }
             device.labels = config.labels;
         }
         devices
@@ -55,7 +62,7 @@ impl Devices {
             device: Device {
                 id: id.clone(),
                 name: id.0.to_string(),
-                site: None,
+                site: self.site.clone(),
                 labels: std::collections::BTreeMap::new(),
                 source: None,
                 last_seen_ms: None,

@@ -42,6 +42,8 @@ pub struct Config {
     pub lateness: Duration,
     /// Closed windows kept per series and spec. Default 120.
     pub kept_windows: usize,
+    /// The site of devices that have none of their own. Default none.
+    pub site: Option<String>,
 }
 
 /// A tumbling (`every == over`) or sliding (`every < over`) window over measured time, aligned to the epoch.
@@ -210,7 +212,7 @@ impl Store {
         config.windows.retain(|spec| !spec.every.is_zero());
         Self {
             registry: Registry::new(config.max_series),
-            devices: Devices::new(devices),
+            devices: Devices::new(devices, config.site.take()),
             series: Vec::new(),
             counts: Counts::default(),
             ring_bytes: 0,
@@ -412,6 +414,7 @@ impl Default for Config {
             ],
             lateness: Duration::from_secs(30),
             kept_windows: 120,
+            site: None,
         }
     }
 }
