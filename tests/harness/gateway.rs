@@ -46,7 +46,8 @@ pub fn workspace_binary(name: &str) -> PathBuf {
     BUILT.get_or_init(|| {
         let cargo = option_env!("CARGO").unwrap_or("cargo");
         let built = std::process::Command::new(cargo)
-            .args(["build", "--quiet", "-p", "gateway", "-p", "sensor-sim"])
+            // The same packages and features as the tests, so that nothing is compiled twice.
+            .args(["build", "--quiet", "--workspace", "--all-targets"])
             .current_dir(crate::repository())
             .status();
         assert!(

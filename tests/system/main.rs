@@ -5,6 +5,8 @@
 mod archive;
 /// The command line: exit codes and what a typing mistake gives.
 mod cli;
+/// What every source must do.
+mod compliance;
 /// The configs that people start from are right.
 mod configs;
 /// What is broken on purpose costs only itself.
