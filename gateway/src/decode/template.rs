@@ -1,4 +1,4 @@
-//! Texts with gaps: `{device}` (a named level of the topic), `{topic}`, `{source}`, `{field:PATH}`, `{path}`, `{1}`.
+//! Texts with gaps: `{device}` (a named level of the topic), `{topic}`, `{source}`, `{field:PATH}`, `{path}`, `{series}`, `{1}`.
 //!
 //! A gap may list alternatives, the first that is there counts: `{field:tag.device|field:tag.host|source}`. An
 //! alternative that is empty is not there.
@@ -35,6 +35,9 @@ pub enum Gap {
     Field(SmolStr),
     /// The path of the field itself.
     Path,
+    /// The path of the field itself, and before it what else tells the series from others of its device: in line protocol
+    /// the measurement (unless it names the device, or a tag `device` does) and the values of further tags.
+    Series,
     /// What the n-th `*` of the rule's path stood for, from 1.
     Star(usize),
 }
@@ -53,7 +56,8 @@ pub struct Template {
 
 /// Words that levels of a topic can't be named.
 pub(super) fn is_reserved(name: &str) -> bool {
-    matches!(name, "topic" | "source" | "path") || name.bytes().all(|b| b.is_ascii_digit())
+    matches!(name, "topic" | "source" | "path" | "series")
+        || name.bytes().all(|b| b.is_ascii_digit())
 }
 
 impl Template {
@@ -116,6 +120,7 @@ impl Template {
                     return Err(TemplateError::Unknown(text.into()));
                 }
                 Gap::Path if !path => return Err(TemplateError::Unknown("path".into())),
+                Gap::Series if !path => return Err(TemplateError::Unknown("series".into())),
                 _ => {}
             }
         }
@@ -148,6 +153,7 @@ fn gap(text: &str) -> Result<Gap, TemplateError> {
         "topic" => Ok(Gap::Topic),
         "source" => Ok(Gap::Source),
         "path" => Ok(Gap::Path),
+        "series" => Ok(Gap::Series),
         "" | "field:" => Err(TemplateError::Empty(text.into())),
         _ => match text.strip_prefix("field:") {
             Some(path) => Ok(Gap::Field(path.into())),

@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 use super::{SourceMappings, unit};
 use crate::{
     decode::{
-        Decoded, Mapping, Record, Scalar,
+        Decoded, Mapping, Record, Role, Scalar, line_protocol,
         path::PathPattern,
         template::{Gap, Template},
         topic::{Captures, TopicPattern},
@@ -272,6 +272,7 @@ impl Compiled {
     ) -> bool {
         self.metric_template(plan).write(out, |gap, out| {
             fill_from_path(gap, path, &plan.stars, sight.source, out)
+                || fill_series(gap, path, sight, out)
                 || self.fill_from_topic(gap, sight.topic, sight.source, &topic.captures, out)
                 || fill_from_record(gap, sight, out)
         })
@@ -302,7 +303,7 @@ impl Compiled {
                 .position(|known| known == name)
                 .and_then(|at| captures.get(at))
                 .and_then(|range| topic.get(range.clone())),
-            Gap::Field(_) | Gap::Path | Gap::Star(_) => None,
+            Gap::Field(_) | Gap::Path | Gap::Series | Gap::Star(_) => None,
         };
         text.is_some_and(|text| {
             out.push_str(text);
@@ -334,12 +335,38 @@ fn fill_from_path(
             .checked_sub(1)
             .and_then(|at| stars.get(at))
             .map(SmolStr::as_str),
-        Gap::Level(_) | Gap::Topic | Gap::Field(_) => None,
+        Gap::Level(_) | Gap::Topic | Gap::Field(_) | Gap::Series => None,
     };
     text.is_some_and(|text| {
         out.push_str(text);
         true
     })
+}
+
+/// Telegraf's `mem` and `disk` both have a `used_percent`, and each CPU a `usage_idle`: the path alone would make one
+/// series of them.
+fn fill_series(gap: &Gap, path: &str, sight: Sight<'_>, out: &mut String) -> bool {
+    if *gap != Gap::Series {
+        return false;
+    }
+    let there = |label: &str| sight.decoded.find(sight.record, label).is_some();
+    let named_by_measurement = !there("tag.device") && !there("tag.host");
+    for label in sight.decoded.fields(sight.record) {
+        let (Role::Label, Scalar::Text(value)) = (label.role, label.value) else {
+            continue;
+        };
+        let told_already = match sight.decoded.text(label.path) {
+            line_protocol::MEASUREMENT => named_by_measurement || there("tag.device"),
+            "tag.device" | "tag.host" | "tag.site" => true,
+            _ => false,
+        };
+        if !told_already {
+            out.push_str(sight.decoded.text(value));
+            out.push('.');
+        }
+    }
+    out.push_str(path);
+    true
 }
 
 fn fill_from_record(gap: &Gap, sight: Sight<'_>, out: &mut String) -> bool {

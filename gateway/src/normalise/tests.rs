@@ -522,6 +522,40 @@ fn pushed_readings_and_lines_name_their_devices() {
 }
 
 #[test]
+fn lines_that_differ_in_measurement_or_tags_are_different_series() {
+    let mut stage = stage(
+        Config::default(),
+        vec![Mapping {
+            format: Format::LineProtocol {
+                precision: TimeFormat::EpochNanos,
+            },
+            device: "{field:tag.device|field:tag.host|field:measurement}".into(),
+            metric: "{series}".into(),
+            ..json("")
+        }],
+    );
+    let found = give(
+        &mut stage,
+        "",
+        "cpu,host=pi,cpu=cpu0 idle=98\ncpu,host=pi,cpu=cpu1 idle=97\nmem,host=pi used=40\ndisk,host=pi,path=/ used=50\n\
+         air,device=mast,site=field t=4\nair,device=mast,level=10m t=5\nwater level=2\nwater,well=deep level=3",
+    );
+    assert_eq!(
+        ids(&found),
+        [
+            "pi/cpu.cpu0.idle",
+            "pi/cpu.cpu1.idle",
+            "pi/mem.used",
+            "pi/disk...used",
+            "mast/t",
+            "mast/10m.t",
+            "water/level",
+            "water/deep.level"
+        ]
+    );
+}
+
+#[test]
 fn memories_of_topics_and_paths_are_bounded() {
     let mut stage = stage(
         Config {

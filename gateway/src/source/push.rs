@@ -67,8 +67,8 @@ impl Default for Config {
 }
 
 /// How the frames of this source are read: the gateway's own JSON, and line protocol at each precision. The device of
-/// a line is its tag `device`, else its tag `host`, else its measurement; its metrics are its fields. Lines of one device that
-/// use a field name in two measurements need a mapping of their own before these.
+/// a line is its tag `device`, else its tag `host`, else its measurement; the metric is the field, after measurement
+/// and further tags where these tell it from others (`cpu.cpu0.usage_idle`).
 #[must_use]
 pub fn mappings() -> Vec<Mapping> {
     let readings = Mapping {
@@ -81,6 +81,7 @@ pub fn mappings() -> Vec<Mapping> {
         topic: SmolStr::new_static(topic),
         format: Format::LineProtocol { precision },
         device: SmolStr::new_static("{field:tag.device|field:tag.host|field:measurement}"),
+        metric: SmolStr::new_static("{series}"),
         text: true,
         ..Mapping::default()
     });
