@@ -64,7 +64,7 @@ impl Reporter {
         });
     }
 
-    /// All that was reported so far, by file and place.
+    /// All that was reported so far, by file and place, each once.
     pub(super) fn mistakes(&self) -> Vec<Mistake> {
         let mut mistakes = self.list.borrow().clone();
         mistakes.sort_by(|a, b| {
@@ -75,6 +75,7 @@ impl Reporter {
                 b.column,
             ))
         });
+        mistakes.dedup();
         mistakes
     }
 }

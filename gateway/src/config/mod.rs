@@ -6,6 +6,7 @@
 
 mod mapping;
 mod mistake;
+mod pattern;
 mod reader;
 mod rule;
 mod scalar;
@@ -183,25 +184,22 @@ fn read(mut root: Table<'_>, around: &Surroundings<'_>) -> Config {
     );
     let windows = root.tables("window");
     if !windows.is_empty() {
-        config.engine.store.windows = windows.into_iter().filter_map(section::window).collect();
+        config.engine.store.windows.clear();
+    }
+    for table in windows {
+        let place = table.span();
+        let Some(window) = section::window(table) else {
+            continue;
+        };
+        if config.engine.store.windows.contains(&window) {
+            root.report(place, "this window is there twice");
+        } else {
+            config.engine.store.windows.push(window);
+        }
     }
     section::live(root.table("live"), &mut config.live, &mut config.engine);
     config.history = section::history(root.table("history"));
-    config.normalise.metrics = root
-        .tables("metric")
-        .into_iter()
-        .filter_map(section::metric)
-        .collect();
-    config.normalise.calibrations = root
-        .tables("calibration")
-        .into_iter()
-        .filter_map(section::calibration)
-        .collect();
-    config.engine.devices = root
-        .tables("device")
-        .into_iter()
-        .filter_map(section::device)
-        .collect();
+    readings(&mut root, &mut config);
     config.engine.store.site.clone_from(&config.site);
     let sources = root.tables("source");
     let places: Vec<_> = sources.iter().map(Table::span).collect();
@@ -232,6 +230,41 @@ fn read(mut root: Table<'_>, around: &Surroundings<'_>) -> Config {
     alerts(&mut root, around, &mut config);
     root.finish();
     config
+}
+
+/// What metrics, series and devices are.
+fn readings(root: &mut Table<'_>, config: &mut Config) {
+    let mut patterns = Vec::new();
+    for table in root.tables("metric") {
+        let place = table.span_of("name");
+        if let Some(metric) = section::metric(table) {
+            patterns.push((metric.metric.clone(), place));
+            config.normalise.metrics.push(metric);
+        }
+    }
+    pattern::report_covered(root, &patterns);
+    patterns.clear();
+    for table in root.tables("calibration") {
+        let place = table.span_of("series");
+        if let Some(calibration) = section::calibration(table) {
+            patterns.push((calibration.series.clone(), place));
+            config.normalise.calibrations.push(calibration);
+        }
+    }
+    pattern::report_covered(root, &patterns);
+    for table in root.tables("device") {
+        let place = table.span_of("id");
+        let Some(device) = section::device(table) else {
+            continue;
+        };
+        if config.engine.devices.iter().any(|d| d.id == device.id) {
+            root.report(
+                place,
+                format!("there are two devices with the id \"{}\"", device.id),
+            );
+        }
+        config.engine.devices.push(device);
+    }
 }
 
 fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) {

@@ -48,6 +48,11 @@ impl<'a> Table<'a> {
         self.entries.get(key)
     }
 
+    /// Makes a key known without reading it; whether it is written.
+    pub(super) fn know(&mut self, key: &'static str) -> bool {
+        self.entry(key).is_some()
+    }
+
     /// Where the table stands, for mistakes about it as a whole.
     pub(super) fn span(&self) -> Range<usize> {
         self.span.clone()
@@ -56,6 +61,11 @@ impl<'a> Table<'a> {
     /// Whether the key is written, whatever its value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
+    }
+
+    /// Where the value of a key stands; where it is missing, the table.
+    pub(super) fn span_of(&self, key: &str) -> Range<usize> {
+        self.entries.get(key).map_or(self.span(), Spanned::span)
     }
 
     pub(super) fn report(&self, span: Range<usize>, message: impl Into<String>) {
