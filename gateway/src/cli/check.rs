@@ -1,4 +1,4 @@
-//! `gateway check`: all mistakes at once, or one line that says what the config gives.
+//! `gateway check`: all mistakes at once, or one line that says what the config gives, after what looks like a slip.
 
 use std::path::Path;
 
@@ -30,6 +30,9 @@ pub(super) fn load(file: &Path) -> Result<Config, Failure> {
 pub(super) fn check(file: &Path) -> Result<(), Failure> {
     let config = load(file)?;
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    for doubt in &config.doubts {
+        eprintln!("{doubt}\n");
+    }
     println!(
         "{} is right: {}, {}, {}, archive {}, page on http://{}",
         file.display(),

@@ -68,6 +68,8 @@ pub struct Config {
     pub sources: Vec<SourceConfig>,
     /// Where alerts go.
     pub webhooks: Vec<WebhookConfig>,
+    /// What is not wrong but looks like a slip, such as a rule on a metric that is nearly one that the config names.
+    pub doubts: Vec<Mistake>,
 }
 
 /// What is logged.
@@ -136,6 +138,7 @@ impl Default for Config {
             archive: None,
             sources: Vec::new(),
             webhooks: Vec::new(),
+            doubts: Vec::new(),
         }
     }
 }
@@ -149,12 +152,13 @@ pub fn parse(file: &str, text: &str, around: &Surroundings<'_>) -> Result<Config
     let reporter = Reporter::new(file, text);
     let (root, errors) = DeTable::parse_recoverable(text);
     report_syntax(&reporter, &errors);
-    let config = read(
+    let mut config = read(
         Table::new(&reporter, "the config", root.get_ref(), 0..0),
         around,
     );
     let mistakes = reporter.mistakes();
     if mistakes.is_empty() {
+        config.doubts = reporter.doubts();
         Ok(config)
     } else {
         Err(Mistakes(mistakes))
@@ -305,6 +309,7 @@ fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) 
                 );
             }
         }
+        pattern::doubt_series(root, &written.series, config);
         config.engine.rules.push(written.rule);
     }
 }

@@ -72,6 +72,10 @@ impl<'a> Table<'a> {
         self.reporter.report(span, message);
     }
 
+    pub(super) fn doubt(&self, span: Range<usize>, message: impl Into<String>) {
+        self.reporter.doubt(span, message);
+    }
+
     /// The value with its place; `None` when absent or wrong (then it is reported).
     pub(super) fn placed<T: Scalar>(&mut self, key: &'static str) -> Option<Placed<T>> {
         let entry = self.entry(key)?;

@@ -21,6 +21,7 @@ pub(super) struct Written {
     pub(super) rule: Rule,
     pub(super) webhooks: Option<Placed<Vec<SmolStr>>>,
     pub(super) name: Placed<SmolStr>,
+    pub(super) series: Placed<SmolStr>,
 }
 
 /// Reads one `[[rule]]`.
@@ -51,10 +52,10 @@ pub(super) fn read(mut table: Table<'_>) -> Option<Written> {
     let webhooks = table.placed::<Vec<SmolStr>>("webhooks");
     let labels = table.texts("labels");
     table.finish();
-    let name = name?;
+    let (name, series) = (name?, series?);
     let rule = Rule {
         name: name.value.clone(),
-        series: series?.value,
+        series: series.value.clone(),
         condition: condition?,
         hold,
         severity,
@@ -69,6 +70,7 @@ pub(super) fn read(mut table: Table<'_>) -> Option<Written> {
         rule,
         webhooks,
         name,
+        series,
     })
 }
 

@@ -239,3 +239,27 @@ fn what_would_be_found_out_only_at_the_start_is_found_now() {
     let lines: Vec<usize> = found.iter().map(|m| m.0).collect();
     assert_eq!(lines, [2, 6, 10, 14, 15], "{found:?}");
 }
+
+#[test]
+fn a_rule_on_nearly_a_known_metric_is_a_doubt_and_no_mistake() {
+    let config = |series: &str| {
+        parse_text(&format!(
+            "[[metric]]\nname = \"temperature\"\n[[device]]\nid = \"boiler-1\"\n\
+             [[rule]]\nname = \"hot\"\nseries = \"{series}\"\nabove = 1\n"
+        ))
+        .unwrap()
+    };
+    let doubts = config("boilr-1/temprature").doubts;
+    assert_eq!(doubts.len(), 2, "{doubts:?}");
+    assert_eq!((doubts[0].line, doubts[0].column), (7, 10));
+    assert!(doubts[0].message.contains("did you mean \"temperature\"?"));
+    assert!(doubts[1].message.contains("did you mean \"boiler-1\"?"));
+    for fine in [
+        "*/temperature",
+        "boiler-2/humidity",
+        "boiler-1/temp*",
+        "pump/flow",
+    ] {
+        assert!(config(fine).doubts.is_empty(), "{fine}");
+    }
+}
