@@ -26,6 +26,7 @@ pub mod clock;
 pub mod config;
 pub mod decode;
 pub mod engine;
+pub mod glob;
 pub mod history;
 pub mod http;
 pub mod ingest;

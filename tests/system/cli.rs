@@ -40,6 +40,20 @@ fn typing_mistakes_are_all_named_with_line_and_column_and_exit_code_two() {
 }
 
 #[test]
+fn a_file_that_is_not_utf_8_is_told_with_the_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gateway.toml");
+    std::fs::write(&file, b"[log]\nlevel = \"info\" # gr\xfc\xdfe\n").unwrap();
+    let output = gateway(&["check", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        text.contains("gateway.toml:2:20: ") && text.contains("UTF-8"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_right_config_is_summed_up_with_exit_code_zero() {
     let (code, text) =
         check("[[source]]\nname = \"a\"\ntype = \"serial\"\ndevice = \"/dev/ttyUSB0\"\n");

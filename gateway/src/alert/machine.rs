@@ -31,9 +31,10 @@ use crate::{
     alert::{
         Alert, AlertState, Condition, Rule, Transition,
         condition::judge,
-        glob, identity,
+        identity,
         slot::{Around, Asked, Cause, Slot, Timer},
     },
+    glob,
     model::{Quality, Reading, SeriesKey, Timestamp},
 };
 

@@ -2,8 +2,6 @@
 //!
 //! What it does not do: keep values (the caller hands them in), write anything down, deliver anything, know who was told.
 
-pub mod glob;
-
 mod condition;
 mod identity;
 mod machine;

@@ -16,6 +16,10 @@ use crate::{
 pub(super) fn run(file: &Path) -> Result<(), Failure> {
     let config = check::load(file)?;
     log::init(&config.log);
+    for doubt in &config.doubts {
+        let place = format!("{}:{}:{}", doubt.file, doubt.line, doubt.column);
+        tracing::warn!(%place, doubt = %doubt.message, "the config may have a slip");
+    }
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
         live(config, stop, |app| {

@@ -5,13 +5,16 @@ use std::ops::Range;
 
 use smol_str::SmolStr;
 
-use super::reader::{Placed, Table};
+use super::{
+    reader::{Placed, Table},
+    section,
+};
 use crate::{
     decode::{
         Format, Mapping,
         mapping::{Csv, FieldRule, KeyValue, TimeFormat},
     },
-    model::{Metric, Unit},
+    model::Metric,
 };
 
 /// A mapping with what only an MQTT subscription needs, and where it stands.
@@ -23,7 +26,7 @@ pub(super) struct Written {
     pub(super) span: Range<usize>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum FormatName {
     Json,
     Number,
@@ -40,6 +43,15 @@ const FORMATS: &[(&str, FormatName)] = &[
     ("key_value", FormatName::KeyValue),
     ("line_protocol", FormatName::LineProtocol),
     ("readings", FormatName::Readings),
+];
+
+/// Keys that one format alone has, and its name.
+const KEYS_OF_FORMATS: [(&str, &str, FormatName); 5] = [
+    ("columns", "csv", FormatName::Csv),
+    ("delimiter", "csv", FormatName::Csv),
+    ("separators", "key_value", FormatName::KeyValue),
+    ("assign", "key_value", FormatName::KeyValue),
+    ("precision", "line_protocol", FormatName::LineProtocol),
 ];
 
 const TIME_FORMATS: &[(&str, TimeFormat)] = &[
@@ -88,7 +100,7 @@ pub(super) fn read(mut table: Table<'_>) -> Written {
     });
     for (key, message) in mapping.check() {
         table.report(
-            span.clone(),
+            table.span_of(key),
             format!("`{key}` in {}: {message}", table.name),
         );
     }
@@ -102,7 +114,19 @@ pub(super) fn read(mut table: Table<'_>) -> Written {
 }
 
 fn format(table: &mut Table<'_>) -> Format {
-    let name = table.choice("format", FORMATS);
+    let name = if table.has("format") {
+        table.choice("format", FORMATS)
+    } else {
+        table.know("format");
+        Some(FormatName::Json)
+    };
+    match name {
+        Some(name) => refuse_keys_of_others(table, name),
+        // Which of these it may have is not known: naming them would mislead.
+        None => KEYS_OF_FORMATS.iter().for_each(|(key, ..)| {
+            table.know(key);
+        }),
+    }
     let separator = |table: &mut Table<'_>, key: &'static str, target: &mut u8| {
         if let Some(placed) = table.placed::<String>(key) {
             if let [byte] = placed.value.as_bytes() {
@@ -147,10 +171,20 @@ fn format(table: &mut Table<'_>) -> Format {
     }
 }
 
+/// A key that only another format knows, told as such: the likely slip is a forgotten `format`.
+fn refuse_keys_of_others(table: &mut Table<'_>, format: FormatName) {
+    for (key, owner, of) in KEYS_OF_FORMATS {
+        if of != format && table.know(key) {
+            let message = format!("`{key}` goes with format = \"{owner}\"");
+            table.report(table.span_of(key), message);
+        }
+    }
+}
+
 fn field_rule(mut table: Table<'_>) -> Option<FieldRule> {
     let path = table.required::<SmolStr>("path");
     let metric = table.optional::<SmolStr>("metric").map(Metric);
-    let unit = table.optional::<SmolStr>("unit").map(Unit);
+    let unit = section::unit(&mut table);
     let unit_path = table.optional("unit_path");
     table.finish();
     Some(FieldRule {

@@ -29,6 +29,7 @@ pub(super) struct Reporter {
     file: Rc<str>,
     text: Rc<str>,
     list: Rc<RefCell<Vec<Mistake>>>,
+    doubts: Rc<RefCell<Vec<Mistake>>>,
 }
 
 impl Reporter {
@@ -37,6 +38,7 @@ impl Reporter {
             file: file.into(),
             text: text.into(),
             list: Rc::default(),
+            doubts: Rc::default(),
         }
     }
 
@@ -45,26 +47,41 @@ impl Reporter {
             file: file.into(),
             text: text.into(),
             list: Rc::clone(&self.list),
+            doubts: Rc::clone(&self.doubts),
         }
     }
 
     pub(super) fn report(&self, span: Range<usize>, message: impl Into<String>) {
+        self.list.borrow_mut().push(self.mistake(span, message));
+    }
+
+    /// What may be right, but looks like a slip.
+    pub(super) fn doubt(&self, span: Range<usize>, message: impl Into<String>) {
+        self.doubts.borrow_mut().push(self.mistake(span, message));
+    }
+
+    fn mistake(&self, span: Range<usize>, message: impl Into<String>) -> Mistake {
         let start = floor_boundary(&self.text, span.start);
         let line_start = self.text[..start].rfind('\n').map_or(0, |i| i + 1);
         let excerpt = self.text[line_start..].lines().next().unwrap_or_default();
         let end = floor_boundary(&self.text, span.end)
             .clamp(start, line_start + excerpt.len().max(start - line_start));
-        self.list.borrow_mut().push(Mistake {
+        Mistake {
             file: self.file.to_string(),
             line: self.text[..start].matches('\n').count() + 1,
             column: self.text[line_start..start].chars().count() + 1,
             message: message.into(),
             excerpt: excerpt.to_owned(),
             width: self.text[start..end].chars().count().max(1),
-        });
+        }
     }
 
-    /// All that was reported so far, by file and place.
+    /// What looks like a slip.
+    pub(super) fn doubts(&self) -> Vec<Mistake> {
+        self.doubts.borrow().clone()
+    }
+
+    /// All that was reported so far, by file and place, each once.
     pub(super) fn mistakes(&self) -> Vec<Mistake> {
         let mut mistakes = self.list.borrow().clone();
         mistakes.sort_by(|a, b| {
@@ -75,6 +92,7 @@ impl Reporter {
                 b.column,
             ))
         });
+        mistakes.dedup();
         mistakes
     }
 }

@@ -6,6 +6,7 @@
 
 mod mapping;
 mod mistake;
+mod pattern;
 mod reader;
 mod rule;
 mod scalar;
@@ -67,6 +68,8 @@ pub struct Config {
     pub sources: Vec<SourceConfig>,
     /// Where alerts go.
     pub webhooks: Vec<WebhookConfig>,
+    /// What is not wrong but looks like a slip, such as a rule on a metric that is nearly one that the config names.
+    pub doubts: Vec<Mistake>,
 }
 
 /// What is logged.
@@ -135,6 +138,7 @@ impl Default for Config {
             archive: None,
             sources: Vec::new(),
             webhooks: Vec::new(),
+            doubts: Vec::new(),
         }
     }
 }
@@ -148,12 +152,13 @@ pub fn parse(file: &str, text: &str, around: &Surroundings<'_>) -> Result<Config
     let reporter = Reporter::new(file, text);
     let (root, errors) = DeTable::parse_recoverable(text);
     report_syntax(&reporter, &errors);
-    let config = read(
+    let mut config = read(
         Table::new(&reporter, "the config", root.get_ref(), 0..0),
         around,
     );
     let mistakes = reporter.mistakes();
     if mistakes.is_empty() {
+        config.doubts = reporter.doubts();
         Ok(config)
     } else {
         Err(Mistakes(mistakes))
@@ -183,25 +188,22 @@ fn read(mut root: Table<'_>, around: &Surroundings<'_>) -> Config {
     );
     let windows = root.tables("window");
     if !windows.is_empty() {
-        config.engine.store.windows = windows.into_iter().filter_map(section::window).collect();
+        config.engine.store.windows.clear();
+    }
+    for table in windows {
+        let place = table.span();
+        let Some(window) = section::window(table) else {
+            continue;
+        };
+        if config.engine.store.windows.contains(&window) {
+            root.report(place, "this window is there twice");
+        } else {
+            config.engine.store.windows.push(window);
+        }
     }
     section::live(root.table("live"), &mut config.live, &mut config.engine);
     config.history = section::history(root.table("history"));
-    config.normalise.metrics = root
-        .tables("metric")
-        .into_iter()
-        .filter_map(section::metric)
-        .collect();
-    config.normalise.calibrations = root
-        .tables("calibration")
-        .into_iter()
-        .filter_map(section::calibration)
-        .collect();
-    config.engine.devices = root
-        .tables("device")
-        .into_iter()
-        .filter_map(section::device)
-        .collect();
+    readings(&mut root, &mut config);
     config.engine.store.site.clone_from(&config.site);
     let sources = root.tables("source");
     let places: Vec<_> = sources.iter().map(Table::span).collect();
@@ -232,6 +234,41 @@ fn read(mut root: Table<'_>, around: &Surroundings<'_>) -> Config {
     alerts(&mut root, around, &mut config);
     root.finish();
     config
+}
+
+/// What metrics, series and devices are.
+fn readings(root: &mut Table<'_>, config: &mut Config) {
+    let mut patterns = Vec::new();
+    for table in root.tables("metric") {
+        let place = table.span_of("name");
+        if let Some(metric) = section::metric(table) {
+            patterns.push((metric.metric.clone(), place));
+            config.normalise.metrics.push(metric);
+        }
+    }
+    pattern::report_covered(root, &patterns);
+    patterns.clear();
+    for table in root.tables("calibration") {
+        let place = table.span_of("series");
+        if let Some(calibration) = section::calibration(table) {
+            patterns.push((calibration.series.clone(), place));
+            config.normalise.calibrations.push(calibration);
+        }
+    }
+    pattern::report_covered(root, &patterns);
+    for table in root.tables("device") {
+        let place = table.span_of("id");
+        let Some(device) = section::device(table) else {
+            continue;
+        };
+        if config.engine.devices.iter().any(|d| d.id == device.id) {
+            root.report(
+                place,
+                format!("there are two devices with the id \"{}\"", device.id),
+            );
+        }
+        config.engine.devices.push(device);
+    }
 }
 
 fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) {
@@ -272,6 +309,7 @@ fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) 
                 );
             }
         }
+        pattern::doubt_series(root, &written.series, config);
         config.engine.rules.push(written.rule);
     }
 }

@@ -48,6 +48,11 @@ impl<'a> Table<'a> {
         self.entries.get(key)
     }
 
+    /// Makes a key known without reading it; whether it is written.
+    pub(super) fn know(&mut self, key: &'static str) -> bool {
+        self.entry(key).is_some()
+    }
+
     /// Where the table stands, for mistakes about it as a whole.
     pub(super) fn span(&self) -> Range<usize> {
         self.span.clone()
@@ -58,8 +63,17 @@ impl<'a> Table<'a> {
         self.entries.contains_key(key)
     }
 
+    /// Where the value of a key stands; where it is missing, the table.
+    pub(super) fn span_of(&self, key: &str) -> Range<usize> {
+        self.entries.get(key).map_or(self.span(), Spanned::span)
+    }
+
     pub(super) fn report(&self, span: Range<usize>, message: impl Into<String>) {
         self.reporter.report(span, message);
+    }
+
+    pub(super) fn doubt(&self, span: Range<usize>, message: impl Into<String>) {
+        self.reporter.doubt(span, message);
     }
 
     /// The value with its place; `None` when absent or wrong (then it is reported).

@@ -5,7 +5,7 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use super::{
-    Surroundings,
+    Surroundings, pattern,
     reader::{Placed, Table},
     secret,
 };
@@ -21,6 +21,7 @@ pub(super) struct Written {
     pub(super) rule: Rule,
     pub(super) webhooks: Option<Placed<Vec<SmolStr>>>,
     pub(super) name: Placed<SmolStr>,
+    pub(super) series: Placed<SmolStr>,
 }
 
 /// Reads one `[[rule]]`.
@@ -28,16 +29,16 @@ pub(super) fn read(mut table: Table<'_>) -> Option<Written> {
     let name = table.required_placed::<SmolStr>("name");
     if let Some(name) = &name {
         table.name = format!("[[rule]] \"{}\"", name.value);
+        if name.value.trim().is_empty() {
+            table.report(
+                name.span.clone(),
+                "a rule needs a name that people can read",
+            );
+        }
     }
     let series = table.required_placed::<SmolStr>("series");
-    if let Some(series) = &series
-        && !series.value.contains('/')
-    {
-        let message = format!(
-            "`series` is a pattern over device/metric, such as \"*/temperature\" or \"freezer-1/*\", found \"{}\"",
-            series.value
-        );
-        table.report(series.span.clone(), message);
+    if let Some(series) = &series {
+        pattern::check_series(&table, series);
     }
     let condition = condition(&mut table);
     let hold = table.optional("for").unwrap_or(Duration::ZERO);
@@ -51,10 +52,10 @@ pub(super) fn read(mut table: Table<'_>) -> Option<Written> {
     let webhooks = table.placed::<Vec<SmolStr>>("webhooks");
     let labels = table.texts("labels");
     table.finish();
-    let name = name?;
+    let (name, series) = (name?, series?);
     let rule = Rule {
         name: name.value.clone(),
-        series: series?.value,
+        series: series.value.clone(),
         condition: condition?,
         hold,
         severity,
@@ -69,6 +70,7 @@ pub(super) fn read(mut table: Table<'_>) -> Option<Written> {
         rule,
         webhooks,
         name,
+        series,
     })
 }
 
@@ -152,6 +154,9 @@ fn condition(table: &mut Table<'_>) -> Option<Condition> {
             );
             return None;
         };
+        if over.value < Duration::from_secs(1) {
+            table.report(over.span, "`over` must be at least \"1s\"");
+        }
         return Some(Condition::ChangeOver {
             limit: limit.value,
             over: over.value,
@@ -184,6 +189,16 @@ pub(super) fn webhook(
     }
     let token = secret::read(&mut table, around, "token");
     let headers = table.texts("headers");
+    for (name, value) in &headers {
+        let usable = reqwest::header::HeaderName::try_from(name).is_ok()
+            && reqwest::header::HeaderValue::try_from(value).is_ok();
+        if !usable {
+            table.report(
+                table.span_of("headers"),
+                format!("\"{name}: {value}\" is no header that HTTP knows: names have letters, digits and `-`"),
+            );
+        }
+    }
     let mut timeout = Duration::from_secs(10);
     table.set_within_seconds("timeout", &mut timeout, 1, 120);
     let mut give_up_after = Duration::from_secs(86_400);

@@ -20,7 +20,9 @@ fn expected(what: &str, value: &DeValue<'_>) -> String {
         DeValue::Integer(i) => i.as_str().to_owned(),
         DeValue::Float(f) => f.as_str().to_owned(),
         DeValue::Boolean(b) => b.to_string(),
-        other => format!("a {}", other.type_str()),
+        DeValue::Array(_) => String::from("a list"),
+        DeValue::Table(_) => String::from("a table"),
+        other @ DeValue::Datetime(_) => format!("a {}", other.type_str()),
     };
     format!("expected {what}, found {found}")
 }

@@ -20,11 +20,11 @@ pub(super) fn read(
             "`{key}` must not stand in the config: put it in a file and name that with `{file_key}`, or in the environment with `{env_key}`"
         );
         table.optional::<String>(key);
-        table.report(table.span(), message);
+        table.report(table.span_of(key), message);
     }
     if table.has(file_key) && table.has(env_key) {
         table.report(
-            table.span(),
+            table.span_of(env_key),
             format!("{}: give `{file_key}` or `{env_key}`, not both", table.name),
         );
     }

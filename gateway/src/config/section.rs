@@ -4,7 +4,12 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use smol_str::SmolStr;
 
-use super::{Http, Log, Surroundings, reader::Table, scalar::Size, secret};
+use super::{
+    Http, Log, Surroundings, pattern,
+    reader::{Table, did_you_mean},
+    scalar::Size,
+    secret,
+};
 use crate::{
     archive, backoff, engine, history, journal, live,
     model::Unit,
@@ -34,6 +39,30 @@ impl Table<'_> {
         }
     }
 
+    /// As [`Table::set_size`], for what lies in memory.
+    pub(super) fn set_bytes(&mut self, key: &'static str, target: &mut usize, min: u64, max: u64) {
+        let mut bytes = *target as u64;
+        self.set_size(key, &mut bytes, min, max);
+        *target = usize::try_from(bytes).unwrap_or(*target);
+    }
+
+    /// The path of a file that is needed later; that it can't be read is said now.
+    pub(super) fn readable(
+        &mut self,
+        key: &'static str,
+        around: &Surroundings<'_>,
+    ) -> Option<PathBuf> {
+        let file = self.placed::<PathBuf>(key)?;
+        let path = around.beside_config(&file.value);
+        if let Err(error) = (around.read_file)(&path) {
+            self.report(
+                file.span,
+                format!("cannot read {}: {error}", path.display()),
+            );
+        }
+        Some(path)
+    }
+
     fn set_size(&mut self, key: &'static str, target: &mut u64, min: u64, max: u64) {
         if let Some(placed) = self.placed::<Size>(key) {
             if (min..=max).contains(&placed.value.0) {
@@ -49,12 +78,26 @@ impl Table<'_> {
     }
 }
 
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
 pub(super) fn log(table: Option<Table<'_>>, log: &mut Log) {
     let Some(mut table) = table else { return };
     if let Some(level) = table.placed::<String>("level") {
-        match tracing_subscriber::EnvFilter::try_new(&level.value) {
-            Ok(_) => log.level = level.value,
-            Err(_) => table.report(
+        // A lone word that is no level would be taken for the name of a module, and everything else fall silent.
+        let slip = level.value.split(',').map(str::trim).find(|word| {
+            !word.contains(['=', ':', '['])
+                && !LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word))
+        });
+        match (tracing_subscriber::EnvFilter::try_new(&level.value), slip) {
+            (Ok(_), None) => log.level = level.value,
+            (Ok(_), Some(word)) => table.report(
+                level.span,
+                format!(
+                    "`level` must be error, warn, info, debug or trace, found \"{word}\"{}",
+                    did_you_mean(word, LEVELS.into_iter())
+                ),
+            ),
+            (Err(_), _) => table.report(
                 level.span,
                 format!("`level` must be error, warn, info, debug or trace, or directives such as \"info,gateway::source=debug\", found \"{}\"", level.value),
             ),
@@ -70,7 +113,17 @@ pub(super) fn http(table: Option<Table<'_>>, http: &mut Http) {
     let Some(mut table) = table else { return };
     let listen = table.placed::<SocketAddr>("listen");
     let without_login = table.optional::<bool>("without_login").unwrap_or(false);
-    table.set("allowed_hosts", &mut http.allowed_hosts);
+    if let Some(hosts) = table.placed::<Vec<String>>("allowed_hosts") {
+        for host in &hosts.value {
+            if host.is_empty() || host.contains(['/', '*', ' ']) {
+                table.report(
+                    hosts.span.clone(),
+                    format!("`allowed_hosts` holds names such as \"sensors.example.org\", without http:// or a path, found \"{host}\""),
+                );
+            }
+        }
+        http.allowed_hosts = hosts.value;
+    }
     if let Some(listen) = listen {
         if !listen.value.ip().is_loopback() && !without_login {
             let message = "this address can be reached from other machines and nobody has to log in: keep 127.0.0.1 (and put a proxy with a login before it), or say `without_login = true`";
@@ -122,9 +175,12 @@ pub(super) fn store(
     normalise: &mut normalise::Config,
 ) {
     let Some(mut table) = table else { return };
-    let mut bytes = store.bytes_per_series as u64;
-    table.set_size("memory_per_series", &mut bytes, 1 << 10, 64 << 20);
-    store.bytes_per_series = usize::try_from(bytes).unwrap_or(store.bytes_per_series);
+    table.set_bytes(
+        "memory_per_series",
+        &mut store.bytes_per_series,
+        1 << 10,
+        64 << 20,
+    );
     table.set_count("max_series", &mut store.max_series, 1, 1_000_000);
     normalise.max_series = store.max_series;
     table.set("lateness", &mut store.lateness);
@@ -173,9 +229,7 @@ pub(super) fn live(table: Option<Table<'_>>, live: &mut live::Config, engine: &m
     }
     table.set_within_seconds("beat", &mut live.beat, 1, 15);
     table.set_count("max_clients", &mut live.max_clients, 1, 100_000);
-    let mut replay = live.replay_bytes as u64;
-    table.set_size("replay", &mut replay, 64 << 10, 1 << 30);
-    live.replay_bytes = usize::try_from(replay).unwrap_or(live.replay_bytes);
+    table.set_bytes("replay", &mut live.replay_bytes, 64 << 10, 1 << 30);
     table.finish();
 }
 
@@ -197,18 +251,25 @@ pub(super) fn history(table: Option<Table<'_>>) -> Option<history::Config> {
     enabled.then_some(history)
 }
 
-pub(super) fn metric(mut table: Table<'_>) -> Option<MetricConfig> {
-    let name = table.required::<SmolStr>("name");
-    let unit = table.placed::<SmolStr>("unit");
-    if let Some(unit) = &unit
-        && !normalise::unit::is_known(&unit.value)
-    {
+/// A unit that is understood; any other is reported.
+pub(super) fn unit(table: &mut Table<'_>) -> Option<Unit> {
+    let unit = table.placed::<SmolStr>("unit")?;
+    if !normalise::unit::is_known(&unit.value) {
         let message = format!(
-            "\"{}\" is no unit that is known here: use its UCUM code, such as \"Cel\", \"%\", \"hPa\", \"kW.h\"",
+            "\"{0}\" is no unit that is known here: use its UCUM code, such as \"Cel\", \"%\", \"hPa\", \"kW.h\", or \"{{{0}}}\" for a unit of your own",
             unit.value
         );
-        table.report(unit.span.clone(), message);
+        table.report(unit.span, message);
     }
+    Some(Unit(unit.value))
+}
+
+pub(super) fn metric(mut table: Table<'_>) -> Option<MetricConfig> {
+    let name = table.required_placed::<SmolStr>("name");
+    if let Some(name) = &name {
+        pattern::check_side(&table, name, "a metric");
+    }
+    let unit = unit(&mut table);
     let min = table.optional("min");
     let max = table.placed::<f64>("max");
     if let (Some(min), Some(max)) = (min, &max)
@@ -221,15 +282,18 @@ pub(super) fn metric(mut table: Table<'_>) -> Option<MetricConfig> {
     }
     table.finish();
     Some(MetricConfig {
-        metric: name?,
-        unit: unit.map(|u| Unit(u.value)),
+        metric: name?.value,
+        unit,
         min,
         max: max.map(|m| m.value),
     })
 }
 
 pub(super) fn calibration(mut table: Table<'_>) -> Option<Calibration> {
-    let series = table.required::<SmolStr>("series");
+    let series = table.required_placed::<SmolStr>("series");
+    if let Some(series) = &series {
+        pattern::check_series(&table, series);
+    }
     let mut calibration = Calibration {
         series: SmolStr::default(),
         gain: 1.0,
@@ -237,6 +301,12 @@ pub(super) fn calibration(mut table: Table<'_>) -> Option<Calibration> {
         table: Vec::new(),
     };
     table.set("gain", &mut calibration.gain);
+    if calibration.gain == 0.0 {
+        table.report(
+            table.span_of("gain"),
+            "`gain` must not be 0: every value would become the offset; without a gain it is 1",
+        );
+    }
     table.set("offset", &mut calibration.offset);
     if let Some(rows) = table.placed::<Vec<(f64, f64)>>("table") {
         if rows.value.len() < 2 || !rows.value.is_sorted_by(|a, b| a.0 < b.0) {
@@ -249,7 +319,7 @@ pub(super) fn calibration(mut table: Table<'_>) -> Option<Calibration> {
         }
     }
     table.finish();
-    calibration.series = series?;
+    calibration.series = series?.value;
     Some(calibration)
 }
 
@@ -283,9 +353,7 @@ pub(super) fn influxdb(mut table: Table<'_>, around: &Surroundings<'_>) -> Optio
         org,
         bucket: bucket.unwrap_or_default(),
         token,
-        ca_file: table
-            .optional::<PathBuf>("ca_file")
-            .map(|p| around.beside_config(&p)),
+        ca_file: table.readable("ca_file", around),
         measurement: String::from("sensor"),
         measurements: std::collections::BTreeMap::new(),
         batch_lines: 5_000,

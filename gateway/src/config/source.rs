@@ -8,11 +8,10 @@ use toml::de::DeTable;
 use super::{
     Surroundings, mapping,
     reader::{Placed, Table},
-    scalar::Size,
     secret,
 };
 use crate::{
-    decode::{self, Mapping},
+    decode::{self, Format, Mapping},
     model::{Secret, SourceName},
     source::{broker, mqtt, serial, shed},
 };
@@ -86,7 +85,10 @@ pub(super) fn read(mut table: Table<'_>, around: &Surroundings<'_>) -> Option<So
         return None;
     };
     let kind = match kind {
-        Kind::Serial => serial_port(&mut table).map(SourceKind::Serial),
+        Kind::Serial => {
+            check_lines(&table, &written);
+            serial_port(&mut table).map(SourceKind::Serial)
+        }
         Kind::Mqtt => {
             let name = name.as_deref().unwrap_or_default();
             broker_session(&mut table, around, name, &written).map(SourceKind::Mqtt)
@@ -151,8 +153,28 @@ fn mappings(table: &mut Table<'_>, around: &Surroundings<'_>) -> Vec<mapping::Wr
 
 fn queue(table: &mut Table<'_>, queue: &mut shed::Config) {
     table.set_count("max_waiting_messages", &mut queue.max_frames, 1, 10_000_000);
-    if let Some(Size(bytes)) = table.optional("max_waiting_size") {
-        queue.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX).max(1024);
+    table.set_bytes("max_waiting_size", &mut queue.max_bytes, 1024, 1 << 30);
+}
+
+/// What can't work on a serial line: it has no topics, and each line comes alone.
+fn check_lines(table: &Table<'_>, written: &[mapping::Written]) {
+    for one in written {
+        if let Some(topic) = one.topic.as_ref().filter(|topic| !topic.value.is_empty()) {
+            let message = format!(
+                "{} is a serial line, which has no topics: this mapping would take nothing, leave `topic` away",
+                table.name
+            );
+            table.report(topic.span.clone(), message);
+        }
+        if let Format::Csv(csv) = &one.mapping.format
+            && csv.columns.is_empty()
+        {
+            let message = format!(
+                "{} reads line by line, so no first line names the columns: give `columns`, such as columns = [\"temperature\", \"humidity\"]",
+                table.name
+            );
+            table.report(one.span.clone(), message);
+        }
     }
 }
 
@@ -183,17 +205,11 @@ fn broker_session(
 ) -> Option<mqtt::Config> {
     let address = table.required_placed::<String>("url");
     let tls_files = mqtt::TlsConfig {
-        ca_file: table
-            .optional::<PathBuf>("ca_file")
-            .map(|p| around.beside_config(&p)),
-        certificate_file: table
-            .optional::<PathBuf>("certificate_file")
-            .map(|p| around.beside_config(&p)),
-        key_file: table
-            .optional::<PathBuf>("key_file")
-            .map(|p| around.beside_config(&p)),
+        ca_file: table.readable("ca_file", around),
+        certificate_file: table.readable("certificate_file", around),
+        key_file: table.readable("key_file", around),
     };
-    if tls_files.certificate_file.is_some() != tls_files.key_file.is_some() {
+    if table.has("certificate_file") != table.has("key_file") {
         table.report(
             table.span(),
             format!(
@@ -214,11 +230,12 @@ fn broker_session(
     ) {
         session.version = version;
     }
-    if let Some(Size(bytes)) = table.optional("max_packet_size") {
-        session.max_packet_bytes = usize::try_from(bytes)
-            .unwrap_or(usize::MAX)
-            .clamp(1024, 256 << 20);
-    }
+    table.set_bytes(
+        "max_packet_size",
+        &mut session.max_packet_bytes,
+        1024,
+        256 << 20,
+    );
     table.set_count(
         "max_unacknowledged",
         &mut session.max_unacknowledged,
@@ -318,13 +335,20 @@ fn listener(table: &mut Table<'_>, around: &Surroundings<'_>) -> broker::Config 
         user.name = String::from("[[source.users]]");
         let name = user.required::<String>("name");
         let password = secret::read(&mut user, around, "password");
-        if password.is_none() && !user.has("password_file") && !user.has("password_env") {
+        let given = ["password", "password_file", "password_env"];
+        if password.is_none() && !given.iter().any(|key| user.has(key)) {
             user.report(
                 user.span(),
                 "a user needs `password_file` or `password_env`",
             );
         }
+        let place = user.span_of("name");
         user.finish();
+        if let Some(name) = &name
+            && listener.users.iter().any(|(before, _)| before == name)
+        {
+            table.report(place, format!("there are two users named \"{name}\""));
+        }
         if let (Some(name), Some(password)) = (name, password) {
             listener.users.push((name, Secret(password.0)));
         }
@@ -339,11 +363,12 @@ fn listener(table: &mut Table<'_>, around: &Surroundings<'_>) -> broker::Config 
         table.report(listen.span, message);
     }
     table.set_count("max_connections", &mut listener.max_connections, 1, 100_000);
-    if let Some(Size(bytes)) = table.optional("max_packet_size") {
-        listener.max_packet_bytes = usize::try_from(bytes)
-            .unwrap_or(usize::MAX)
-            .clamp(128, 256 << 20);
-    }
+    table.set_bytes(
+        "max_packet_size",
+        &mut listener.max_packet_bytes,
+        128,
+        256 << 20,
+    );
     table.set_count("max_retained", &mut listener.max_retained, 0, 10_000_000);
     table.set_count(
         "max_unacknowledged",

@@ -151,3 +151,115 @@ fn a_rule_has_exactly_one_condition() {
         "{found:?}"
     );
 }
+
+#[test]
+fn a_level_that_is_no_level_is_a_mistake_and_no_filter() {
+    let found = mistakes("[log]\nlevel = \"inof\"\n");
+    assert!(found[0].2.contains("did you mean `info`?"), "{found:?}");
+    assert!(parse_text("[log]\nlevel = \"warn,gateway::source=debug\"\n").is_ok());
+}
+
+#[test]
+fn patterns_that_can_not_match_are_mistakes() {
+    for (series, slip) in [
+        ("a/b/c", "device/metric"),
+        ("/", "device/metric"),
+        ("*/", "device/metric"),
+        ("*/[ab]", "no meaning in a pattern"),
+        ("{a,b}/x", "no meaning in a pattern"),
+    ] {
+        let rule = format!("[[rule]]\nname = \"a\"\nseries = \"{series}\"\nabove = 1\n");
+        let found = mistakes(&rule);
+        assert!(found[0].0 == 3 && found[0].2.contains(slip), "{found:?}");
+        let calibration = format!("[[calibration]]\nseries = \"{series}\"\noffset = 1\n");
+        assert_eq!(mistakes(&calibration)[0].0, 2);
+    }
+    let found = mistakes("[[metric]]\nname = \"boiler/temperature\"\n");
+    assert!(found[0].2.contains("without `/`"), "{found:?}");
+}
+
+#[test]
+fn what_is_there_twice_or_never_reached_is_a_mistake() {
+    let found = mistakes(
+        "[[window]]\nevery = \"1m\"\n[[window]]\nevery = \"60s\"\n\
+         [[metric]]\nname = \"*temperature\"\n[[metric]]\nname = \"air_temperature\"\n\
+         [[calibration]]\nseries = \"a/b\"\noffset = 1\n[[calibration]]\nseries = \"a/b\"\ngain = 0\n\
+         [[device]]\nid = \"a\"\n[[device]]\nid = \"a\"\n",
+    );
+    let lines: Vec<usize> = found.iter().map(|m| m.0).collect();
+    assert_eq!(lines, [3, 8, 13, 14, 18], "{found:?}");
+    assert!(found[1].2.contains("narrower one first"), "{found:?}");
+    let narrow_first =
+        "[[metric]]\nname = \"air_temperature\"\n[[metric]]\nname = \"*temperature\"\n";
+    assert!(parse_text(narrow_first).is_ok());
+}
+
+#[test]
+fn a_serial_line_has_no_topics_and_no_header() {
+    let found = mistakes(
+        "[[source]]\nname = \"s\"\ntype = \"serial\"\ndevice = \"/dev/ttyUSB0\"\n\
+         [[source.mapping]]\nformat = \"csv\"\n[[source.mapping]]\ntopic = \"x/{device}\"\n",
+    );
+    assert!(
+        found[0].0 == 5 && found[0].2.contains("columns ="),
+        "{found:?}"
+    );
+    assert!(
+        found[1].0 == 8 && found[1].2.contains("no topics"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn mistakes_of_a_mapping_stand_at_their_key_and_know_their_format() {
+    let found = mistakes(
+        "[[source]]\nname = \"l\"\ntype = \"mqtt_listener\"\n[[source.mapping]]\ntopic = \"a/{dev}\"\n\
+         device = \"{device}\"\ncolumns = [\"a\"]\n\
+         fields = [{ path = \"a.*\", metric = \"{2}\" }, { path = \"b\", unit = \"wat\" }]\n",
+    );
+    let places: Vec<_> = found.iter().map(|m| (m.0, m.1)).collect();
+    assert_eq!(places, [(6, 10), (7, 11), (8, 10), (8, 66)], "{found:?}");
+    assert!(
+        found[1].2.contains("goes with format = \"csv\""),
+        "{found:?}"
+    );
+    assert!(found[2].2.contains("the path has 1 `*`"), "{found:?}");
+    assert!(found[3].2.contains("{wat}"), "{found:?}");
+}
+
+#[test]
+fn what_would_be_found_out_only_at_the_start_is_found_now() {
+    let found = mistakes(
+        "[http]\nallowed_hosts = [\"https://sensors.example.org\"]\n\
+         [influxdb]\nurl = \"http://localhost:8086\"\nbucket = \"b\"\nca_file = \"gone.pem\"\n\
+         [[webhook]]\nname = \"ops\"\nurl = \"http://h/x\"\nheaders = { \"x y\" = \"a\" }\n\
+         [[source]]\nname = \"l\"\ntype = \"mqtt_listener\"\nmax_packet_size = 12\n\
+         users = [{ name = \"a\", password_env = \"PW\" }, { name = \"a\", password_env = \"PW\" }]\n",
+    );
+    let lines: Vec<usize> = found.iter().map(|m| m.0).collect();
+    assert_eq!(lines, [2, 6, 10, 14, 15], "{found:?}");
+}
+
+#[test]
+fn a_rule_on_nearly_a_known_metric_is_a_doubt_and_no_mistake() {
+    let config = |series: &str| {
+        parse_text(&format!(
+            "[[metric]]\nname = \"temperature\"\n[[device]]\nid = \"boiler-1\"\n\
+             [[rule]]\nname = \"hot\"\nseries = \"{series}\"\nabove = 1\n"
+        ))
+        .unwrap()
+    };
+    let doubts = config("boilr-1/temprature").doubts;
+    assert_eq!(doubts.len(), 2, "{doubts:?}");
+    assert_eq!((doubts[0].line, doubts[0].column), (7, 10));
+    assert!(doubts[0].message.contains("did you mean \"temperature\"?"));
+    assert!(doubts[1].message.contains("did you mean \"boiler-1\"?"));
+    for fine in [
+        "*/temperature",
+        "boiler-2/humidity",
+        "boiler-1/temp*",
+        "pump/flow",
+    ] {
+        assert!(config(fine).doubts.is_empty(), "{fine}");
+    }
+}

@@ -3,8 +3,6 @@
 //! A gap may list alternatives, the first that is there counts: `{field:tag.device|field:tag.host|source}`. An
 //! alternative that is empty is not there.
 
-use std::fmt::Write as _;
-
 use smol_str::SmolStr;
 use thiserror::Error;
 
@@ -20,6 +18,12 @@ pub enum TemplateError {
     /// A gap that can't be filled here.
     #[error("\"{{{0}}}\" is not known here: the topic names no such level")]
     Unknown(SmolStr),
+    /// `{2}` where the path of the field has fewer `*`.
+    #[error("\"{{{0}}}\" is not known here: the path has {1} `*`")]
+    NoSuchStar(usize, usize),
+    /// `{path}` where no field is spoken of.
+    #[error("\"{{path}}\" is not known here: it is the path of a field, for `metric` alone")]
+    NoPath,
 }
 
 /// What may fill a gap.
@@ -106,7 +110,7 @@ impl Template {
     ///
     /// # Errors
     ///
-    /// [`TemplateError::Unknown`].
+    /// [`TemplateError::Unknown`], [`TemplateError::NoSuchStar`] and [`TemplateError::NoPath`].
     pub fn check(&self, names: &[&SmolStr], path: bool, stars: usize) -> Result<(), TemplateError> {
         for gap in self.gaps() {
             match gap {
@@ -114,13 +118,9 @@ impl Template {
                     return Err(TemplateError::Unknown(name.clone()));
                 }
                 Gap::Star(n) if *n == 0 || *n > stars => {
-                    let mut text = String::new();
-                    // Writing to a String can't fail.
-                    let _ = write!(text, "{n}");
-                    return Err(TemplateError::Unknown(text.into()));
+                    return Err(TemplateError::NoSuchStar(*n, stars));
                 }
-                Gap::Path if !path => return Err(TemplateError::Unknown("path".into())),
-                Gap::Series if !path => return Err(TemplateError::Unknown("series".into())),
+                Gap::Path | Gap::Series if !path => return Err(TemplateError::NoPath),
                 _ => {}
             }
         }

@@ -16,7 +16,6 @@
 
 mod calibration;
 mod compiled;
-mod glob;
 mod record;
 mod series;
 pub mod unit;

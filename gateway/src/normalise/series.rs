@@ -4,8 +4,11 @@ use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
 use smol_str::SmolStr;
 
-use super::{Config, glob, unit::Conversion};
-use crate::model::{DeviceId, Metric, SeriesKey, Timestamp, Unit, Value};
+use super::{Config, unit::Conversion};
+use crate::{
+    glob,
+    model::{DeviceId, Metric, SeriesKey, Timestamp, Unit, Value},
+};
 
 /// Last readings of a series that a repeat is looked for in.
 pub const REMEMBERED_READINGS: usize = 8;

@@ -32,7 +32,7 @@ use crate::model::{
 /// Bounds and windows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Bytes of recent points per series. Default 32 KiB (about 1 300 points). The oldest go first.
+    /// Bytes of recent points per series. Default 16 KiB (about 680 points). The oldest go first.
     pub bytes_per_series: usize,
     /// Series at most; must not be below the normaliser's cap. Default 10 000.
     pub max_series: usize,
@@ -40,7 +40,7 @@ pub struct Config {
     pub windows: Vec<WindowSpec>,
     /// How late (against the newest measured time of its series) a reading may come and still count in its window. Default 30 s.
     pub lateness: Duration,
-    /// Closed windows kept per series and spec. Default 120.
+    /// Closed windows kept per series and spec. Default 60.
     pub kept_windows: usize,
     /// The site of devices that have none of their own. Default none.
     pub site: Option<String>,
@@ -406,14 +406,14 @@ impl WindowSpec {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            bytes_per_series: 32 * 1024,
+            bytes_per_series: 16 * 1024,
             max_series: 10_000,
             windows: vec![
                 WindowSpec::tumbling(Duration::from_secs(60)),
                 WindowSpec::tumbling(Duration::from_secs(3600)),
             ],
             lateness: Duration::from_secs(30),
-            kept_windows: 120,
+            kept_windows: 60,
             site: None,
         }
     }

@@ -23,7 +23,27 @@ pub(crate) struct Windows {
     /// By start; none empty.
     panes: VecDeque<Pane>,
     /// By start.
-    closed: VecDeque<Window>,
+    closed: VecDeque<Row>,
+}
+
+/// What a closed window costs in memory.
+#[cfg(test)]
+const WINDOW_BYTES: usize = size_of::<Row>();
+
+/// A closed window without what follows from its kind: its end, and that it is closed. Most of a full store is these.
+#[derive(Clone, Debug)]
+struct Row {
+    start_ms: i64,
+    count: u64,
+    min: f64,
+    max: f64,
+    mean: f64,
+    stddev: f64,
+    first: f64,
+    last: f64,
+    p50: f64,
+    p95: f64,
+    p99: f64,
 }
 
 #[derive(Debug)]
@@ -109,7 +129,11 @@ impl Windows {
 
     /// The closed windows that are kept, then the open ones, each by start.
     pub(crate) fn all(&self) -> impl Iterator<Item = Window> + '_ {
-        self.closed.iter().cloned().chain(self.open())
+        let span_ms = self.over.div_euclid(1_000_000);
+        self.closed
+            .iter()
+            .map(move |row| row.window(span_ms))
+            .chain(self.open())
     }
 
     fn open(&self) -> impl Iterator<Item = Window> + '_ {
@@ -135,7 +159,7 @@ impl Windows {
             }
             if let Some(window) = self.window(end, true) {
                 closed(&window);
-                self.keep(window);
+                self.keep(&window);
             }
             self.closed_to = end;
             while self
@@ -170,18 +194,33 @@ impl Windows {
         Some(all.window(start_ms, end_ms, closed))
     }
 
-    fn keep(&mut self, window: Window) {
+    fn keep(&mut self, window: &Window) {
         let place = self
             .closed
             .partition_point(|kept| kept.start_ms < window.start_ms);
-        match self.closed.get_mut(place) {
+        if let Some(kept) = self.closed.get_mut(place)
+            && kept.start_ms == window.start_ms
+        {
             // Only after the time went back: the same interval, lived through again.
-            Some(kept) if kept.start_ms == window.start_ms => *kept = window,
-            _ => self.closed.insert(place, window),
+            *kept = Row::of(window);
+            return;
         }
-        while self.closed.len() > self.kept {
+        let mut place = place;
+        if self.closed.len() >= self.kept {
+            if place == 0 {
+                // Older than all that are kept.
+                return;
+            }
             self.closed.pop_front();
+            place -= 1;
         }
+        if self.closed.len() == self.closed.capacity() {
+            // Doubling as usual, but never beyond what is kept.
+            let more = self.closed.len().max(4);
+            self.closed
+                .reserve_exact(more.min(self.kept - self.closed.len()));
+        }
+        self.closed.insert(place, Row::of(window));
     }
 
     const fn next_end(&self) -> i64 {
@@ -190,6 +229,42 @@ impl Windows {
 
     const fn align(&self, time: i64) -> i64 {
         time.saturating_sub(time.rem_euclid(self.every))
+    }
+}
+
+impl Row {
+    const fn of(window: &Window) -> Self {
+        Self {
+            start_ms: window.start_ms,
+            count: window.count,
+            min: window.min,
+            max: window.max,
+            mean: window.mean,
+            stddev: window.stddev,
+            first: window.first,
+            last: window.last,
+            p50: window.p50,
+            p95: window.p95,
+            p99: window.p99,
+        }
+    }
+
+    const fn window(&self, span_ms: i64) -> Window {
+        Window {
+            start_ms: self.start_ms,
+            end_ms: self.start_ms.saturating_add(span_ms),
+            count: self.count,
+            min: self.min,
+            max: self.max,
+            mean: self.mean,
+            stddev: self.stddev,
+            first: self.first,
+            last: self.last,
+            p50: self.p50,
+            p95: self.p95,
+            p99: self.p99,
+            closed: true,
+        }
     }
 }
 

@@ -101,6 +101,23 @@ fn a_century_ahead_costs_no_more_than_a_step() {
 }
 
 #[test]
+fn a_closed_window_costs_what_the_page_says() {
+    assert_eq!(super::WINDOW_BYTES, 88);
+    assert!(size_of::<super::Pane>() <= 136);
+}
+
+#[test]
+fn the_room_for_kept_windows_does_not_grow_beyond_them() {
+    let mut windows = Windows::new(spec(1, 1), 60);
+    for second in 0..1_000 {
+        windows.add(second * MS, 1.0);
+        windows.advance(second * MS, 0, &mut |_| ());
+        assert!(windows.closed.capacity() <= 60);
+    }
+    assert_eq!(windows.closed.len(), 60);
+}
+
+#[test]
 fn the_kept_windows_are_bounded_and_the_oldest_go() {
     let mut windows = Windows::new(spec(1, 1), 3);
     for time in 0..10 {

@@ -1,4 +1,5 @@
-//! Patterns over `device/metric`: `*` is any run of characters and `?` one, neither of them crosses the `/`.
+//! Patterns over `device/metric`, or one side of it, wherever a person may write one: rules, metrics, calibrations, the
+//! filters of the live stream. `*` is any run of characters and `?` one, neither of them crosses the `/`.
 //!
 //! There is no escape and there are no classes: names with a `*` or `?` in them match themselves by the wildcard.
 
@@ -57,6 +58,11 @@ mod tests {
             ("a?b/x", "a/b/x", false),
             ("*a*b/c", "xaab/c", true),
             ("*ab*/x", "aab/x", true),
+            ("*", "temperature", true),
+            ("*temperature", "device_temperature", true),
+            ("shed*/t*e", "shed.1/temperature", true),
+            ("a*b*c", "aXbYbZc", true),
+            ("a*b", "a/b", false),
             ("küche/*", "küche/feuchte", true),
             ("k?che/*", "küche/feuchte", true),
             ("", "", true),
