@@ -84,6 +84,12 @@ async fn status(State(api): State<Api>) -> Result<Response, Problem> {
             Problem::internal("the state of the webhooks cannot be read", &error)
         })?;
     let account = parts.account.rows();
+    let journal = parts.journal.status();
+    let archive = ArchiveStatus {
+        // Its own figure is of its last report.
+        lag_records: parts.journal.lag(crate::archive::CURSOR),
+        ..parts.archive.borrow().clone()
+    };
     let now = parts.clock.now();
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -96,9 +102,9 @@ async fn status(State(api): State<Api>) -> Result<Response, Problem> {
             .iter()
             .map(|source| Source::new(source.borrow().clone(), &account))
             .collect(),
-        journal: parts.journal.status(),
+        journal,
         history: parts.history.as_ref().map(crate::history::History::status),
-        archive: parts.archive.borrow().clone(),
+        archive,
         engine,
         webhooks,
         account,

@@ -315,6 +315,28 @@ impl Journal {
         Cursor::new(name, Arc::clone(&self.shared))
     }
 
+    /// Numbers up to `position` were given before, as another file notes; if the journal is younger than that, because its
+    /// directory was deleted or put back, it numbers on behind them. Call before the first submission and the first cursor.
+    pub fn number_after(&self, position: Position) {
+        let mut index = self.shared.index();
+        if position.0 >= index.next && position.0 < segment::MAX_POSITION {
+            tracing::warn!(
+                noted = position.0,
+                next = index.next,
+                "the journal ends before what is known of it: it was deleted or put back, and goes on behind that"
+            );
+            index.next = position.0 + 1;
+        }
+    }
+
+    /// Records that this cursor has not done with; 0 for one that is not in use.
+    #[must_use]
+    pub fn lag(&self, cursor: &str) -> u64 {
+        let index = self.shared.index();
+        let at = index.cursors.get(cursor).copied().unwrap_or(u64::MAX);
+        index.newest.saturating_sub(at)
+    }
+
     /// Reads all kept records in order, for the replay at start; blocking. Damaged ones are skipped.
     pub fn replay(&self, each: &mut dyn FnMut(Entry)) {
         /// So much is in memory at a time.

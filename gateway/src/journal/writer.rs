@@ -236,12 +236,16 @@ impl Writer {
         let last = self.shared.index().segments.back().copied();
         let segment = match (self.active.take(), last) {
             (Some(file), Some(last))
-                if last.records == 0 || last.end + length <= self.shared.config.segment_bytes =>
+                if position == last.last + 1
+                    && (last.records == 0
+                        || last.end + length <= self.shared.config.segment_bytes) =>
             {
                 self.append(file, last, position)?
             }
             (file, last) => {
-                if let (Some(file), Some(last)) = (file, last) {
+                if let (Some(file), Some(last)) = (file, last)
+                    && last.records > 0
+                {
                     self.seal(&file, last);
                 }
                 self.begin_segment(position)?

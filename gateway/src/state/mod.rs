@@ -23,7 +23,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use self::outbox::{Delivery, Verdict};
 use crate::{
     alert::{Alert, AlertState, Transition},
+    cause,
     clock::Clock,
+    damage,
     engine::{Decided, Resumption},
     journal::Position,
 };
@@ -106,7 +108,8 @@ pub struct Recipient {
     pub send_resolved: bool,
 }
 
-type Work = Box<dyn FnOnce(&mut Connection) + Send>;
+/// True when the file turned out to be damaged.
+type Work = Box<dyn FnOnce(&mut Connection) -> bool + Send>;
 
 /// The handle: cheap to clone. The thread ends when the last one is gone.
 #[derive(Clone, Debug)]
@@ -121,11 +124,12 @@ pub struct State {
 }
 
 impl State {
-    /// Opens (or makes) `state.sqlite` in `dir`.
+    /// Opens (or makes) `state.sqlite` in `dir`. A file that is damaged is set aside (renamed to `state.sqlite.damaged`),
+    /// now or when it turns out, and a new one begun: the rules then run over the kept journal again.
     ///
     /// # Errors
     ///
-    /// When it can't be opened or migrated, or was written by a newer gateway.
+    /// When the directory can't be written, or the file was written by a newer gateway.
     pub fn open(
         dir: &Path,
         recipients: &[Recipient],
@@ -135,19 +139,22 @@ impl State {
         let path = dir.join("state.sqlite");
         let mut connection = schema::open(&path)?;
         let (work, mut queued) = mpsc::channel::<Work>(MAX_QUEUED);
+        let shown = path.display().to_string();
         std::thread::Builder::new()
             .name(String::from("state"))
             .spawn(move || {
+                let mut damaged = false;
                 while let Some(work) = queued.blocking_recv() {
-                    work(&mut connection);
+                    // Until a new file is there, everything fails and is tried again by those who asked.
+                    damaged = work(&mut connection) || damaged;
+                    damaged = damaged && !begin_anew(&mut connection, &path);
                 }
             })
             .map_err(StateError::Thread)?;
-        let path = path.display().to_string();
         let metrics = Metrics::new(registry);
         Ok(Self {
             work,
-            path,
+            path: shown,
             recipients: recipients.into(),
             clock,
             metrics,
@@ -302,8 +309,11 @@ impl State {
     ) -> Result<T, StateError> {
         let (answer, answered) = oneshot::channel();
         let work: Work = Box::new(move |connection| {
+            let result = work(connection);
+            let damaged = result.as_ref().err().is_some_and(damage::is_damage);
             // Whoever asked may be gone; the work is done all the same.
-            drop(answer.send(work(connection)));
+            drop(answer.send(result));
+            damaged
         });
         self.work.send(work).await.map_err(|_| StateError::Closed)?;
         let result = answered.await.map_err(|_| StateError::Closed)?;
@@ -346,6 +356,29 @@ impl Metrics {
             metrics.failures.clone(),
         );
         metrics
+    }
+}
+
+/// The file turned out to be damaged while it was in use: opens it again, which sets it aside if need be. True if that worked.
+fn begin_anew(connection: &mut Connection, path: &Path) -> bool {
+    // Closed first: SQLite deletes a log by its name when a connection ends, and that must not be the new file's. The
+    // one in memory has no tables: what is asked of it fails.
+    let begun = Connection::open_in_memory()
+        .map(|nothing| *connection = nothing)
+        .map_err(|source| StateError::Database {
+            path: path.display().to_string(),
+            source,
+        })
+        .and_then(|()| schema::open(path));
+    match begun {
+        Ok(begun) => {
+            *connection = begun;
+            true
+        }
+        Err(error) => {
+            tracing::error!(error = %cause::chain(&error), "the state file cannot be opened again");
+            false
+        }
     }
 }
 
