@@ -179,7 +179,13 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
             send_resolved: w.send_resolved,
         })
         .collect();
-    let state = State::open(dir, &recipients, clock.clone(), &mut registry)?;
+    let state = match State::open(dir, &recipients, clock.clone(), &mut registry) {
+        Err(error) if error.is_full_disk() && journal::release_reserve(&dir.join("journal")) => {
+            tracing::error!(path = %dir.display(), "the disk is full: the room that was held back is used to start; make room");
+            State::open(dir, &recipients, clock.clone(), &mut registry)?
+        }
+        other => other?,
+    };
     let (committed_in, committed) = mpsc::channel(MAX_COMMITTED);
     let (journal, recovery) = Journal::open(
         config.journal.clone(),

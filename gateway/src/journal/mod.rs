@@ -220,6 +220,13 @@ impl Default for Config {
     }
 }
 
+/// Gives the room back that the journal in `dir` holds for a full disk, for who can't start without; the journal makes it
+/// again when there is room. True if there was any. Only while no journal is open there.
+#[must_use]
+pub fn release_reserve(dir: &Path) -> bool {
+    std::fs::remove_file(dir.join(writer::RESERVE)).is_ok()
+}
+
 impl Journal {
     /// Opens (or makes) the journal in `dir`, cuts a torn tail, and starts its one writer thread.
     /// Committed records are sent to `committed`; when that is full the writer waits (back-pressure).

@@ -7,11 +7,14 @@
 mod outbox;
 mod schema;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -71,6 +74,17 @@ pub enum StateError {
     Closed,
 }
 
+impl StateError {
+    /// Whether making room on the disk is the answer.
+    #[must_use]
+    pub fn is_full_disk(&self) -> bool {
+        matches!(
+            self,
+            Self::Database { source, .. } if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+        )
+    }
+}
+
 /// How the deliveries to one webhook stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct WebhookStatus {
@@ -97,6 +111,7 @@ struct Metrics {
     delivered: Family<WebhookLabel, Counter>,
     given_up: Family<WebhookLabel, Counter>,
     failures: Counter,
+    failing: Gauge,
 }
 
 /// Who hears of alerts, as far as the outbox must know.
@@ -121,6 +136,8 @@ pub struct State {
     metrics: Metrics,
     /// Changes whenever deliveries were added.
     added: watch::Sender<u64>,
+    /// Why the last use failed. std: held for a look only.
+    failing: Arc<Mutex<Option<String>>>,
 }
 
 impl State {
@@ -159,6 +176,7 @@ impl State {
             clock,
             metrics,
             added: watch::Sender::new(0),
+            failing: Arc::default(),
         })
     }
 
@@ -202,7 +220,7 @@ impl State {
             self.metrics.clone(),
         );
         let added = self
-            .with(move |connection| {
+            .write(move |connection| {
                 let transaction = connection.transaction()?;
                 let mut added: Vec<&str> = Vec::new();
                 for transition in &decided.transitions {
@@ -263,6 +281,13 @@ impl State {
         .await
     }
 
+    /// Why the last write failed; `None` when it worked. Alerts and deliveries wait meanwhile.
+    #[must_use]
+    pub fn failing(&self) -> Option<String> {
+        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.clone()
+    }
+
     /// The oldest waiting delivery to this webhook.
     ///
     /// # Errors
@@ -289,7 +314,7 @@ impl State {
             Verdict::TryAgain { .. } => None,
         };
         let (id, now) = (delivery.id.clone(), self.clock.now());
-        self.with(move |connection| outbox::settle(connection, &id, &verdict, now))
+        self.write(move |connection| outbox::settle(connection, &id, &verdict, now))
             .await?;
         if let Some(counter) = counter {
             counter.inc();
@@ -325,6 +350,18 @@ impl State {
             }
         })
     }
+
+    /// As [`State::with`], for writes: they tell whether the state works.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let result = self.with(work).await;
+        let error = result.as_ref().err().map(|error| cause::chain(error));
+        self.metrics.failing.set(i64::from(error.is_some()));
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = error;
+        result
+    }
 }
 
 impl Metrics {
@@ -334,6 +371,7 @@ impl Metrics {
             delivered: Family::default(),
             given_up: Family::default(),
             failures: Counter::default(),
+            failing: Gauge::default(),
         };
         registry.register(
             "gateway_deliveries_queued",
@@ -354,6 +392,11 @@ impl Metrics {
             "gateway_state_failures",
             "Reads and writes of the state file that failed",
             metrics.failures.clone(),
+        );
+        registry.register(
+            "gateway_state_failing",
+            "1 while alerts and deliveries cannot be written down",
+            metrics.failing.clone(),
         );
         metrics
     }
