@@ -179,7 +179,13 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
             send_resolved: w.send_resolved,
         })
         .collect();
-    let state = State::open(dir, &recipients, clock.clone(), &mut registry)?;
+    let state = match State::open(dir, &recipients, clock.clone(), &mut registry) {
+        Err(error) if error.is_full_disk() && journal::release_reserve(&dir.join("journal")) => {
+            tracing::error!(path = %dir.display(), "the disk is full: the room that was held back is used to start; make room");
+            State::open(dir, &recipients, clock.clone(), &mut registry)?
+        }
+        other => other?,
+    };
     let (committed_in, committed) = mpsc::channel(MAX_COMMITTED);
     let (journal, recovery) = Journal::open(
         config.journal.clone(),
@@ -187,13 +193,15 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         committed_in,
         &mut registry,
     )?;
-    if recovery.torn_bytes > 0 || recovery.damaged_records > 0 {
-        tracing::warn!(
-            torn_bytes = recovery.torn_bytes,
-            damaged_records = recovery.damaged_records,
-            "the journal was repaired"
-        );
-    }
+    tracing::debug!(?recovery, "the journal is open");
+    let resumption = state.resumption().await?;
+    let history = match config.history.clone() {
+        None => None,
+        Some(history) => Some(History::open(history, dir, &mut registry)?),
+    };
+    // Rules and history must not take new records for old ones when the journal's directory was deleted.
+    let stored = history.as_ref().map(History::position).unwrap_or_default();
+    journal.number_after(resumption.evaluated.max(stored));
     let mut all_sources: Vec<SourceMappings> = config.sources.iter().map(mappings_of).collect();
     if config.push {
         all_sources.push(SourceMappings {
@@ -202,11 +210,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         });
     }
     let normaliser = Normaliser::new(config.normalise.clone(), all_sources.clone());
-    let booting = Booting::new(
-        config.engine.clone(),
-        state.resumption().await?,
-        clock.clone(),
-    );
+    let booting = Booting::new(config.engine.clone(), resumption, clock.clone());
     let (normaliser, booting) = replay(journal.clone(), normaliser, booting).await?;
 
     // Everything behind the journal.
@@ -254,19 +258,14 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
             drop(part);
         });
     }
-    let history = match config.history.clone() {
-        None => None,
-        Some(history) => {
-            let history = History::open(history, dir, &mut registry)?;
-            let (part, stop) = (late.register("history"), late_stop.clone());
-            let running = history.clone().run(journal.cursor("history"), stop);
-            tokio::spawn(async move {
-                running.await;
-                drop(part);
-            });
-            Some(history)
-        }
-    };
+    if let Some(history) = history.clone() {
+        let (part, stop) = (late.register("history"), late_stop.clone());
+        let running = history.run(journal.cursor("history"), stop);
+        tokio::spawn(async move {
+            running.await;
+            drop(part);
+        });
+    }
     let archive = match config.archive.clone() {
         None => watch::Sender::new(crate::archive::ArchiveStatus {
             state: "disabled",

@@ -24,6 +24,7 @@ pub mod cause;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod damage;
 pub mod decode;
 pub mod engine;
 pub mod glob;

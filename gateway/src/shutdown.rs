@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Notify,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 /// How often the laggards are named.
@@ -110,23 +114,36 @@ impl Drop for Part {
     }
 }
 
-/// Resolves on SIGINT or SIGTERM; cancels `stop` when it does.
-///
-/// # Errors
-///
-/// When the signal handlers can't be installed.
-pub async fn on_signal(stop: CancellationToken) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        () = stop.cancelled() => return Ok(()),
-    };
-    tracing::info!(signal = name, "stopping");
-    stop.cancel();
-    Ok(())
+/// SIGINT and SIGTERM. What comes after [`Signals::listen`] is kept until somebody waits for it.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on the signals no longer end the process by themselves.
+    ///
+    /// # Errors
+    ///
+    /// When the signal handlers can't be installed.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Returns on either signal, which cancels `stop`, or when `stop` is cancelled by others.
+    pub async fn wait(mut self, stop: CancellationToken) {
+        let name = tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            () = stop.cancelled() => return,
+        };
+        tracing::info!(signal = name, "stopping");
+        stop.cancel();
+    }
 }
 
 #[cfg(test)]
@@ -150,5 +167,16 @@ mod tests {
         let parts = Parts::default();
         drop(parts.register("only"));
         assert_eq!(parts.ended_within(Duration::ZERO).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_signal_that_came_during_the_start_stops_afterwards() {
+        let signals = Signals::listen().unwrap();
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM)
+            .unwrap();
+        let stop = CancellationToken::new();
+        let waited = tokio::time::timeout(Duration::from_secs(5), signals.wait(stop.clone()));
+        waited.await.unwrap();
+        assert!(stop.is_cancelled());
     }
 }

@@ -4,6 +4,7 @@
 //! gateway and a bare rumqttc loop that only counts, and the medians are printed with their spread.
 
 mod demo;
+mod journal;
 mod latency;
 mod publisher;
 mod saturation;
@@ -11,8 +12,8 @@ mod saturation;
 use std::time::Duration;
 
 const HELP: &str =
-    "bench [saturation] [latency] [demo] [--messages N] [--rounds N] [--demo-minutes N]
-Without a name all three run. Defaults: 200000 messages, 3 rounds, 5 minutes.";
+    "bench [saturation] [latency] [journal] [demo] [--messages N] [--rounds N] [--demo-minutes N]
+Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes.";
 
 fn main() {
     let mut names = Vec::new();
@@ -21,7 +22,7 @@ fn main() {
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|n| n.parse::<u64>().ok());
         let known = match argument.as_str() {
-            "saturation" | "latency" | "demo" => {
+            "saturation" | "latency" | "journal" | "demo" => {
                 names.push(argument.clone());
                 true
             }
@@ -48,6 +49,9 @@ fn main() {
         }
         if wanted("latency") {
             latency::run(Duration::from_secs(30)).await;
+        }
+        if wanted("journal") {
+            journal::run().await;
         }
         if wanted("demo") {
             demo::run(Duration::from_secs(60 * minutes)).await;

@@ -181,3 +181,107 @@ async fn what_a_killed_gateway_acknowledged_to_the_broker_is_there_and_the_rest_
     .await;
     assert_eq!(values, (0..2_000).collect::<Vec<_>>());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_damaged_state_and_history_files_it_starts_says_so_and_has_all_again_from_the_journal()
+{
+    let webhook = WebhookSink::start().await;
+    let gateway = Gateway::start(&config(&webhook)).await;
+    push(&gateway, 90.0, LATER).await;
+    eventually("the webhook hears of it", || async {
+        (webhook.accepted().len() == 1).then_some(())
+    })
+    .await;
+    let (_, stopped) = gateway.stop().await;
+    let data = stopped.dir.path().join("data");
+    for name in ["state.sqlite", "history.sqlite"] {
+        std::fs::write(
+            data.join(name),
+            "this is no database, and long enough to show it",
+        )
+        .unwrap();
+    }
+    let gateway = stopped.start().await;
+    for name in ["state.sqlite.damaged", "history.sqlite.damaged"] {
+        assert!(data.join(name).exists(), "{name}");
+    }
+    assert_eq!(gateway.log().matches("\"level\":\"ERROR\"").count(), 2);
+    let alerts = gateway.get("/api/v1/alerts").await;
+    assert_eq!(alerts["alerts"][0]["state"], "firing", "{alerts}");
+    // Told again, under the same id.
+    eventually("the webhook hears of it again", || async {
+        (webhook.accepted().len() == 2).then_some(())
+    })
+    .await;
+    let ids: Vec<_> = webhook.accepted().iter().map(|b| b["id"].clone()).collect();
+    assert_eq!(ids[0], ids[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_journal_was_deleted_rules_run_and_survive_the_next_crash() {
+    let webhook = WebhookSink::start().await;
+    let gateway = Gateway::start(&config(&webhook)).await;
+    for i in 0..50 {
+        push(&gateway, 20.0, LATER + i * 1_000).await;
+    }
+    let (_, stopped) = gateway.stop().await;
+    std::fs::remove_dir_all(stopped.dir.path().join("data/journal")).unwrap();
+    let gateway = stopped.start().await;
+    push(&gateway, 21.0, LATER + 100_000).await;
+    let newest = gateway.get("/api/v1/status").await["journal"]["newest"].clone();
+    assert!(
+        newest.as_u64() > Some(50),
+        "numbers are not given again: {newest}"
+    );
+    push(&gateway, 90.0, LATER + 101_000).await;
+    let gateway = gateway.kill().await.start().await;
+    eventually("the webhook hears of it", || async {
+        (webhook.accepted().len() == 1).then_some(())
+    })
+    .await;
+    let path = format!(
+        "/api/v1/series/boiler/temperature/points?from={LATER}&to={}",
+        LATER + 200_000
+    );
+    let points = gateway.get(&path).await;
+    assert_eq!(points["v"].as_array().unwrap().len(), 52, "{points}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_with_a_webhook_and_an_archive_that_hang_ends_in_time_and_well() {
+    // Accepts, and never answers.
+    let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = hanging.local_addr().unwrap();
+    let holding = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((connection, _)) = hanging.accept().await {
+            held.push(connection);
+        }
+    });
+    let gateway = Gateway::start(&format!(
+        "[[rule]]\nname = \"hot\"\nseries = \"*/temperature\"\nabove = 80\n[[webhook]]\nname = \"ops\"\nurl = \"http://{address}/\"\n\
+         [influxdb]\nurl = \"http://{address}\"\nbucket = \"b\"\n"
+    ))
+    .await;
+    let mut events = Events::open(&gateway, "").await;
+    for i in 0..20 {
+        push(&gateway, 90.0, LATER + i * 1_000).await;
+    }
+    // The lag is told while the archive hangs.
+    let status = gateway.get("/api/v1/status").await;
+    assert_eq!(
+        status["archive"]["lag_records"],
+        status["journal"]["newest"]
+    );
+    let (status, stopped) = gateway.stop().await;
+    assert!(status.success());
+    while events.next().await.is_some() {}
+    holding.abort();
+    let webhook = WebhookSink::start().await;
+    let gateway = stopped.start_with(&config(&webhook)).await;
+    eventually("the webhook hears of it", || async {
+        (webhook.accepted().len() == 1).then_some(())
+    })
+    .await;
+    gateway.value("boiler/temperature", |v| v == 90.0).await;
+}

@@ -18,7 +18,7 @@ async fn what_simulated_sensors_sent_is_there_by_their_own_ledger() {
         "mqtt = {{ port = {}, topic = \"sim/{{device}}\", qos = 1 }}",
         gateway.listeners[0].port()
     );
-    let http = format!("http = {{ url = \"{}\" }}", gateway.url(""));
+    let http = format!("http = {{ url = \"{}\" }}", gateway.url("/api/v1/readings"));
     for (device, transport) in [("by-mqtt", mqtt), ("by-http", http)] {
         text += &format!(
             "[[device]]\nid = \"{device}\"\n{transport}\nformat = \"json\"\ntime = \"epoch_ms\"\nsequence = true\ninterval = \"20ms\"\n\
@@ -45,6 +45,9 @@ async fn what_simulated_sensors_sent_is_there_by_their_own_ledger() {
         "{}",
         String::from_utf8_lossy(&ran.stderr)
     );
+    gateway
+        .account("push", |row| row["accepted"].as_u64() > Some(100))
+        .await;
     let row = gateway
         .account("l", |row| row["accepted"].as_u64() > Some(100))
         .await;
@@ -66,5 +69,10 @@ async fn what_simulated_sensors_sent_is_there_by_their_own_ledger() {
         verified.status.success().then_some(verified)
     })
     .await;
-    println!("{}", String::from_utf8_lossy(&verified.stdout));
+    let report: serde_json::Value = serde_json::from_slice(&verified.stdout).unwrap();
+    for device in ["by-mqtt", "by-http"] {
+        let verdict = &report["devices"][device];
+        assert!(verdict["acknowledged"].as_u64() > Some(300), "{report}");
+        assert_eq!(verdict["found"], verdict["sent"], "{report}");
+    }
 }

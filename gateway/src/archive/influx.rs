@@ -193,10 +193,20 @@ impl Influx {
         if status.is_success() {
             return Answer::Stored;
         }
-        // A body that can't be read leaves the status, which decides.
-        let body = response.text().await.unwrap_or_default();
-        judge(status, after, body.get(..MAX_ANSWER_BYTES).unwrap_or(&body))
+        judge(status, after, &beginning(response).await)
     }
+}
+
+/// The beginning of an answer's body. One that can't be read leaves the status, which decides.
+async fn beginning(mut response: reqwest::Response) -> String {
+    let mut body = Vec::new();
+    while body.len() < MAX_ANSWER_BYTES
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        body.extend_from_slice(&chunk);
+    }
+    body.truncate(MAX_ANSWER_BYTES);
+    String::from_utf8_lossy(&body).into_owned()
 }
 
 /// Level 3: above it compression costs more than everything else on the way together.

@@ -10,7 +10,9 @@ pub mod line;
 use std::{collections::BTreeMap, ops::Range, path::PathBuf, time::Duration};
 
 use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{counter::Counter, gauge::ConstGauge},
     registry::Registry,
 };
 use tokio::sync::watch;
@@ -71,6 +73,8 @@ pub struct ArchiveStatus {
 
 /// The name of the archive's cursor in the journal.
 pub const CURSOR: &str = "influxdb";
+/// How often the lag is told when nothing else is.
+const TELL_LAG_EVERY: Duration = Duration::from_secs(5);
 /// A refused point is logged this often at most; all are counted.
 const LOG_REFUSED_EVERY: u64 = 100;
 
@@ -92,7 +96,24 @@ struct Metrics {
     written: Counter,
     refused: Counter,
     failures: Counter,
-    lag: Gauge,
+}
+
+/// The lag as it is when somebody asks.
+#[derive(Debug)]
+struct Lag(Journal);
+
+impl Collector for Lag {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let lag = i64::try_from(self.0.lag(CURSOR)).unwrap_or(i64::MAX);
+        let gauge = ConstGauge::new(lag);
+        let metric = encoder.encode_descriptor(
+            "gateway_archive_lag_records",
+            "Journal records not yet archived",
+            None,
+            gauge.metric_type(),
+        )?;
+        gauge.encode(metric)
+    }
 }
 
 impl Archiver {
@@ -132,11 +153,7 @@ impl Archiver {
             "Writes to InfluxDB that failed and were tried again",
             metrics.failures.clone(),
         );
-        registry.register(
-            "gateway_archive_lag_records",
-            "Journal records not yet archived",
-            metrics.lag.clone(),
-        );
+        registry.register_collector(Box::new(Lag(journal.clone())));
         let backoff = Backoff::new(config.backoff);
         Ok((
             Self {
@@ -156,8 +173,15 @@ impl Archiver {
     /// Writes until the journal is closed and all of it is written, or until `stop`. What was not written then is
     /// written after the next start.
     pub async fn run(mut self, stop: CancellationToken) {
+        let (journal, status) = (self.journal.clone(), self.status.clone());
         // Ends between two awaits: the cursor moves only after a success, so nothing is skipped.
-        stop.run_until_cancelled(self.archive_all()).await;
+        let archiving = async {
+            tokio::select! {
+                () = self.archive_all() => {}
+                () = tell_lag(journal, status) => {}
+            }
+        };
+        stop.run_until_cancelled(archiving).await;
     }
 
     async fn archive_all(&mut self) {
@@ -277,17 +301,21 @@ impl Archiver {
     }
 
     fn report(&self, state: &'static str, detail: String) {
-        let lag = self
-            .journal
-            .status()
-            .newest
-            .saturating_sub(self.cursor.position().0);
-        self.metrics.lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        let lag = self.journal.lag(CURSOR);
         self.status.send_if_modified(|status| {
             let changed = status.state != state || status.detail != detail;
             (status.state, status.detail, status.lag_records) = (state, detail, lag);
             changed
         });
+    }
+}
+
+/// The lag grows while a request hangs and between two tries, when the archiver itself says nothing.
+async fn tell_lag(journal: Journal, status: watch::Sender<ArchiveStatus>) {
+    loop {
+        tokio::time::sleep(TELL_LAG_EVERY).await;
+        let lag = journal.lag(CURSOR);
+        status.send_if_modified(|status| std::mem::replace(&mut status.lag_records, lag) != lag);
     }
 }
 

@@ -49,13 +49,13 @@ pub(super) async fn live(
     started: impl FnOnce(&App),
 ) -> Result<(), Failure> {
     let stop_within = config.stop_within;
+    // From the beginning: a signal during the start stops in order as well, once the start is through.
+    let signals = shutdown::Signals::listen().context("cannot listen for signals")?;
     let app = app::start(config, Clock::system())
         .await
         .context("the gateway cannot start")?;
     started(&app);
-    shutdown::on_signal(stop)
-        .await
-        .context("cannot listen for signals")?;
+    signals.wait(stop).await;
     match app.stop(stop_within).await {
         Ok(()) => {
             tracing::info!("stopped");

@@ -15,13 +15,14 @@
 //! Chunks stay below a quarter of a page, so that SQLite keeps them in the tree (a `WITHOUT ROWID` row is stored locally up to
 //! about 1 000 bytes of a 4 KiB page).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use foldhash::HashMap;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::chunk;
 use crate::{
+    damage::{is_damage, set_aside},
     journal::Position,
     model::{SeriesKey, Timestamp},
     store::Point,
@@ -412,32 +413,4 @@ fn merge(mut points: Vec<Point>, more: &[Point]) -> Vec<Point> {
         }
     }
     merged
-}
-
-/// The file is not what it should be, and trying again won't help.
-pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    )
-}
-
-/// Renames the file out of the way; only the last damaged one is kept.
-pub(super) fn set_aside(path: &Path) {
-    let with = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    if let Err(error) = std::fs::rename(path, with(".damaged")) {
-        tracing::warn!(%error, "the damaged history file cannot be renamed");
-    }
-    for suffix in ["-wal", "-shm"] {
-        match std::fs::remove_file(with(suffix)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(%error, suffix, "a file of the damaged history stays");
-            }
-            _ => {}
-        }
-    }
 }

@@ -41,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use self::db::Db;
 use crate::{
     clock::Clock,
+    damage,
     journal::{Cursor, Position},
     model::{SeriesKey, Timestamp},
     store::Point,
@@ -205,6 +206,12 @@ impl History {
         })
     }
 
+    /// How much of the journal the file holds; 0 for nothing.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.shared.position().unwrap_or_default()
+    }
+
     /// Follows the journal until `stop` or its end, then writes what is durable by then and ends. The cursor is the history's
     /// own; its position comes from the file.
     pub async fn run(self, cursor: Cursor, stop: CancellationToken) {
@@ -303,7 +310,7 @@ impl Shared {
         // Closed first: SQLite deletes a log by its name when a connection ends, and that must not be the new file's.
         let begun = db.close().and_then(|()| {
             *reader = Connection::open_in_memory()?;
-            db::set_aside(&self.path);
+            damage::set_aside(&self.path);
             *db = Db::open(&self.path)?;
             *reader = db::open_reader(&self.path)?;
             Ok(())

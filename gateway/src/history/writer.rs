@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Shared,
-    db::{CHUNK_POINTS, Written, is_damage},
+    db::{CHUNK_POINTS, Written},
 };
 use crate::{
     backoff::{self, Backoff},
+    damage::is_damage,
     journal::{Cursor, Entry, Position},
     model::SeriesKey,
     store::Point,

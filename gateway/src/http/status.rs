@@ -40,8 +40,15 @@ struct Status {
     history: Option<HistoryStatus>,
     archive: ArchiveStatus,
     engine: EngineStatus,
+    state: StateStatus,
     webhooks: Vec<WebhookStatus>,
     account: Vec<AccountRow>,
+}
+
+/// Whether alerts and deliveries can be written down.
+#[derive(Debug, Serialize)]
+struct StateStatus {
+    failing: Option<String>,
 }
 
 /// A source with the sums of its line of the account.
@@ -79,11 +86,18 @@ impl Source {
 async fn status(State(api): State<Api>) -> Result<Response, Problem> {
     let parts = &api.parts;
     let engine = parts.engine.status().await?;
-    let webhooks =
-        parts.state.webhooks().await.map_err(|error| {
-            Problem::internal("the state of the webhooks cannot be read", &error)
-        })?;
+    // A state that can't be read must not hide everything else.
+    let (webhooks, unreadable) = match parts.state.webhooks().await {
+        Ok(webhooks) => (webhooks, None),
+        Err(error) => (Vec::new(), Some(crate::cause::chain(&error))),
+    };
     let account = parts.account.rows();
+    let journal = parts.journal.status();
+    let archive = ArchiveStatus {
+        // Its own figure is of its last report.
+        lag_records: parts.journal.lag(crate::archive::CURSOR),
+        ..parts.archive.borrow().clone()
+    };
     let now = parts.clock.now();
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -96,10 +110,13 @@ async fn status(State(api): State<Api>) -> Result<Response, Problem> {
             .iter()
             .map(|source| Source::new(source.borrow().clone(), &account))
             .collect(),
-        journal: parts.journal.status(),
+        journal,
         history: parts.history.as_ref().map(crate::history::History::status),
-        archive: parts.archive.borrow().clone(),
+        archive,
         engine,
+        state: StateStatus {
+            failing: unreadable.or_else(|| parts.state.failing()),
+        },
         webhooks,
         account,
     })

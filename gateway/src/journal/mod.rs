@@ -220,6 +220,13 @@ impl Default for Config {
     }
 }
 
+/// Gives the room back that the journal in `dir` holds for a full disk, for who can't start without; the journal makes it
+/// again when there is room. True if there was any. Only while no journal is open there.
+#[must_use]
+pub fn release_reserve(dir: &Path) -> bool {
+    std::fs::remove_file(dir.join(writer::RESERVE)).is_ok()
+}
+
 impl Journal {
     /// Opens (or makes) the journal in `dir`, cuts a torn tail, and starts its one writer thread.
     /// Committed records are sent to `committed`; when that is full the writer waits (back-pressure).
@@ -313,6 +320,28 @@ impl Journal {
     #[must_use]
     pub fn cursor(&self, name: &str) -> Cursor {
         Cursor::new(name, Arc::clone(&self.shared))
+    }
+
+    /// Numbers up to `position` were given before, as another file notes; if the journal is younger than that, because its
+    /// directory was deleted or put back, it numbers on behind them. Call before the first submission and the first cursor.
+    pub fn number_after(&self, position: Position) {
+        let mut index = self.shared.index();
+        if position.0 >= index.next && position.0 < segment::MAX_POSITION {
+            tracing::warn!(
+                noted = position.0,
+                next = index.next,
+                "the journal ends before what is known of it: it was deleted or put back, and goes on behind that"
+            );
+            index.next = position.0 + 1;
+        }
+    }
+
+    /// Records that this cursor has not done with; 0 for one that is not in use.
+    #[must_use]
+    pub fn lag(&self, cursor: &str) -> u64 {
+        let index = self.shared.index();
+        let at = index.cursors.get(cursor).copied().unwrap_or(u64::MAX);
+        index.newest.saturating_sub(at)
     }
 
     /// Reads all kept records in order, for the replay at start; blocking. Damaged ones are skipped.

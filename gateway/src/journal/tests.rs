@@ -672,104 +672,36 @@ async fn on_a_full_disk_nothing_is_acknowledged_cursors_go_on_and_room_heals_it(
     again.journal.close().await;
 }
 
-/// Not a check but a measurement: `cargo test -p gateway --lib journal::tests::figures -- --ignored --nocapture`
 #[tokio::test]
-#[ignore = "a measurement"]
-async fn figures() {
-    let readings: Vec<Batch> = (0..1_000_i64)
-        .map(|n| {
-            let mut batch = numbered(n, 10);
-            for (i, reading) in batch.readings.iter_mut().enumerate() {
-                reading.series.device = DeviceId(format!("device-{}", n % 50).into());
-                reading.series.metric = Metric(format!("metric{i}").into());
-                reading.value = Value::Float(20.0 + n as f64 / 10.0);
-                reading.unit = Some(crate::model::Unit("Cel".into()));
-            }
-            batch
-        })
-        .collect();
-    let mut encoder = format::Encoder::default();
-    let mut bytes = 0;
-    let began = tokio::time::Instant::now();
-    for round in 0..100 {
-        encoder.begin();
-        for batch in &readings {
-            encoder.push(batch);
-        }
-        bytes += encoder.finish(round).len();
-    }
-    let per_second = 1e6 / began.elapsed().as_secs_f64();
-    println!(
-        "encode: {per_second:.0} readings/s, {:.1} bytes a reading",
-        bytes as f64 / 1e6
-    );
-    let body = encoder.finish(1)[RECORD_HEADER..].to_vec();
-    let began = tokio::time::Instant::now();
-    for _ in 0..100 {
-        assert_eq!(format::decode(&body).unwrap().len(), 1_000);
-    }
-    println!(
-        "decode: {:.0} readings/s",
-        1e6 / began.elapsed().as_secs_f64()
-    );
-
+async fn numbers_that_others_noted_are_not_given_again() {
     let dir = tempfile::tempdir().unwrap();
-    let mut open = open_with(dir.path(), Config::default());
-    let drain = tokio::spawn(async move { while open.committed.recv().await.is_some() {} });
-    let journal = open.journal;
-    let began = tokio::time::Instant::now();
-    for _ in 0..20 {
-        for batch in readings.clone() {
-            journal.submit(batch, Box::new(|_| ())).await.unwrap();
-        }
-    }
-    journal.close().await;
-    println!(
-        "append, batches of 10: {:.0} readings/s durable, {} records",
-        200_000.0 / began.elapsed().as_secs_f64(),
-        journal.status().newest
-    );
-    drop(journal);
-    drain.await.unwrap();
+    let first = open(dir.path());
+    first.journal.number_after(Position(40));
+    assert_eq!(first.submit(numbered(1, 1)).await, Position(41));
+    // What lies behind the end already changes nothing.
+    first.journal.number_after(Position(7));
+    assert_eq!(first.submit(numbered(2, 1)).await, Position(42));
+    first.journal.close().await;
 
-    // Long texts, so that a gigabyte is soon there.
-    let dir = tempfile::tempdir().unwrap();
-    let config = Config {
-        max_bytes: 2 << 30,
-        keep_bytes: 2 << 30,
-        ..Config::default()
-    };
-    let mut open = open_with(dir.path(), config.clone());
-    let drain = tokio::spawn(async move { while open.committed.recv().await.is_some() {} });
-    let mut long = numbered(0, 1_000);
-    for reading in &mut long.readings {
-        reading.value = Value::Text("x".repeat(256).into());
-    }
-    while open.journal.status().bytes < 1 << 30 {
-        let batch = long.clone();
-        open.journal.submit(batch, Box::new(|_| ())).await.unwrap();
-    }
-    open.journal.close().await;
-    drain.await.unwrap();
-    let began = tokio::time::Instant::now();
-    let again = open_with(dir.path(), config);
-    println!(
-        "open with 1 GiB in {} segments: {:?}",
-        again.journal.status().segments,
-        began.elapsed()
+    // An older journal was put back: it goes on behind the gap, in a new segment.
+    let second = open(dir.path());
+    second.journal.number_after(Position(100));
+    let mut cursor = second.journal.cursor("archive");
+    assert_eq!(second.submit(numbered(3, 1)).await, Position(101));
+    assert_eq!(second.journal.status().segments, 2);
+    let entries = cursor.read(cursor.position(), 100).await;
+    assert_eq!(numbers(&entries), [1, 2, 3]);
+    assert_eq!(cursor.missed(), 0);
+    second.journal.close().await;
+
+    let third = open(dir.path());
+    assert_eq!(numbers(&third.entries()), [1, 2, 3]);
+    assert_eq!(
+        third.recovery,
+        Recovery {
+            records: 3,
+            ..Recovery::default()
+        }
     );
-    let (mut records, mut readings) = (0, 0);
-    let began = tokio::time::Instant::now();
-    again.journal.replay(&mut |entry| {
-        records += 1;
-        readings += entry
-            .batches
-            .iter()
-            .map(|b| b.readings.len())
-            .sum::<usize>();
-    });
-    println!(
-        "replay of {readings} readings in {records} records: {:?}",
-        began.elapsed()
-    );
+    assert_eq!(third.submit(numbered(4, 1)).await, Position(102));
 }

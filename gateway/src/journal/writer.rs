@@ -42,7 +42,7 @@ const RECORD_TARGET: usize = 1 << 20;
 /// Batches in a record at most, empty ones included.
 const MAX_GROUP: usize = 4096;
 /// The room that is held back for cursors and the like, below the size of a segment.
-const RESERVE: &str = "reserve";
+pub(super) const RESERVE: &str = "reserve";
 /// How the time to gather is divided: the writer stops early when a part brought nothing.
 const GATHER_PARTS: u32 = 4;
 /// The waits while the disk refuses.
@@ -104,7 +104,9 @@ impl Writer {
 
     /// Until the journal is closed or all its handles are gone.
     pub(super) fn run(mut self) {
-        self.make_reserve_at_start();
+        if let Err(error) = self.hold_reserve() {
+            tracing::warn!(%error, "no room is held back for a full disk until there is some");
+        }
         while let Some(submission) = self.submissions.blocking_recv() {
             self.encoder.begin();
             self.take(submission);
@@ -236,12 +238,16 @@ impl Writer {
         let last = self.shared.index().segments.back().copied();
         let segment = match (self.active.take(), last) {
             (Some(file), Some(last))
-                if last.records == 0 || last.end + length <= self.shared.config.segment_bytes =>
+                if position == last.last + 1
+                    && (last.records == 0
+                        || last.end + length <= self.shared.config.segment_bytes) =>
             {
                 self.append(file, last, position)?
             }
             (file, last) => {
-                if let (Some(file), Some(last)) = (file, last) {
+                if let (Some(file), Some(last)) = (file, last)
+                    && last.records > 0
+                {
                     self.seal(&file, last);
                 }
                 self.begin_segment(position)?
@@ -317,6 +323,10 @@ impl Writer {
             return Err(error);
         }
         self.active = Some(file);
+        // The disk may have been too full for it at the start.
+        if let Err(error) = self.hold_reserve() {
+            tracing::debug!(%error, "there is still no room to hold back");
+        }
         Ok(segment)
     }
 
@@ -351,12 +361,14 @@ impl Writer {
         self.shared.config.segment_bytes
     }
 
-    fn make_reserve_at_start(&mut self) {
+    /// Makes the reserve if it is not there.
+    fn hold_reserve(&self) -> io::Result<()> {
         let there = std::fs::metadata(self.shared.disk.path(RESERVE))
             .is_ok_and(|m| m.len() == self.reserve_bytes());
-        if !there && let Err(error) = self.shared.disk.allocate(RESERVE, self.reserve_bytes()) {
-            tracing::warn!(%error, "no room is held back for a full disk");
+        if there {
+            return Ok(());
         }
+        self.shared.disk.allocate(RESERVE, self.reserve_bytes())
     }
 
     fn release_reserve(&mut self) {

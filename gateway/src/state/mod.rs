@@ -7,11 +7,14 @@
 mod outbox;
 mod schema;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -23,7 +26,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use self::outbox::{Delivery, Verdict};
 use crate::{
     alert::{Alert, AlertState, Transition},
+    cause,
     clock::Clock,
+    damage,
     engine::{Decided, Resumption},
     journal::Position,
 };
@@ -69,6 +74,17 @@ pub enum StateError {
     Closed,
 }
 
+impl StateError {
+    /// Whether making room on the disk is the answer.
+    #[must_use]
+    pub fn is_full_disk(&self) -> bool {
+        matches!(
+            self,
+            Self::Database { source, .. } if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+        )
+    }
+}
+
 /// How the deliveries to one webhook stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct WebhookStatus {
@@ -95,6 +111,7 @@ struct Metrics {
     delivered: Family<WebhookLabel, Counter>,
     given_up: Family<WebhookLabel, Counter>,
     failures: Counter,
+    failing: Gauge,
 }
 
 /// Who hears of alerts, as far as the outbox must know.
@@ -106,7 +123,8 @@ pub struct Recipient {
     pub send_resolved: bool,
 }
 
-type Work = Box<dyn FnOnce(&mut Connection) + Send>;
+/// True when the file turned out to be damaged.
+type Work = Box<dyn FnOnce(&mut Connection) -> bool + Send>;
 
 /// The handle: cheap to clone. The thread ends when the last one is gone.
 #[derive(Clone, Debug)]
@@ -118,14 +136,17 @@ pub struct State {
     metrics: Metrics,
     /// Changes whenever deliveries were added.
     added: watch::Sender<u64>,
+    /// Why the last use failed. std: held for a look only.
+    failing: Arc<Mutex<Option<String>>>,
 }
 
 impl State {
-    /// Opens (or makes) `state.sqlite` in `dir`.
+    /// Opens (or makes) `state.sqlite` in `dir`. A file that is damaged is set aside (renamed to `state.sqlite.damaged`),
+    /// now or when it turns out, and a new one begun: the rules then run over the kept journal again.
     ///
     /// # Errors
     ///
-    /// When it can't be opened or migrated, or was written by a newer gateway.
+    /// When the directory can't be written, or the file was written by a newer gateway.
     pub fn open(
         dir: &Path,
         recipients: &[Recipient],
@@ -135,23 +156,27 @@ impl State {
         let path = dir.join("state.sqlite");
         let mut connection = schema::open(&path)?;
         let (work, mut queued) = mpsc::channel::<Work>(MAX_QUEUED);
+        let shown = path.display().to_string();
         std::thread::Builder::new()
             .name(String::from("state"))
             .spawn(move || {
+                let mut damaged = false;
                 while let Some(work) = queued.blocking_recv() {
-                    work(&mut connection);
+                    // Until a new file is there, everything fails and is tried again by those who asked.
+                    damaged = work(&mut connection) || damaged;
+                    damaged = damaged && !begin_anew(&mut connection, &path);
                 }
             })
             .map_err(StateError::Thread)?;
-        let path = path.display().to_string();
         let metrics = Metrics::new(registry);
         Ok(Self {
             work,
-            path,
+            path: shown,
             recipients: recipients.into(),
             clock,
             metrics,
             added: watch::Sender::new(0),
+            failing: Arc::default(),
         })
     }
 
@@ -195,7 +220,7 @@ impl State {
             self.metrics.clone(),
         );
         let added = self
-            .with(move |connection| {
+            .write(move |connection| {
                 let transaction = connection.transaction()?;
                 let mut added: Vec<&str> = Vec::new();
                 for transition in &decided.transitions {
@@ -256,6 +281,13 @@ impl State {
         .await
     }
 
+    /// Why the last write failed; `None` when it worked. Alerts and deliveries wait meanwhile.
+    #[must_use]
+    pub fn failing(&self) -> Option<String> {
+        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.clone()
+    }
+
     /// The oldest waiting delivery to this webhook.
     ///
     /// # Errors
@@ -282,7 +314,7 @@ impl State {
             Verdict::TryAgain { .. } => None,
         };
         let (id, now) = (delivery.id.clone(), self.clock.now());
-        self.with(move |connection| outbox::settle(connection, &id, &verdict, now))
+        self.write(move |connection| outbox::settle(connection, &id, &verdict, now))
             .await?;
         if let Some(counter) = counter {
             counter.inc();
@@ -302,8 +334,11 @@ impl State {
     ) -> Result<T, StateError> {
         let (answer, answered) = oneshot::channel();
         let work: Work = Box::new(move |connection| {
+            let result = work(connection);
+            let damaged = result.as_ref().err().is_some_and(damage::is_damage);
             // Whoever asked may be gone; the work is done all the same.
-            drop(answer.send(work(connection)));
+            drop(answer.send(result));
+            damaged
         });
         self.work.send(work).await.map_err(|_| StateError::Closed)?;
         let result = answered.await.map_err(|_| StateError::Closed)?;
@@ -315,6 +350,18 @@ impl State {
             }
         })
     }
+
+    /// As [`State::with`], for writes: they tell whether the state works.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let result = self.with(work).await;
+        let error = result.as_ref().err().map(|error| cause::chain(error));
+        self.metrics.failing.set(i64::from(error.is_some()));
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = error;
+        result
+    }
 }
 
 impl Metrics {
@@ -324,6 +371,7 @@ impl Metrics {
             delivered: Family::default(),
             given_up: Family::default(),
             failures: Counter::default(),
+            failing: Gauge::default(),
         };
         registry.register(
             "gateway_deliveries_queued",
@@ -345,7 +393,35 @@ impl Metrics {
             "Reads and writes of the state file that failed",
             metrics.failures.clone(),
         );
+        registry.register(
+            "gateway_state_failing",
+            "1 while alerts and deliveries cannot be written down",
+            metrics.failing.clone(),
+        );
         metrics
+    }
+}
+
+/// The file turned out to be damaged while it was in use: opens it again, which sets it aside if need be. True if that worked.
+fn begin_anew(connection: &mut Connection, path: &Path) -> bool {
+    // Closed first: SQLite deletes a log by its name when a connection ends, and that must not be the new file's. The
+    // one in memory has no tables: what is asked of it fails.
+    let begun = Connection::open_in_memory()
+        .map(|nothing| *connection = nothing)
+        .map_err(|source| StateError::Database {
+            path: path.display().to_string(),
+            source,
+        })
+        .and_then(|()| schema::open(path));
+    match begun {
+        Ok(begun) => {
+            *connection = begun;
+            true
+        }
+        Err(error) => {
+            tracing::error!(error = %cause::chain(&error), "the state file cannot be opened again");
+            false
+        }
     }
 }
 

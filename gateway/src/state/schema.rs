@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::StateError;
+use crate::damage;
 
 /// One step a format; a file of format n gets the steps from n on. Steps are never changed once released.
 const STEPS: &[&str] = &["
@@ -26,8 +27,24 @@ const STEPS: &[&str] = &["
     CREATE TABLE delivered (webhook TEXT PRIMARY KEY, delivered INTEGER NOT NULL, given_up INTEGER NOT NULL) WITHOUT ROWID;
 "];
 
-/// Opens the file, brings it to the newest format and sets how it is written.
+/// Opens the file, brings it to the newest format and sets how it is written. One that is damaged is set aside and a new one
+/// begun.
 pub(super) fn open(path: &Path) -> Result<Connection, StateError> {
+    match open_as_is(path) {
+        Err(StateError::Database { source, .. }) if damage::is_damage(&source) => {
+            tracing::error!(
+                path = %path.display(), error = %source,
+                "the state file is damaged: it is set aside and a new one begun; waiting deliveries are lost, and \
+                 the rules run over the kept journal again"
+            );
+            damage::set_aside(path);
+            open_as_is(path)
+        }
+        other => other,
+    }
+}
+
+fn open_as_is(path: &Path) -> Result<Connection, StateError> {
     let failed = |source| StateError::Database {
         path: path.display().to_string(),
         source,
@@ -59,5 +76,14 @@ pub(super) fn open(path: &Path) -> Result<Connection, StateError> {
         .pragma_update(None, "user_version", known)
         .map_err(failed)?;
     transaction.commit().map_err(failed)?;
-    Ok(connection)
+    // Damage anywhere shows here rather than when an alert is to be written. The file is small.
+    let verdict: String = connection
+        .pragma_query_value(None, "quick_check", |row| row.get(0))
+        .map_err(failed)?;
+    if verdict == "ok" {
+        Ok(connection)
+    } else {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        Err(failed(rusqlite::Error::SqliteFailure(code, Some(verdict))))
+    }
 }

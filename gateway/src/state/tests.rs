@@ -194,3 +194,70 @@ async fn a_file_of_a_newer_gateway_is_refused_with_a_reason() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_set_aside_and_a_new_one_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("state.sqlite"), [b'x'; 10_000]).unwrap();
+    let state = open(dir.path(), &[]);
+    assert_eq!(
+        state.resumption().await.unwrap().evaluated,
+        Position::default()
+    );
+    assert!(dir.path().join("state.sqlite.damaged").exists());
+    let firing = transition("a", AlertState::Firing, 5);
+    state.record(decided(1, vec![firing])).await.unwrap();
+    drop(state);
+    let resumption = open(dir.path(), &[]).resumption().await.unwrap();
+    assert_eq!(resumption.alerts.len(), 1);
+}
+
+/// A file with alerts in it whose pages behind the first one are overwritten.
+async fn damaged_inside(dir: &Path) {
+    let state = open(dir, &[]);
+    for i in 0..200 {
+        let firing = transition(&format!("a{i}"), AlertState::Firing, i);
+        state.record(decided(1, vec![firing])).await.unwrap();
+    }
+    drop(state);
+    // The thread has closed the file when it can be opened without its log.
+    let connection = Connection::open(dir.join("state.sqlite")).unwrap();
+    connection
+        .execute_batch("PRAGMA busy_timeout = 5000; PRAGMA wal_checkpoint(TRUNCATE);")
+        .unwrap();
+    drop(connection);
+    let path = dir.join("state.sqlite");
+    let mut bytes = std::fs::read(&path).unwrap();
+    assert!(bytes.len() > 3 * 4096);
+    bytes[4096..].fill(0xa5);
+    std::fs::write(&path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_is_damaged_inside_is_set_aside_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    damaged_inside(dir.path()).await;
+    let state = open(dir.path(), &[]);
+    assert!(dir.path().join("state.sqlite.damaged").exists());
+    let firing = transition("a", AlertState::Firing, 5);
+    state.record(decided(1, vec![firing])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_turns_out_to_be_damaged_in_use_is_set_aside_and_the_next_try_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path(), &[]);
+    let firing = |id: &str| decided(1, vec![transition(id, AlertState::Firing, 5)]);
+    state.record(firing("a")).await.unwrap();
+    let damaged = state
+        .with(|_| -> rusqlite::Result<()> {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+            Err(rusqlite::Error::SqliteFailure(code, None))
+        })
+        .await;
+    assert!(damaged.is_err());
+    // The file itself is whole, so what is in it is kept.
+    assert_eq!(state.resumption().await.unwrap().alerts.len(), 1);
+    state.record(firing("b")).await.unwrap();
+    assert_eq!(state.resumption().await.unwrap().alerts.len(), 2);
+}

@@ -1,0 +1,111 @@
+//! The journal alone: readings a second durable, and how long a start takes with a gigabyte in it.
+
+use std::path::Path;
+
+use gateway::{
+    journal::{Config, Journal},
+    model::{
+        Batch, DeviceId, Metric, Quality, Reading, SeriesKey, SourceName, Timestamp, Unit, Value,
+    },
+};
+use prometheus_client::registry::Registry;
+use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+
+const BATCHES: i64 = 20_000;
+const READINGS: i64 = 10;
+
+pub(crate) async fn run() {
+    println!("\njournal: the log alone, on the disk of the temporary folder");
+    append().await;
+    start().await;
+}
+
+fn open(dir: &Path, config: Config) -> (Journal, JoinHandle<()>) {
+    let (sender, mut committed) = mpsc::channel(64);
+    let opened = Journal::open(config, dir, sender, &mut Registry::default());
+    let (journal, _) = opened.expect("the journal opens");
+    let drain = tokio::spawn(async move { while committed.recv().await.is_some() {} });
+    (journal, drain)
+}
+
+fn batch(n: i64, readings: i64, value: &Value) -> Batch {
+    let time = Timestamp::from_millis(1_763_640_000_000 + n);
+    let reading = |i: i64| Reading {
+        series: SeriesKey {
+            device: DeviceId(format!("device-{}", n % 50).into()),
+            metric: Metric(format!("metric{i}").into()),
+        },
+        value: value.clone(),
+        unit: Some(Unit("Cel".into())),
+        quality: Quality::Good,
+        time,
+        received: time,
+        retained: false,
+    };
+    Batch {
+        source: SourceName("bench".into()),
+        peer: None,
+        readings: (0..readings).map(reading).collect(),
+        presence: Vec::new(),
+    }
+}
+
+async fn append() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (journal, drain) = open(dir.path(), Config::default());
+    let batches: Vec<Batch> = (0..BATCHES)
+        .map(|n| batch(n, READINGS, &Value::Float(20.5)))
+        .collect();
+    let began = Instant::now();
+    for batch in batches {
+        let taken = journal.submit(batch, Box::new(|_| ())).await;
+        taken.expect("the journal is open");
+    }
+    journal.close().await;
+    let seconds = began.elapsed().as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let rate = (BATCHES * READINGS) as f64 / seconds;
+    let status = journal.status();
+    println!(
+        "append, batches of {READINGS}: {rate:.0} readings/s durable, {} records, {} bytes",
+        status.newest, status.bytes
+    );
+    drop(journal);
+    drain.await.expect("it drains");
+}
+
+/// Long texts, so that a gigabyte is soon there.
+async fn start() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let config = Config {
+        max_bytes: 2 << 30,
+        keep_bytes: 2 << 30,
+        ..Config::default()
+    };
+    let (journal, drain) = open(dir.path(), config.clone());
+    let long = batch(0, 1_000, &Value::Text("x".repeat(256).into()));
+    while journal.status().bytes < 1 << 30 {
+        let taken = journal.submit(long.clone(), Box::new(|_| ())).await;
+        taken.expect("the journal is open");
+    }
+    journal.close().await;
+    drop(journal);
+    drain.await.expect("it drains");
+    let began = Instant::now();
+    let (journal, _drain) = open(dir.path(), config);
+    let segments = journal.status().segments;
+    println!(
+        "open with 1 GiB in {segments} segments: {:?}",
+        began.elapsed()
+    );
+    let mut readings = 0;
+    let began = Instant::now();
+    journal.replay(&mut |entry| {
+        readings += entry
+            .batches
+            .iter()
+            .map(|b| b.readings.len())
+            .sum::<usize>();
+    });
+    println!("replay of {readings} readings: {:?}", began.elapsed());
+}
