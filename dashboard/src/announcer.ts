@@ -6,10 +6,13 @@ import type { Alert } from "./wire";
 
 /** The shortest time between two messages, in milliseconds. */
 export const QUIET_MS = 5_000;
+/** How long a message stays, in milliseconds. Shorter than the quiet, so that each one is a change. */
+export const CLEAR_MS = 4_000;
 
 export class Announcer {
   private waiting: Alert[] = [];
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private clearTimer: ReturnType<typeof setTimeout> | undefined;
   private lastSaid = -Infinity;
 
   constructor(
@@ -32,6 +35,9 @@ export class Announcer {
     this.lastSaid = this.now();
     const [only] = alerts;
     if (only === undefined) return;
+    // The same words again would be no change, and nothing would be read out: so the region is emptied in between.
+    clearTimeout(this.clearTimer);
+    this.clearTimer = setTimeout(() => this.say(""), CLEAR_MS);
     if (alerts.length === 1) {
       this.say(`New alert, ${only.severity}: ${only.summary}`);
       return;

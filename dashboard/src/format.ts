@@ -82,7 +82,25 @@ const numberFormats = new Map<string, Intl.NumberFormat>();
  * as many as the value needs.
  */
 export function numberText(value: number, decimals = decimalsOf(value), locale?: string): string {
-  const digits = Math.min(decimals, Math.max(decimalsByMagnitude(value), value === 0 ? decimals : 0));
+  return fixedText(value, Math.min(decimals, Math.max(decimalsByMagnitude(value), value === 0 ? decimals : 0)), locale);
+}
+
+/** The numbers of an axis that has one every `step`: all with as many decimals as the step needs to be told apart. */
+export function tickTexts(values: readonly number[], step: number, locale?: string): string[] {
+  let digits = 0;
+  while (digits < 6 && Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) > 1e-6) digits++;
+  return values.map((value) => fixedText(value, digits, locale));
+}
+
+/** The smallest and largest value of a range; when they differ but would read the same, with decimals that show it. */
+export function rangeTexts(min: number, max: number, decimals: number, locale?: string): [string, string] {
+  const texts: [string, string] = [numberText(min, decimals, locale), numberText(max, decimals, locale)];
+  if (texts[0] !== texts[1] || !(max > min)) return texts;
+  const digits = Math.min(6, Math.max(0, Math.ceil(1 - Math.log10(max - min))));
+  return [fixedText(min, digits, locale), fixedText(max, digits, locale)];
+}
+
+function fixedText(value: number, digits: number, locale?: string): string {
   const key = `${locale ?? ""}/${digits}`;
   let format = numberFormats.get(key);
   if (format === undefined) {
@@ -103,8 +121,12 @@ export function valueText(value: Value | null, decimals?: number, locale?: strin
 
 /** A value with its unit, as in a sentence: `21.4 °C`, `48%`, `on`. */
 export function valueWithUnit(value: Value | null, unit: string | null, decimals?: number): string {
-  const text = valueText(value, decimals);
-  const shown = typeof value === "number" ? unitText(unit) : "";
+  return withUnit(valueText(value, decimals), typeof value === "number" ? unit : null);
+}
+
+/** A number's text with the unit behind it. */
+export function withUnit(text: string, unit: string | null): string {
+  const shown = unitText(unit);
   if (shown === "") return text;
   return shown === "°" || shown.startsWith("%") ? text + shown : `${text}\u00a0${shown}`;
 }

@@ -134,6 +134,12 @@ export class SeriesState {
     const at = this.changes.findIndex((change) => change.t <= time);
     const older = at === -1 ? undefined : this.changes[at];
     if (older?.v === text) return;
+    // Fetched points come after what is newer: the change was at the earliest of them.
+    const newer = this.changes[(at === -1 ? this.changes.length : at) - 1];
+    if (newer?.v === text && older?.t !== time) {
+      newer.t = time;
+      return;
+    }
     if (older?.t === time) older.v = text;
     else this.changes.splice(at === -1 ? this.changes.length : at, 0, { t: time, v: text });
     if (this.changes.length > CHANGES_CAPACITY) this.changes.pop();

@@ -26,8 +26,18 @@ describe("the announcer", () => {
     vi.advanceTimersByTime(0);
     for (let at = 0; at < 20; at++) announcer.announce(alert(`storm ${at}`, at === 7 ? "critical" : "info"));
     vi.advanceTimersByTime(QUIET_MS - 100);
-    expect(said).toHaveLength(1);
+    expect(said.filter((text) => text !== "")).toHaveLength(1);
     vi.advanceTimersByTime(200);
-    expect(said[1]).toBe("20 new alerts, 1 critical. storm 7");
+    expect(said.at(-1)).toBe("20 new alerts, 1 critical. storm 7");
+  });
+
+  it("empties the region before the same words come again, as only a change is read out", () => {
+    const said: string[] = [];
+    const announcer = new Announcer((text) => said.push(text));
+    announcer.announce(alert("too hot"));
+    vi.advanceTimersByTime(1_000);
+    announcer.announce(alert("too hot"));
+    vi.advanceTimersByTime(QUIET_MS);
+    expect(said).toEqual(["New alert, warning: too hot", "", "New alert, warning: too hot"]);
   });
 });

@@ -5,6 +5,8 @@ import {
   durationText,
   isoTime,
   numberText,
+  rangeTexts,
+  tickTexts,
   unitText,
   valueText,
   valueWithUnit,
@@ -53,6 +55,18 @@ describe("numbers", () => {
   });
 
   it("do not pretend to digits that their size makes senseless", () => expect(numberText(1013.25, 4, "en")).toBe("1,013.3"));
+
+  it("of an axis all have the decimals of its step", () => {
+    expect(tickTexts([37.5, 40], 2.5, "en")).toEqual(["37.5", "40.0"]);
+    expect(tickTexts([18204, 18204.02], 0.02, "en")).toEqual(["18,204.00", "18,204.02"]);
+    expect(tickTexts([-200, 0], 200, "en")).toEqual(["-200", "0"]);
+  });
+
+  it("of a range never read the same when they differ", () => {
+    expect(rangeTexts(17.81, 18.05, 2, "en")).toEqual(["17.81", "18.05"]);
+    expect(rangeTexts(18204.012, 18204.043, 4, "en")).toEqual(["18,204.012", "18,204.043"]);
+    expect(rangeTexts(3, 3, 0, "en")).toEqual(["3", "3"]);
+  });
 
   it("follow the viewer's locale", () => {
     expect(numberText(1013.25, 2, "de")).toBe("1.013,3");

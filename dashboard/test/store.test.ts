@@ -129,6 +129,25 @@ describe("readings", () => {
     expect(store.series.get("pump/state")?.changes).toHaveLength(12);
   });
 
+  it("of texts that are fetched after newer ones are no second change", () => {
+    const store = new Store();
+    store.apply("snapshot", snapshot({ series: [series("pump/state", { kind: "text", t: T0 + 5000, v: "running" })] }));
+    const state = store.series.get("pump/state");
+    state?.backfill({
+      series: "pump/state",
+      unit: null,
+      from_ms: T0,
+      to_ms: T0 + 5000,
+      bucket_ms: null,
+      t: [T0, T0 + 3000, T0 + 4000, T0 + 5000],
+      v: ["idle", "running", "running", "running"],
+    });
+    expect(state?.changes).toEqual([
+      { t: T0 + 3000, v: "running" },
+      { t: T0, v: "idle" },
+    ]);
+  });
+
   it("of switches are zeros and ones", () => {
     const store = new Store();
     store.apply("snapshot", snapshot({ series: [series("door/open", { kind: "bool", v: false })] }));

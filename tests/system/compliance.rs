@@ -5,7 +5,7 @@ use tests::{Gateway, Line, Mosquitto, eventually, peers};
 /// A way to send one payload to the gateway.
 enum Sender {
     Serial(Line),
-    Mqtt(Mosquitto),
+    Mqtt(Box<Mosquitto>),
     Listener(u16),
     Push,
 }
@@ -144,7 +144,7 @@ async fn the_mqtt_source_complies_in_both_versions() {
             "m",
             "mqtt",
             Gateway::start(&config).await,
-            Sender::Mqtt(broker),
+            Sender::Mqtt(Box::new(broker)),
             json,
         )
         .await;

@@ -9,6 +9,8 @@ mod cli;
 mod compliance;
 /// The configs that people start from are right.
 mod configs;
+/// The demo needs nothing and leaves nothing.
+mod demo;
 /// What is broken on purpose costs only itself.
 mod faults;
 /// The live stream keeps its word to clients.

@@ -6,7 +6,9 @@ use std::{
 use tests::repository;
 
 const MAX_LINES: usize = 600;
-const FREE_FOR_ALL: [&str; 6] = ["model", "glob", "clock", "backoff", "cause", "rejects"];
+const FREE_FOR_ALL: [&str; 7] = [
+    "model", "glob", "clock", "backoff", "cause", "damage", "rejects",
+];
 const PURE: [&str; 4] = ["decode", "normalise", "store", "alert"];
 
 fn files(folder: &Path, ends: &[&str]) -> Vec<PathBuf> {

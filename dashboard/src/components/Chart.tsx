@@ -7,7 +7,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import { bucketColumns, type ChartColumns, rawColumns, summarise } from "../chart-data";
-import { numberText, timeText, valueWithUnit } from "../format";
+import { rangeTexts, tickTexts, timeText, valueWithUnit, withUnit } from "../format";
 import { onSecond, useStore } from "../hooks";
 import { History } from "../history";
 import { LIVE, type Range } from "../ranges";
@@ -16,6 +16,8 @@ import { chartColours, onTheme } from "../theme";
 
 const SMALL_HEIGHT = 96;
 const LARGE_HEIGHT = 280;
+/** Of a character of an axis, in pixels; a little too much rather than too little. */
+const LABEL_WIDTH = 6.2;
 /** The caption changes at most this often: words that flicker can't be read. */
 const CAPTION_MS = 2_000;
 
@@ -133,10 +135,11 @@ function captionOf(series: SeriesState, columns: ChartColumns, failed: boolean):
   if (summary === null) return `${trouble}No readings in this range`;
   if (series.kind === "bool") {
     const switches = columns.mid.filter((v, at) => at > 0 && v !== null && v !== columns.mid[at - 1]).length;
-    return `${trouble}${summary.last > 0.5 ? "On" : "Off"}, changed ${switches === 1 ? "once" : `${switches} times`}`;
+    const changes = switches === 0 ? "no change" : `changed ${switches === 1 ? "once" : `${switches} times`}`;
+    return `${trouble}${summary.last > 0.5 ? "On" : "Off"}, ${changes}`;
   }
-  const show = (value: number) => numberText(value, series.decimals);
-  return `${trouble}${show(summary.min)} to ${valueWithUnit(summary.max, series.unit, series.decimals)}, ${summary.trend}`;
+  const [min, max] = rangeTexts(summary.min, summary.max, series.decimals);
+  return `${trouble}${min} to ${withUnit(max, series.unit)}, ${summary.trend}`;
 }
 
 function chartOptions(
@@ -177,16 +180,23 @@ function chartOptions(
         space: large ? 80 : 64,
         incrs: TICK_STEPS,
         grid: { show: large, stroke: () => chartColours().grid, width: 1 },
-        values: (_, splits, __, ___, step) => splits.map((second) => tickText(second * 1000, step, range)),
+        values: (chart, splits, __, ___, step) =>
+          splits.map((second) => {
+            const text = tickText(second * 1000, step, range);
+            // Centred on its time, so the newest may not fit any more: half a word is worse than none.
+            const room = ((window.to - second) / (window.to - window.from)) * (chart.bbox.width / uPlot.pxRatio);
+            return room < text.length * LABEL_WIDTH / 2 ? "" : text;
+          }),
       },
       {
         ...axis,
-        size: (_, values) => Math.max(22, ...(values ?? []).map((label) => label.length * 6.2 + 10)),
+        size: (_, values) => Math.max(22, ...(values ?? []).map((label) => label.length * LABEL_WIDTH + 10)),
         gap: 4,
         space: large ? 40 : 22,
         grid: { stroke: () => chartColours().grid, width: 1 },
         ...(bool ? { splits: () => [0, 1] } : {}),
-        values: (_, splits) => splits.map((value) => (bool ? (value === 1 ? "on" : "off") : numberText(value))),
+        values: (_, splits, __, ___, step) =>
+          bool ? splits.map((value) => (value === 1 ? "on" : "off")) : tickTexts(splits, step),
       },
     ],
     series: [{}, edge, edge, line],

@@ -189,7 +189,7 @@ function Reasons({ counts }: { counts: Record<string, number> }) {
     <td class="number">
       {numberText(total)}
       {reasons.length > 0 && (
-        <span class="reasons">{reasons.map(([reason, count]) => `${reason} ${numberText(count)}`).join(", ")}</span>
+        <span class="reasons">{reasons.map(([reason, count]) => `${reason.replaceAll("_", " ")} ${numberText(count)}`).join(", ")}</span>
       )}
     </td>
   );

@@ -51,26 +51,20 @@ pub(super) fn demo(arguments: DemoArguments) -> Result<(), Failure> {
     log::init(&config.log);
     run::runtime()?.block_on(async {
         let stop = CancellationToken::new();
-        let simulation_stop = stop.child_token();
-        let mut simulation = None;
-        let served = run::live(config, stop.clone(), |app| {
+        run::live(config, stop.clone(), |app| {
             let mqtt = app.listeners.first().map_or(MQTT, |(_, address)| *address);
             let scenario = Scenario::demo(mqtt.port(), &serial_dir);
-            let stop = simulation_stop.clone();
-            simulation = Some(tokio::spawn(async move {
+            let simulation = tokio::spawn(async move {
                 if let Err(error) = sensor_sim::run(scenario, stop, None).await {
                     tracing::error!(error = %crate::cause::chain(&error), "the simulation ended");
                 }
-            }));
+            });
             introduce(app, mqtt, &serial_dir);
+            // The devices go first: one whose last message nobody acknowledges would wait for a gateway that is gone.
+            // A panic in the simulation was printed already.
+            async { drop(simulation.await) }
         })
-        .await;
-        stop.cancel();
-        if let Some(simulation) = simulation {
-            // It ends with the token; a panic in it was printed already.
-            drop(simulation.await);
-        }
-        served
+        .await
     })
 }
 

@@ -27,6 +27,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
                 tracing::info!(source = %source.0, %address, "MQTT devices can connect");
             }
             tracing::info!(page = %format!("http://{}", app.http_address), "ready");
+            std::future::ready(())
         })
         .await
     })
@@ -42,11 +43,12 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the runtime")
 }
 
-/// From the start to the end of a gateway. `started` is told once it runs.
-pub(super) async fn live(
+/// From the start to the end of a gateway. `started` is told once it runs; what it gives back is waited for between
+/// the signal and the stop, when the gateway still takes everything.
+pub(super) async fn live<F: Future<Output = ()>>(
     config: Config,
     stop: CancellationToken,
-    started: impl FnOnce(&App),
+    started: impl FnOnce(&App) -> F,
 ) -> Result<(), Failure> {
     let stop_within = config.stop_within;
     // From the beginning: a signal during the start stops in order as well, once the start is through.
@@ -54,8 +56,9 @@ pub(super) async fn live(
     let app = app::start(config, Clock::system())
         .await
         .context("the gateway cannot start")?;
-    started(&app);
+    let before_stop = started(&app);
     signals.wait(stop).await;
+    before_stop.await;
     match app.stop(stop_within).await {
         Ok(()) => {
             tracing::info!("stopped");

@@ -337,11 +337,12 @@ impl State {
             Update::Readings(readings) => {
                 self.flush_devices();
                 let sequence = self.newest + 1;
+                let now_ms = self.shared.clock.now().as_millis();
                 let mut known = Vec::with_capacity(readings.len());
                 let mut points = 0;
                 for (key, new) in &readings {
                     let (number, key) = self.latest.number(key);
-                    self.latest.readings(number, new, sequence);
+                    self.latest.readings(number, new, sequence, now_ms);
                     points += new.len();
                     known.push((number, key));
                 }

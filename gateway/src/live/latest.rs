@@ -71,12 +71,16 @@ impl Latest {
         number
     }
 
-    /// New points of a series, said in the event `sequence`.
-    pub(crate) fn readings(&mut self, number: u32, points: &[Point], sequence: u64) {
+    /// New points of a series, said in the event `sequence` at `now_ms`.
+    pub(crate) fn readings(&mut self, number: u32, points: &[Point], sequence: u64, now_ms: i64) {
         let Some(known) = self.series.get_mut(number as usize) else {
             return;
         };
         known.changed = sequence;
+        // The engine says a device anew only when more than this changed.
+        if let Some(device) = self.devices.get_mut(&known.key.device) {
+            device.last_seen_ms = device.last_seen_ms.max(Some(now_ms));
+        }
         let Some(newest) = points.iter().max_by_key(|point| point.time) else {
             return;
         };

@@ -223,7 +223,7 @@ async fn the_first_event_is_a_snapshot_of_all_that_is_known() {
     assert_eq!(
         first.data["devices"],
         json!([{"id": "a", "name": "A", "site": "roof", "labels": {"floor": "3"}, "source": null,
-            "last_seen_ms": 7, "online": true}])
+            "last_seen_ms": 1_800_000_000_000_i64, "online": true}])
     );
     assert_eq!(first.data["alerts"].as_array().unwrap().len(), 1);
     assert_eq!(first.data["alerts"][0]["id"], "there");
