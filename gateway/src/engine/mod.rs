@@ -38,7 +38,7 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// The devices of the config.
     pub devices: Vec<DeviceConfig>,
-    /// The shortest time between two `readings` updates when traffic is dense. Default 100 ms (50 to 250).
+    /// The shortest time between two `readings` updates when traffic is dense. Default 75 ms (50 to 250).
     pub tick: Duration,
 }
 
@@ -48,7 +48,7 @@ impl Default for Config {
             store: store::Config::default(),
             rules: Vec::new(),
             devices: Vec::new(),
-            tick: Duration::from_millis(100),
+            tick: Duration::from_millis(75),
         }
     }
 }
