@@ -369,7 +369,16 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
                     mqtt::run(config, intake, rejects, reporter.clone(), stop).await
                 }
                 Prepared::Listener(config, listener) => {
-                    broker::run(config, listener, intake, reporter.clone(), metrics, stop).await;
+                    broker::run(
+                        config,
+                        listener,
+                        intake,
+                        rejects,
+                        reporter.clone(),
+                        metrics,
+                        stop,
+                    )
+                    .await;
                 }
             }
             reporter.stopped();

@@ -39,7 +39,7 @@ const MAX_NAMED_REJECTS: usize = 20;
 pub struct AccountRow {
     /// Which source.
     pub source: SourceName,
-    /// Everything that came in, retained messages apart.
+    /// Everything that came in. Of retained messages only what was refused: bad input is a reject, wherever it comes from.
     pub received: u64,
     /// Durable.
     pub accepted: u64,

@@ -11,7 +11,7 @@ use std::{io::Read, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, BodyDataStream},
     extract::{Query, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
@@ -34,6 +34,13 @@ use crate::{
 
 /// Bytes of bodies, as sent and unpacked, that may be held over all requests.
 pub const MAX_BODY_BYTES_IN_FLIGHT: usize = 32 << 20;
+/// Of a body that is refused as too large, so much is still read and thrown away, so that a sender that writes all of it
+/// before it reads hears why.
+const MAX_DISCARDED_BYTES: usize = 64 << 20;
+/// And for so long.
+const DISCARD_WITHIN: Duration = Duration::from_secs(5);
+/// The buffer of a body begins with no more than this, whatever was announced.
+const FIRST_BUFFER_BYTES: usize = 64 << 10;
 /// Above this a body is unpacked away from the network's threads.
 const UNPACK_INLINE_BYTES: usize = 16 << 10;
 const READINGS: &str = "/api/v1/readings";
@@ -306,12 +313,16 @@ impl Push {
         let announced = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|n| n.to_str().ok()?.parse::<usize>().ok());
+        let mut chunks = body.into_data_stream();
         if announced.is_some_and(|n| n > max) {
+            // Who asks first is answered at once and sends nothing.
+            if !headers.contains_key(header::EXPECT) {
+                discard(&mut chunks).await;
+            }
             return Err((Refusal::TooLarge, Bytes::new()));
         }
         let mut room = None;
-        let mut data = BytesMut::with_capacity(announced.unwrap_or(0));
-        let mut chunks = body.into_data_stream();
+        let mut data = BytesMut::with_capacity(announced.unwrap_or(0).min(FIRST_BUFFER_BYTES));
         let arriving = async {
             while let Some(chunk) = chunks.next().await {
                 let chunk = chunk.map_err(|_| Refusal::Broken)?;
@@ -328,6 +339,9 @@ impl Push {
             .unwrap_or(Err(Refusal::Slow));
         let data = data.freeze();
         if let Err(refusal) = arrived {
+            if refusal == Refusal::TooLarge {
+                discard(&mut chunks).await;
+            }
             return Err((refusal, data));
         }
         if !packed {
@@ -391,6 +405,20 @@ impl Push {
             },
         );
     }
+}
+
+/// Reads what is left of a body and keeps nothing of it.
+async fn discard(chunks: &mut BodyDataStream) {
+    let mut left = MAX_DISCARDED_BYTES;
+    let reading = async {
+        while let Some(Ok(chunk)) = chunks.next().await
+            && chunk.len() < left
+        {
+            left -= chunk.len();
+        }
+    };
+    // A sender that is too slow or sends too much may not hear why: it is answered all the same.
+    let _read_or_not = timeout(DISCARD_WITHIN, reading).await;
 }
 
 /// All gzip members of `packed`, at most `max` bytes.

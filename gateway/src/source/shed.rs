@@ -1,6 +1,7 @@
 //! A queue for senders that can't be made to wait: when it is full the oldest goes, and is counted.
 //!
-//! Bounded in items and bytes. One side pushes without ever waiting, the other takes all that is there.
+//! Bounded in items and bytes; one message always has room, however large. One side pushes without ever waiting, the
+//! other takes all that is there.
 
 use std::{
     collections::VecDeque,
@@ -62,6 +63,8 @@ struct State {
     frames: VecDeque<Frame>,
     bytes: usize,
     closed: bool,
+    /// Nobody takes anything any more.
+    given_up: bool,
 }
 
 impl Shed {
@@ -81,10 +84,14 @@ impl Shed {
     /// Adds a frame at once; drops the oldest ones if there is no room.
     pub fn push(&self, frame: Frame) {
         let mut state = self.state();
+        if state.given_up {
+            self.shared.dropped.inc();
+            return;
+        }
         state.bytes += size(&frame);
         state.frames.push_back(frame);
         while state.frames.len() > self.shared.config.max_frames
-            || state.bytes > self.shared.config.max_bytes
+            || (state.bytes > self.shared.config.max_bytes && state.frames.len() > 1)
         {
             let Some(oldest) = state.frames.pop_front() else {
                 break;
@@ -128,8 +135,28 @@ impl Shed {
     ///
     /// # Errors
     ///
-    /// [`Stopped`] when the gateway takes nothing more; what is pushed from then on is dropped and counted.
+    /// [`Stopped`] when the gateway takes nothing more; what is here, and what is pushed from then on, is dropped and
+    /// counted.
     pub async fn forward(&self, intake: &Intake) -> Result<(), Stopped> {
+        let forwarded = self.forward_all(intake).await;
+        if forwarded.is_err() {
+            self.give_up();
+        }
+        forwarded
+    }
+
+    /// Drops and counts what is here, and everything pushed from now on. Says how many were here.
+    pub fn give_up(&self) -> usize {
+        let mut state = self.state();
+        let lost = state.frames.len();
+        state.frames.clear();
+        state.bytes = 0;
+        state.given_up = true;
+        self.shared.dropped.inc_by(lost as u64);
+        lost
+    }
+
+    async fn forward_all(&self, intake: &Intake) -> Result<(), Stopped> {
         let mut outstanding = VecDeque::with_capacity(MAX_OUTSTANDING);
         let mut not_before = Instant::now();
         loop {
@@ -142,7 +169,12 @@ impl Shed {
             let Some(frames) = self.take(MAX_BATCH).await else {
                 break;
             };
-            outstanding.push_back(intake.deliver(None, frames, Vec::new()).await?);
+            let taken = frames.len() as u64;
+            let receipt = intake.deliver(None, frames, Vec::new()).await;
+            if receipt.is_err() {
+                self.shared.dropped.inc_by(taken);
+            }
+            outstanding.push_back(receipt?);
             not_before = Instant::now() + GATHER;
         }
         for receipt in outstanding {
@@ -219,6 +251,37 @@ mod tests {
         shed.push(frame("12345678"));
         assert_eq!(shed.take(10).await.unwrap().len(), 1);
         assert_eq!(dropped.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_message_over_the_bound_in_bytes_has_room_when_it_is_alone() {
+        let dropped = Counter::default();
+        let config = Config {
+            max_frames: 100,
+            max_bytes: 10,
+        };
+        let shed = Shed::new(config, dropped.clone());
+        shed.push(frame("longer than ten bytes"));
+        assert_eq!(dropped.get(), 0);
+        shed.push(frame("longer than ten bytes, too"));
+        assert_eq!(dropped.get(), 1);
+        let taken = shed.take(10).await.unwrap();
+        assert_eq!(taken, [frame("longer than ten bytes, too")]);
+    }
+
+    #[tokio::test]
+    async fn what_a_stopped_gateway_did_not_take_is_counted_as_dropped() {
+        let dropped = Counter::default();
+        let shed = Shed::new(Config::default(), dropped.clone());
+        let (door, out) = crate::source::intake::Door::new();
+        let intake = door.intake(0, crate::model::SourceName("s".into()));
+        drop(out);
+        shed.push(frame("a"));
+        shed.push(frame("b"));
+        assert_eq!(shed.forward(&intake).await, Err(Stopped));
+        assert_eq!(dropped.get(), 2);
+        shed.push(frame("c"));
+        assert_eq!(dropped.get(), 3);
     }
 
     #[tokio::test(start_paused = true)]

@@ -65,6 +65,7 @@ pub struct SourceMetrics {
     bytes: Family<SourceLabel, Counter>,
     dropped: Family<DropLabels, Counter>,
     connects: Family<SourceLabel, Counter>,
+    pauses: Family<SourceLabel, Counter>,
 }
 
 /// A source's own end: it reports its link and counts its messages. Cheap to clone.
@@ -76,14 +77,16 @@ pub struct StatusReporter {
     pub messages: Counter,
     /// Their payload bytes.
     pub bytes: Counter,
-    /// Messages dropped because the queue for those who can't wait was full.
+    /// Messages of those who can't wait that were dropped: the queue was full, or the gateway stopped first.
     pub dropped_queue_full: Counter,
+    /// How often reading from a connection paused, because as much as may be was on its way to the disk.
+    pub pauses: Counter,
     connects: Counter,
 }
 
 impl SourceMetrics {
-    /// Registers `gateway_messages_total`, `gateway_message_bytes_total`, `gateway_messages_dropped_total` and
-    /// `gateway_source_connects_total`.
+    /// Registers `gateway_messages_total`, `gateway_message_bytes_total`, `gateway_messages_dropped_total`,
+    /// `gateway_source_connects_total` and `gateway_source_pauses_total`.
     #[must_use]
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
@@ -91,6 +94,7 @@ impl SourceMetrics {
             bytes: Family::default(),
             dropped: Family::default(),
             connects: Family::default(),
+            pauses: Family::default(),
         };
         registry.register(
             "gateway_messages",
@@ -111,6 +115,11 @@ impl SourceMetrics {
             "gateway_source_connects",
             "How often a source's link came up",
             metrics.connects.clone(),
+        );
+        registry.register(
+            "gateway_source_pauses",
+            "How often reading from a connection paused until the disk was further",
+            metrics.pauses.clone(),
         );
         metrics
     }
@@ -145,6 +154,7 @@ impl SourceMetrics {
             messages: self.messages.get_or_create(&label).clone(),
             bytes: self.bytes.get_or_create(&label).clone(),
             dropped_queue_full: self.dropped.get_or_create(&drops).clone(),
+            pauses: self.pauses.get_or_create(&label).clone(),
             connects: self.connects.get_or_create(&label).clone(),
         };
         (reporter, receiver)

@@ -27,7 +27,10 @@ use super::{
     router::Grant,
     session::{Answer, Effect, Session, Taken, Terms},
 };
-use crate::model::{Presence, Timestamp};
+use crate::{
+    model::{Presence, Timestamp},
+    rejects::{self, MAX_SAMPLE_BYTES, Reject},
+};
 
 /// Bytes that may wait to be written before no more messages are added and reading pauses.
 const MAX_OUT_BYTES: usize = 64 * 1024;
@@ -74,6 +77,37 @@ struct Connection {
     will: Option<Message>,
     /// One and a half times what was agreed; none: it may stay silent for ever (MQTT 3.1.1 only).
     patience: Option<Duration>,
+}
+
+/// The first bytes of a packet, kept on the stack while it is read: it may have to be shown as a reject.
+struct Head {
+    bytes: [u8; MAX_SAMPLE_BYTES],
+    kept: usize,
+    /// Of them all, as far as they have come.
+    packet_bytes: usize,
+}
+
+impl Head {
+    fn of(packet: &[u8]) -> Self {
+        let mut bytes = [0; MAX_SAMPLE_BYTES];
+        // A second CONNECT holds a password.
+        let is_connect = packet.first().is_some_and(|first| first >> 4 == 1);
+        let kept = if is_connect {
+            0
+        } else {
+            packet.len().min(MAX_SAMPLE_BYTES)
+        };
+        bytes[..kept].copy_from_slice(&packet[..kept]);
+        Self {
+            bytes,
+            kept,
+            packet_bytes: packet.len(),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.kept]
+    }
 }
 
 /// Serves one client until it goes, or until `stop`.
@@ -187,6 +221,7 @@ impl Connection {
         let (mut reader, mut writer) = stream.split();
         let mut heard = Instant::now();
         let mut read_bytes = MIN_READ_BYTES;
+        let mut was_full = false;
         let keep_alive = tokio::time::sleep(self.patience.unwrap_or_default());
         tokio::pin!(keep_alive);
         loop {
@@ -198,6 +233,10 @@ impl Connection {
             }
             self.give_out();
             let full = self.conveyor.is_full();
+            if full && !was_full {
+                self.hub.status.pauses.inc();
+            }
+            was_full = full;
             if full {
                 // It is us who don't listen.
                 heard = Instant::now();
@@ -258,7 +297,11 @@ impl Connection {
                         break Err(end);
                     }
                 }
-                Err(reason) => break Err(End::Closed(reason)),
+                Err(reason) => {
+                    let head = Head::of(&self.inbox);
+                    self.reject(reason, &head, arrived);
+                    break Err(End::Closed(reason));
+                }
             }
         };
         self.pass_on();
@@ -266,11 +309,18 @@ impl Connection {
     }
 
     fn take_one(&mut self, packet: BytesMut, arrived: Timestamp) -> Result<(), End> {
-        let effect = self
+        let head = Head::of(&packet);
+        let effect = match self
             .version
             .decode(packet)
             .and_then(|packet| self.session.handle(packet))
-            .map_err(End::Closed)?;
+        {
+            Ok(effect) => effect,
+            Err(reason) => {
+                self.reject(reason, &head, arrived);
+                return Err(End::Closed(reason));
+            }
+        };
         match effect {
             Effect::None => {}
             Effect::AtOnce(message) => {
@@ -279,11 +329,11 @@ impl Connection {
             }
             Effect::WhenDurable(taken) => {
                 if let Some(reason) = taken.answer.refused {
-                    self.hub.metrics.refused_message(reason);
+                    self.refuse_message(reason, &head, arrived);
                 }
                 self.conveyor.push(taken, arrived);
             }
-            Effect::Refused(reason) => self.hub.metrics.refused_message(reason),
+            Effect::Refused(reason) => self.refuse_message(reason, &head, arrived),
             Effect::Reply(reply) => encode::reply(&mut self.out, self.version, &reply),
             Effect::Subscribe(granted, reply) => {
                 // What came before the subscription is not for it.
@@ -314,6 +364,33 @@ impl Connection {
             Effect::Goodbye { with_will } => return Err(End::Goodbye { with_will }),
         }
         Ok(())
+    }
+
+    fn refuse_message(&self, reason: Reason, head: &Head, arrived: Timestamp) {
+        self.hub.metrics.refused_message(reason);
+        self.reject(reason, head, arrived);
+    }
+
+    /// A packet that can't be used, with its first bytes.
+    fn reject(&self, reason: Reason, head: &Head, arrived: Timestamp) {
+        let hub = &self.hub;
+        hub.status.received(head.packet_bytes);
+        let reject = Reject {
+            reason: match reason {
+                Reason::PacketTooLarge => rejects::Reason::TooLarge,
+                Reason::TopicNameInvalid => rejects::Reason::NoMapping,
+                _ => rejects::Reason::Malformed,
+            },
+            detail: format!(
+                "MQTT packet of client {}: {} (0x{:02X})",
+                self.membership.client_id(),
+                reason.name(),
+                reason as u8
+            ),
+            record: 0,
+        };
+        hub.rejects
+            .record(hub.intake.source(), "", head.bytes(), arrived, reject);
     }
 
     /// QoS 0 goes to subscribers as it comes.

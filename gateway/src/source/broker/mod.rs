@@ -12,6 +12,9 @@
 //! | `conveyor` | what a connection has on its way to the disk |
 //! | `router`, `topic`, `outbox` | subscriptions, retained messages, what waits for a subscriber |
 //!
+//! A packet that can't be used is a reject like any other bad input, its first bytes among the samples; a CONNECT is not
+//! sampled, for the password in it, and one that is refused is counted by reason alone.
+//!
 //! No state outlives a connection but the retained messages, and nothing outlives the process.
 
 mod auth;
@@ -45,7 +48,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Intake, StatusReporter, shed};
-use crate::{backoff::Backoff, model::Secret};
+use crate::{backoff::Backoff, model::Secret, rejects::Rejects};
 
 /// Clients over the limit that are told so at once; more are closed without a word.
 const MAX_REFUSALS: usize = 64;
@@ -114,6 +117,7 @@ const FAREWELLS_WITHIN: Duration = Duration::from_secs(2);
 struct Hub {
     config: Config,
     intake: Intake,
+    rejects: Rejects,
     status: StatusReporter,
     metrics: Metrics,
     router: router::Router,
@@ -128,6 +132,7 @@ pub async fn run(
     config: Config,
     listener: TcpListener,
     intake: Intake,
+    rejects: Rejects,
     status: StatusReporter,
     metrics: Metrics,
     stop: CancellationToken,
@@ -147,6 +152,7 @@ pub async fn run(
         give_up: CancellationToken::new(),
         config,
         intake,
+        rejects,
         status: status.clone(),
         metrics,
     });

@@ -211,7 +211,7 @@ impl State {
                 tracing::warn!(
                     topics = self.retained.len(),
                     bytes = self.retained_bytes,
-                    "the table of retained MQTT messages is full; raise max_retained or max_retained_bytes"
+                    "the table of retained MQTT messages is full; raise max_retained if it is the number of topics"
                 );
             }
             return;

@@ -4,7 +4,8 @@
 //!   not acknowledged comes again after a lost connection or a restart; within a run it is then recognised and not
 //!   delivered twice. QoS 0: through a [`shed::Shed`], which drops its oldest when the gateway is behind.
 //! - With `max_unacknowledged` messages on their way to the disk, reading pauses: the broker waits, the connection
-//!   stays, pings and acknowledgements go on. QoS 0 messages wait behind the others meanwhile.
+//!   stays, pings and acknowledgements go on. QoS 0 messages wait behind the others meanwhile. Pauses are counted, and
+//!   the status names one that lasts.
 //! - QoS 0 goes its own way beside QoS 1 and 2: the order holds within each, not between them.
 //! - A broker holds back once its own limit of unacknowledged messages is reached (mosquitto: `max_inflight_messages`,
 //!   20 by default), so over MQTT 3.1.1 it sends at most that many for each write to the disk: raise it there. Over
@@ -177,7 +178,8 @@ pub async fn run(
             }
         }
         if !tasks.is_empty() {
-            warn!(source = %intake.source().0, "QoS 0 messages were not on disk in time and are lost");
+            let lost = queue.give_up();
+            warn!(source = %intake.source().0, lost, "QoS 0 messages were not on disk in time and are lost");
         }
     }
     status.stopped();

@@ -35,6 +35,8 @@ const SUSPICIOUS: u32 = 3;
 const PING_SLACK: Duration = Duration::from_millis(50);
 /// A link that says nothing for two keep-alives and this is stuck.
 const SILENCE_SLACK: Duration = Duration::from_secs(20);
+/// A pause in reading that lasts this long is named in the status.
+const LONG_PAUSE: Duration = Duration::from_secs(2);
 /// On stop, what is on its way gets this long to become durable.
 pub(super) const STOP_AFTER: Duration = Duration::from_secs(5);
 
@@ -80,6 +82,8 @@ pub(super) struct Books {
     pinged_at: Instant,
     /// The disk side has ended.
     disk_gone: bool,
+    /// Since when reading pauses.
+    paused_at: Option<Instant>,
     /// The subscriptions that the broker refused last.
     refused: Vec<String>,
     /// Why the last connections were short, while that looks like a fight over the session.
@@ -100,6 +104,7 @@ impl Default for Books {
             ping_due: false,
             pinged_at: Instant::now(),
             disk_gone: false,
+            paused_at: None,
             refused: Vec::new(),
             contested: None,
         }
@@ -169,6 +174,7 @@ impl Session<'_> {
             if self.is_flooded() {
                 return End::Lost(Trouble::Flooded);
             }
+            let long_at = self.note_pause();
             if self.must_pause() {
                 let ping_at = self.books.pinged_at + link.keep_alive() + PING_SLACK;
                 tokio::select! {
@@ -181,6 +187,7 @@ impl Session<'_> {
                         self.books.pinged_at = Instant::now();
                         self.books.ping_due = !link.writes_directly();
                     }
+                    () = sleep_until(long_at), if Instant::now() < long_at => {}
                 }
                 link.forgive_ping();
                 continue;
@@ -243,10 +250,7 @@ impl Session<'_> {
         if !valid.is_empty() && !self.requests.subscribe(&valid) {
             warn!(source = %self.source.0, "the subscriptions could not be sent");
         }
-        self.status.up(match &self.books.contested {
-            None => self.address(),
-            Some(problem) => format!("{}; before: {problem}", self.address()),
-        });
+        self.status.up(self.standing());
         debug!(source = %self.source.0, session_present, "connected");
     }
 
@@ -268,15 +272,12 @@ impl Session<'_> {
             info!(source = %self.source.0, broker = %self.address(), "subscribed");
         } else if !refused.is_empty() {
             let list = refused.join(", ");
-            self.status.note(format!(
-                "{}; the broker refused these subscriptions: {list}; check its access rules",
-                self.address()
-            ));
             if refused != self.books.refused {
                 warn!(source = %self.source.0, refused = %list, "the broker refused subscriptions");
             }
         }
         self.books.refused = refused;
+        self.status.note(self.detail());
     }
 
     fn on_message(&mut self, message: Message) {
@@ -418,6 +419,35 @@ impl Session<'_> {
         self.is_full() && self.books.connected_at.is_some() && !waiting && !self.books.ping_due
     }
 
+    /// Keeps account of pauses: each is counted, and a long one is in the status until it ends. Returns when the one that
+    /// goes on, if any, is a long one.
+    fn note_pause(&mut self) -> Instant {
+        let now = Instant::now();
+        if !self.is_full() {
+            if self
+                .books
+                .paused_at
+                .take()
+                .is_some_and(|at| now >= at + LONG_PAUSE)
+            {
+                self.status.note(self.detail());
+            }
+            return now;
+        }
+        if self.books.paused_at.is_none() {
+            self.status.pauses.inc();
+        }
+        let long_at = *self.books.paused_at.get_or_insert(now) + LONG_PAUSE;
+        if now >= long_at {
+            self.status.note(format!(
+                "{}; reading pauses: {} messages wait for the disk",
+                self.detail(),
+                self.books.messages
+            ));
+        }
+        long_at
+    }
+
     /// The last bound, for a broker that sends much more with each poll for a ping. Not met in practice.
     fn is_flooded(&self) -> bool {
         self.books.messages > self.config.max_unacknowledged + usize::from(u16::MAX)
@@ -437,6 +467,7 @@ impl Session<'_> {
         self.books.ready.clear();
         self.books.requested = 0;
         self.books.ping_due = false;
+        self.books.paused_at = None;
     }
 
     /// The gateway stops: reads no more, waits for what is on its way, acknowledges it and says goodbye.
@@ -490,6 +521,26 @@ impl Session<'_> {
                 warn!(source = %source.0, "messages were not on disk in time; the broker keeps them and sends them again");
             }
         }
+    }
+
+    /// What there is to say at the start of a connection.
+    fn standing(&self) -> String {
+        match &self.books.contested {
+            None => self.address(),
+            Some(problem) => format!("{}; before: {problem}", self.address()),
+        }
+    }
+
+    /// What there is to say once the broker has answered the subscriptions.
+    fn detail(&self) -> String {
+        if self.books.refused.is_empty() {
+            return self.standing();
+        }
+        format!(
+            "{}; the broker refused these subscriptions: {}; check its access rules",
+            self.address(),
+            self.books.refused.join(", ")
+        )
     }
 
     fn address(&self) -> String {

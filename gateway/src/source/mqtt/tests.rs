@@ -540,6 +540,9 @@ async fn a_full_gateway_pauses(version: Version) {
     let mut status = bench.status.clone();
     let lost = timeout_at(until, status.wait_for(|s| s.state != LinkState::Up)).await;
     assert!(lost.is_err(), "{:?}", bench.status.borrow());
+    assert_eq!(bench.reporter.pauses.get(), 1);
+    let detail = bench.status.borrow().detail.clone();
+    assert!(detail.contains("reading pauses"), "{detail}");
     let read = bench.reporter.messages.get();
     assert!(read >= 50, "{read}");
     if version == Version::V4 {
@@ -560,6 +563,10 @@ async fn a_full_gateway_pauses(version: Version) {
         .collect();
     assert!(numbers.iter().enumerate().all(|(n, number)| n == *number));
     assert_eq!(bench.status.borrow().connects, 1);
+    let resumed = bench
+        .status
+        .wait_for(|s| !s.detail.contains("reading pauses"));
+    timeout(DEADLINE, resumed).await.unwrap().unwrap();
     bench.stop_well().await;
 }
 

@@ -221,6 +221,24 @@ async fn what_cannot_be_taken_says_why_and_reaches_nobody() {
     assert_eq!(house.rejects.count(&source, Reason::Malformed), 2);
 }
 
+#[tokio::test]
+async fn a_sender_that_writes_all_before_it_reads_hears_that_it_was_too_much() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let house = house(Config::default());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(async move { axum::serve(listener, house.router).await });
+    let size = 20 << 20;
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!("POST /write HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![b'x'; size]).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    serving.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_durability_in_time_the_sender_hears_503_and_when() {
     let mut house = house(Config::default());

@@ -33,6 +33,7 @@ use super::{
 use crate::{
     clock::Clock,
     model::{Presence, SourceName},
+    rejects::Rejects,
 };
 
 const WITHIN: Duration = Duration::from_secs(20);
@@ -42,6 +43,7 @@ struct Listener {
     address: SocketAddr,
     deliveries: mpsc::Receiver<Delivery>,
     status: watch::Receiver<SourceStatus>,
+    rejects: Rejects,
     registry: Registry,
     stop: CancellationToken,
     running: JoinHandle<()>,
@@ -59,12 +61,14 @@ impl Listener {
             "mqtt_listener",
             Clock::system(),
         );
+        let rejects = Rejects::new(&mut registry);
         let (door, deliveries) = Door::new();
         let stop = CancellationToken::new();
         let running = tokio::spawn(run(
             config,
             listener,
             door.intake(0, name),
+            rejects.clone(),
             reporter,
             metrics,
             stop.clone(),
@@ -73,6 +77,7 @@ impl Listener {
             address,
             deliveries,
             status,
+            rejects,
             registry,
             stop,
             running,

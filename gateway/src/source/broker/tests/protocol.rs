@@ -418,6 +418,39 @@ async fn what_breaks_the_protocol_ends_the_connection_with_its_reason() {
 }
 
 #[tokio::test]
+async fn what_can_not_be_used_is_a_reject_with_its_bytes_but_never_with_a_password() {
+    let config = Config {
+        max_packet_bytes: 1000,
+        ..Config::default()
+    };
+    let listener = Listener::start(config).await;
+    let rejects = listener.rejects.clone();
+    let listener = listener.accept_all();
+    for packet in [
+        publish(Version::V5, "t", 0, 0, &[b'l'; 1000]),
+        publish(Version::V5, "t", 3, 1, b"qos-three"),
+        connect(Version::V5, "secret-again", 60),
+    ] {
+        let mut raw = Raw::connect(listener.address, Version::V5, "bad").await;
+        raw.send(&packet).await;
+        while !raw.packet().await.is_empty() {}
+    }
+    let mut raw = Raw::connect(listener.address, Version::V5, "five").await;
+    raw.publish("$SYS/x", 0, 0, "x").await;
+    raw.publish("$SYS/x", 1, 1, "x").await;
+    assert_eq!(raw.packet().await[0], 0x40);
+    let source = SourceName("listener".into());
+    assert_eq!(rejects.count(&source, crate::rejects::Reason::TooLarge), 1);
+    assert_eq!(rejects.count(&source, crate::rejects::Reason::Malformed), 2);
+    assert_eq!(rejects.count(&source, crate::rejects::Reason::NoMapping), 2);
+    let samples = rejects.samples();
+    assert!(samples.iter().any(|s| s.payload.contains("qos-three")));
+    assert!(samples.iter().all(|s| !s.payload.contains("secret")));
+    let line = "gateway_messages_total{source=\"listener\"}";
+    assert_eq!(metric(&listener.registry, line), 5);
+}
+
+#[tokio::test]
 async fn topics_that_are_not_taken_are_refused_and_never_acknowledged_as_taken() {
     let listener = Listener::start(Config::default()).await.accept_all();
     let deep = "a/".repeat(40);
