@@ -6,7 +6,7 @@ use std::{
 use tests::repository;
 
 const MAX_LINES: usize = 600;
-const FREE_FOR_ALL: [&str; 5] = ["model", "clock", "backoff", "cause", "rejects"];
+const FREE_FOR_ALL: [&str; 6] = ["model", "clock", "backoff", "cause", "damage", "rejects"];
 const PURE: [&str; 4] = ["decode", "normalise", "store", "alert"];
 
 fn files(folder: &Path, ends: &[&str]) -> Vec<PathBuf> {
