@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use super::{disk::faults, format::RECORD_HEADER, format::tests::any_batch, *};
+use super::{disk::faults, format::tests::any_batch, *};
 use crate::model::{
     DeviceId, Metric, Presence, Quality, Reading, SeriesKey, SourceName, Timestamp, Value,
 };
