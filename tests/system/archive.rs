@@ -136,6 +136,7 @@ async fn without_influxdb_the_charts_reach_back_into_the_embedded_archive() {
     push(&gateway, 0..5_000).await;
     let path = "/api/v1/series/d/v/points?from=1763640000000&to=1763640005000&points=5000";
     let gateway = &gateway;
+    gateway.value("d/v", |v| v == 4_999.0).await;
     eventually("all points are there", || async move {
         (gateway.get(path).await["t"].as_array()?.len() == 5_000).then_some(())
     })

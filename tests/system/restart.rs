@@ -195,6 +195,8 @@ async fn with_damaged_state_and_history_files_it_starts_says_so_and_has_all_agai
     let (_, stopped) = gateway.stop().await;
     let data = stopped.dir.path().join("data");
     for name in ["state.sqlite", "history.sqlite"] {
+        // SQLite would mend the file from its log.
+        drop(std::fs::remove_file(data.join(format!("{name}-wal"))));
         std::fs::write(
             data.join(name),
             "this is no database, and long enough to show it",
@@ -259,7 +261,7 @@ async fn sigterm_with_a_webhook_and_an_archive_that_hang_ends_in_time_and_well()
         }
     });
     let gateway = Gateway::start(&format!(
-        "[[rule]]\nname = \"hot\"\nseries = \"*/temperature\"\nabove = 80\n[[webhook]]\nname = \"ops\"\nurl = \"http://{address}/\"\n\
+        "[[rule]]\nname = \"hot\"\nseries = \"*/temperature\"\nabove = 80\nclear = 70\n[[webhook]]\nname = \"ops\"\nurl = \"http://{address}/\"\n\
          [influxdb]\nurl = \"http://{address}\"\nbucket = \"b\"\n"
     ))
     .await;
