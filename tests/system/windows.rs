@@ -29,8 +29,31 @@ fn epoch_ms(text: &str) -> i64 {
     (((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000
 }
 
+/// Turns each run of readings that fits within the lateness of two hours around: the newest comes first.
+fn turn_around(readings: &mut [(i64, String)]) {
+    let mut start = 0;
+    for at in 1..=readings.len() {
+        let fits = readings
+            .get(at)
+            .is_some_and(|(time, _)| (0..110 * 60_000).contains(&(time - readings[start].0)));
+        if !fits {
+            readings[start..at].reverse();
+            start = at;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_hourly_windows_of_a_real_machine_come_out_exactly() {
+    replay(|_| ()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn they_come_out_the_same_when_the_readings_come_late_and_out_of_order() {
+    replay(turn_around).await;
+}
+
+async fn replay(disorder: fn(&mut [(i64, String)])) {
     let Some(file) =
         capture("timeseries/nab/realKnownCause__machine_temperature_system_failure.csv")
     else {
@@ -45,20 +68,20 @@ async fn the_hourly_windows_of_a_real_machine_come_out_exactly() {
         "[store]\nlateness = \"2h\"\nkept_windows = 5000\ndrop_repeats = false\n[[window]]\nevery = \"1h\"\n",
     )
     .await;
-    let rows: Vec<String> = std::fs::read_to_string(file)
+    let mut readings: Vec<(i64, String)> = std::fs::read_to_string(file)
         .unwrap()
         .lines()
         .skip(1)
         .map(|row| {
             row.split_once(',')
-                .map(|(time, value)| {
-                    format!(
-                        "nab,device=machine temperature={value} {}\n",
-                        epoch_ms(time)
-                    )
-                })
+                .map(|(time, value)| (epoch_ms(time), value.to_owned()))
                 .unwrap()
         })
+        .collect();
+    disorder(&mut readings);
+    let rows: Vec<String> = readings
+        .iter()
+        .map(|(time, value)| format!("nab,device=machine temperature={value} {time}\n"))
         .collect();
     for chunk in rows.chunks(2_000) {
         let (status, body) = gateway
