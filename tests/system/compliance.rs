@@ -100,6 +100,25 @@ async fn complies(
             .unwrap();
         assert!(value >= 1.0, "{label}");
     }
+    let sum = |counter: &str| -> f64 {
+        let of_source = format!("source=\"{name}\"");
+        let lines = metrics.lines().filter(|l| {
+            l.strip_prefix(counter)
+                .is_some_and(|rest| rest.starts_with('{') && rest.contains(&of_source))
+        });
+        lines
+            .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    };
+    assert_eq!(
+        sum("gateway_readings_received_total"),
+        sum("gateway_readings_accepted_total")
+            + sum("gateway_readings_duplicates_total")
+            + sum("gateway_rejected_total")
+            + sum("gateway_messages_dropped_total")
+            + sum("gateway_readings_waiting"),
+        "the metrics do not balance:\n{metrics}"
+    );
     sender.send(&gateway, &payload(5)).await;
     gateway.value("d/v", |v| v == 5.0).await;
     let (status, stopped) = gateway.stop().await;
