@@ -8,6 +8,7 @@ use std::{
     fs::{File, TryLockError},
     io,
     path::Path,
+    time::Duration,
 };
 
 use super::{
@@ -18,7 +19,12 @@ use super::{
     segment,
 };
 
-/// Takes the directory for this process; held as long as the file is open.
+/// How often a held lock is tried again, and how long between two tries: a second in all.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Takes the directory for this process; held as long as the file is open. A lock that is held is waited for a moment: a
+/// predecessor may just be ending, and a process that it was starting holds its lock between fork(2) and exec(2).
 pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
     let refused = |source| OpenError::Directory {
@@ -31,13 +37,16 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
         .write(true)
         .open(&path)
         .map_err(refused)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
-            path: dir.display().to_string(),
-        }),
-        Err(TryLockError::Error(source)) => Err(refused(source)),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(source)) => return Err(refused(source)),
+        }
     }
+    Err(OpenError::Locked {
+        path: dir.display().to_string(),
+    })
 }
 
 /// What was found at start.
