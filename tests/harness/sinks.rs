@@ -13,7 +13,7 @@ use axum::{
     extract::{Query, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
-    routing::post,
+    routing::{get, post},
 };
 use flate2::read::GzDecoder;
 use serde_json::Value;
@@ -167,6 +167,8 @@ struct Lines {
     requests: usize,
     lines: Vec<String>,
     faults: Vec<String>,
+    buckets: Vec<String>,
+    cut_answers: bool,
 }
 
 impl InfluxSink {
@@ -175,6 +177,11 @@ impl InfluxSink {
         let shared = Arc::new(Mutex::new(Lines::default()));
         let router = Router::new()
             .route("/api/v2/write", post(Self::take))
+            .route(
+                "/api/v2/buckets",
+                get(Self::buckets).post(Self::make_bucket),
+            )
+            .route("/api/v2/orgs", get(Self::organisations))
             .layer(axum::extract::DefaultBodyLimit::max(64 << 20))
             .with_state(Arc::clone(&shared));
         Self {
@@ -223,6 +230,48 @@ impl InfluxSink {
         }
         sink.lines.extend(text.lines().map(ToOwned::to_owned));
         StatusCode::NO_CONTENT.into_response()
+    }
+
+    /// Answers to questions about buckets break off in the middle from now on.
+    pub fn cut_answers(&self) {
+        self.shared.lock().expect("the sink").cut_answers = true;
+    }
+
+    /// The buckets that were made.
+    #[must_use]
+    pub fn made_buckets(&self) -> Vec<String> {
+        self.shared.lock().expect("the sink").buckets.clone()
+    }
+
+    async fn buckets(State(shared): State<Arc<Mutex<Lines>>>) -> Response {
+        if shared.lock().expect("the sink").cut_answers {
+            let halves = futures_util::stream::iter([
+                Ok(Bytes::from("{\"buckets\":")),
+                Err(std::io::Error::other("cut")),
+            ]);
+            return Response::new(axum::body::Body::from_stream(halves));
+        }
+        axum::Json(serde_json::json!({ "buckets": [] })).into_response()
+    }
+
+    async fn organisations() -> Response {
+        axum::Json(serde_json::json!({ "orgs": [{ "id": "0123456789abcdef", "name": "o" }] }))
+            .into_response()
+    }
+
+    async fn make_bucket(State(shared): State<Arc<Mutex<Lines>>>, body: Bytes) -> Response {
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let (Some(name), Some("0123456789abcdef")) =
+            (body["name"].as_str(), body["orgID"].as_str())
+        else {
+            return StatusCode::UNPROCESSABLE_ENTITY.into_response();
+        };
+        shared
+            .lock()
+            .expect("the sink")
+            .buckets
+            .push(name.to_owned());
+        (StatusCode::CREATED, axum::Json(body)).into_response()
     }
 
     /// Refuses the next requests so.

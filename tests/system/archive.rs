@@ -161,3 +161,24 @@ async fn without_influxdb_the_charts_reach_back_into_the_embedded_archive() {
         (Some(0.0), Some(4_999.0))
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_bucket_is_made_at_the_start() {
+    let sink = InfluxSink::start().await;
+    let gateway = Gateway::start(&config(&sink.url())).await;
+    eventually("the bucket is made", || async {
+        (sink.made_buckets() == ["b"]).then_some(())
+    })
+    .await;
+    push(&gateway, 0..5).await;
+    values(&sink, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_while_the_bucket_is_looked_up_stops_nothing() {
+    let sink = InfluxSink::start().await;
+    sink.cut_answers();
+    let gateway = Gateway::start(&config(&sink.url())).await;
+    push(&gateway, 0..5).await;
+    values(&sink, 5).await;
+}
