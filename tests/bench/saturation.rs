@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
-use tests::{Gateway, Mosquitto, Victoria, eventually};
+use tests::{Gateway, Mosquitto, Victoria};
 use tokio::sync::oneshot;
 
 use crate::publisher::{DEVICES, publish};
@@ -129,15 +129,7 @@ async fn through_the_gateway(qos: QoS, messages: usize, first_ms: i64) -> Option
         qos as u8,
     ))
     .await;
-    eventually("the source is up", || async {
-        let status = gateway.get("/api/v1/status").await;
-        status["sources"]
-            .as_array()?
-            .iter()
-            .any(|s| s["name"] == "bench" && s["state"] == "up")
-            .then_some(())
-    })
-    .await;
+    gateway.source_is("bench", "up").await;
     let began = Instant::now();
     publish(broker.port, qos, messages, first_ms).await;
     let (mut last_count, mut last_change) = (0, Instant::now());

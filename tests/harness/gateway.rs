@@ -234,6 +234,20 @@ impl Gateway {
         )
     }
 
+    /// Waits until a source's link stands so: `up`, `down`.
+    pub async fn source_is(&self, name: &str, state: &str) {
+        eventually(&format!("the source {name} is {state}"), || async move {
+            let status = self.get("/api/v1/status").await;
+            let is_so = |s: &Value| s["name"] == name && s["state"] == state;
+            status["sources"]
+                .as_array()?
+                .iter()
+                .any(is_so)
+                .then_some(())
+        })
+        .await;
+    }
+
     /// The newest value of a series once there is one that `wanted` likes.
     pub async fn value(&self, series: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let wanted = &wanted;

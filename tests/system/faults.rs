@@ -1,5 +1,5 @@
 use serde_json::json;
-use tests::{Events, Gateway, Line, Mosquitto, eventually};
+use tests::{Events, Gateway, Line, Mosquitto};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_is_counted_shown_and_costs_no_neighbour() {
@@ -78,19 +78,7 @@ async fn a_port_that_is_pulled_and_comes_back_as_another_tty_goes_on() {
         link.display()
     ))
     .await;
-    let gateway = &gateway;
-    let is = |state: &'static str| async move {
-        eventually(&format!("the port is {state}"), || async {
-            let status = gateway.get("/api/v1/status").await;
-            status["sources"]
-                .as_array()?
-                .iter()
-                .any(|s| s["name"] == "bench" && s["state"] == state)
-                .then_some(())
-        })
-        .await;
-    };
-    is("up").await;
+    gateway.source_is("bench", "up").await;
     line.send("t=1\n");
     gateway.value("bench/t", |v| v == 1.0).await;
     line.send(b"\xff\xfe\x00garbage without end ");
@@ -99,9 +87,9 @@ async fn a_port_that_is_pulled_and_comes_back_as_another_tty_goes_on() {
     gateway.value("bench/t", |v| v == 2.0).await;
     line.send("t=3");
     line.unplug();
-    is("down").await;
+    gateway.source_is("bench", "down").await;
     line.plug_in_again();
-    is("up").await;
+    gateway.source_is("bench", "up").await;
     line.send("t=4\n");
     gateway.value("bench/t", |v| v == 4.0).await;
     let losses = gateway.log().matches("\"level\":\"WARN\"").count();
@@ -123,15 +111,7 @@ async fn a_broker_that_restarts_costs_nothing() {
         broker.port
     ))
     .await;
-    eventually("the source is up", || async {
-        let status = gateway.get("/api/v1/status").await;
-        status["sources"]
-            .as_array()?
-            .iter()
-            .any(|s| s["name"] == "plant" && s["state"] == "up")
-            .then_some(())
-    })
-    .await;
+    gateway.source_is("plant", "up").await;
     broker.publish(&["-q", "1", "-t", "n/d", "-m", "1"]).await;
     gateway.value("d/v", |v| v == 1.0).await;
     broker.stop().await;

@@ -113,15 +113,7 @@ async fn what_a_killed_gateway_acknowledged_to_the_broker_is_there_and_the_rest_
         broker.port
     ))
     .await;
-    eventually("the source is up", || async {
-        let status = gateway.get("/api/v1/status").await;
-        status["sources"]
-            .as_array()?
-            .iter()
-            .any(|s| s["name"] == "plant" && s["state"] == "up")
-            .then_some(())
-    })
-    .await;
+    gateway.source_is("plant", "up").await;
     let port = broker.port;
     let publishing = tokio::spawn(async move {
         let lines: String = (0..2_000)
