@@ -105,11 +105,21 @@ impl Gateway {
     ///
     /// When it does not get ready; its log is shown.
     pub async fn start_in(dir: Arc<TempDir>, config: &str) -> Self {
+        Self::start_at(dir, config, 0).await
+    }
+
+    /// As [`Gateway::start_in`], with the page on this port (0: a free one).
+    ///
+    /// # Panics
+    ///
+    /// When it does not get ready; its log is shown.
+    pub async fn start_at(dir: Arc<TempDir>, config: &str, port: u16) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let file = dir.path().join("gateway.toml");
         let head = "data_dir = \"data\"\n";
-        let tail =
-            "\n[log]\nlevel = \"info\"\nformat = \"json\"\n[http]\nlisten = \"127.0.0.1:0\"\n";
+        let tail = format!(
+            "\n[log]\nlevel = \"info\"\nformat = \"json\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n"
+        );
         std::fs::write(&file, format!("{head}{config}{tail}")).expect("the config can be written");
         let mut child = Command::new(workspace_binary("gateway"))
             .arg("run")
@@ -311,6 +321,12 @@ impl Stopped {
     pub async fn start(self) -> Gateway {
         let config = self.config.clone();
         Gateway::start_in(self.dir, &config).await
+    }
+
+    /// As [`Stopped::start`], with the page on this port.
+    pub async fn start_at(self, port: u16) -> Gateway {
+        let config = self.config.clone();
+        Gateway::start_at(self.dir, &config, port).await
     }
 
     /// Starts it again with the same data and another config.

@@ -1,5 +1,8 @@
 use serde_json::json;
-use tests::{Events, Gateway, Mosquitto, WebhookSink, eventually, sinks::Refusal};
+use tests::{
+    Events, Gateway, Mosquitto, WebhookSink, eventually, free_port, sinks::Refusal,
+    workspace_binary,
+};
 
 const LATER: i64 = 1_763_640_000_000;
 
@@ -278,4 +281,67 @@ async fn sigterm_with_a_webhook_and_an_archive_that_hang_ends_in_time_and_well()
     })
     .await;
     gateway.value("boiler/temperature", |v| v == 90.0).await;
+}
+
+/// `sensor-sim` repeats what was not acknowledged and keeps the ledger; the gateway is killed three times meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_by_listener_and_push_is_there_once_after_three_kills() {
+    let (mqtt, http) = (free_port(), free_port());
+    let config = format!(
+        "[[source]]\nname = \"l\"\ntype = \"mqtt_listener\"\nlisten = \"127.0.0.1:{mqtt}\"\n[[source.mapping]]\ntopic = \"sim/{{device}}\"\ntime = \"time\"\n"
+    );
+    let dir = std::sync::Arc::new(tempfile::tempdir().unwrap());
+    let mut gateway = Gateway::start_at(dir, &config, http).await;
+    let scenario = dir_file(&gateway, "scenario.toml");
+    let ledger = dir_file(&gateway, "ledger.jsonl");
+    let device = |id: &str, transport: &str| {
+        format!(
+            "[[device]]\nid = \"{id}\"\n{transport}\nformat = \"json\"\ntime = \"epoch_ms\"\nsequence = true\ninterval = \"5ms\"\n\
+             signal = [{{ metric = \"v\", shape = \"counter\", amplitude = 1 }}]\n"
+        )
+    };
+    let by_mqtt = format!("mqtt = {{ port = {mqtt}, topic = \"sim/{{device}}\", qos = 1 }}");
+    let by_http = format!("http = {{ url = \"http://127.0.0.1:{http}/api/v1/readings\" }}");
+    let text = format!(
+        "seed = 3\nduration = \"6s\"\n{}{}",
+        device("m", &by_mqtt),
+        device("h", &by_http)
+    );
+    std::fs::write(&scenario, text).unwrap();
+    let simulator = workspace_binary("sensor-sim");
+    let mut running = tokio::process::Command::new(&simulator)
+        .arg("run")
+        .arg(&scenario)
+        .arg("--ledger")
+        .arg(&ledger)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    for kill in 1..=3 {
+        gateway
+            .value("m/seq", |v| {
+                v.as_f64().is_some_and(|v| v >= f64::from(kill * 200))
+            })
+            .await;
+        gateway = gateway.kill().await.start_at(http).await;
+    }
+    assert!(running.wait().await.unwrap().success());
+    for series in ["m/seq", "h/seq"] {
+        gateway.value(series, |v| v.as_f64() > Some(1_000.0)).await;
+    }
+    let verified = tokio::process::Command::new(&simulator)
+        .arg("verify")
+        .arg(&ledger)
+        .arg("--gateway")
+        .arg(gateway.url(""))
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(verified.status.success(), "{said}");
+    println!("{said}");
+}
+
+fn dir_file(gateway: &Gateway, name: &str) -> std::path::PathBuf {
+    gateway.dir.path().join(name)
 }
