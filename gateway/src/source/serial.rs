@@ -5,6 +5,8 @@
 //! - It is opened again by the configured path, so a link such as `/dev/serial/by-id/…` is followed anew each time.
 //! - An outage is logged once; while it lasts, the status says what is wrong and what to do.
 //! - Serial devices can't wait: lines go through a [`shed::Shed`], which drops its oldest when the gateway is behind.
+//! - Lines are stamped with the time at which their last byte can have been on the wire, so that lines which a busy machine
+//!   reads all at once keep their order and distance, and none has the time of another.
 //! - A half line that was pending when the port was lost is a reject: it is counted, never delivered.
 //!
 //! It writes nothing to the port and knows no formats.
@@ -30,6 +32,7 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
+    model::Timestamp,
     rejects::{Reason, Reject, Rejects},
 };
 
@@ -186,6 +189,7 @@ impl Port<'_> {
         stop: &CancellationToken,
     ) -> (u64, Option<&'static str>) {
         let mut framer = Framer::new(self.config.max_line_bytes);
+        let mut wire = Wire::new(&self.config);
         let mut buffer = vec![0; READ_BYTES];
         let mut total = 0;
         let lost = loop {
@@ -197,26 +201,30 @@ impl Port<'_> {
             match read {
                 Ok(n) if n > 0 => {
                     total += n as u64;
-                    let arrived = self.status.now();
-                    framer.push(&buffer[..n], |piece| match piece {
-                        Piece::Line(line) => {
-                            self.status.received(line.len());
-                            self.queue.push(Frame {
-                                topic: SmolStr::default(),
-                                payload: Bytes::copy_from_slice(line),
-                                arrived,
-                                retained: false,
-                            });
-                        }
-                        Piece::TooLong(head) => self.reject(
-                            head,
-                            Reason::TooLong,
-                            format!(
-                                "the line is longer than {} bytes",
-                                self.config.max_line_bytes
+                    let mut after = n;
+                    for part in buffer[..n].split_inclusive(|byte| *byte == b'\n') {
+                        after -= part.len();
+                        let arrived = wire.stamp(self.status.now(), after);
+                        framer.push(part, |piece| match piece {
+                            Piece::Line(line) => {
+                                self.status.received(line.len());
+                                self.queue.push(Frame {
+                                    topic: SmolStr::default(),
+                                    payload: Bytes::copy_from_slice(line),
+                                    arrived,
+                                    retained: false,
+                                });
+                            }
+                            Piece::TooLong(head) => self.reject(
+                                head,
+                                Reason::TooLong,
+                                format!(
+                                    "the line is longer than {} bytes",
+                                    self.config.max_line_bytes
+                                ),
                             ),
-                        ),
-                    });
+                        });
+                    }
                 }
                 // The kernel answers reads of a hung-up port with nothing, again and again, or with EIO.
                 Ok(_) => break Some("unplugged; reading goes on when it is back"),
@@ -253,6 +261,43 @@ impl Port<'_> {
                 record: 0,
             },
         );
+    }
+}
+
+/// When lines were on the wire. A busy machine reads many lines at once: with one time for all of them, archives would take
+/// the readings of a series for one point and keep the last.
+#[derive(Debug)]
+struct Wire {
+    byte: Duration,
+    last: Timestamp,
+}
+
+impl Wire {
+    fn new(config: &Config) -> Self {
+        // A start bit before each byte.
+        let bits = 1
+            + u32::from(config.data_bits)
+            + u32::from(config.parity != Parity::None)
+            + u32::from(config.stop_bits);
+        Self {
+            byte: Duration::from_secs(1) * bits / config.baud_rate.max(1),
+            last: Timestamp(i64::MIN),
+        }
+    }
+
+    /// The end of a line that was read at `now` with `after` bytes behind it: at least the time before `now` that these took,
+    /// and after every line before it, unless the clock was put back.
+    fn stamp(&mut self, now: Timestamp, after: usize) -> Timestamp {
+        let behind = self.byte.as_nanos().saturating_mul(after as u128);
+        let on_wire = now
+            .0
+            .saturating_sub(i64::try_from(behind).unwrap_or(i64::MAX));
+        self.last = Timestamp(if self.last > now {
+            on_wire
+        } else {
+            on_wire.max(self.last.0.saturating_add(1))
+        });
+        self.last
     }
 }
 

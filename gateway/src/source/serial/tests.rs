@@ -53,6 +53,7 @@ impl Device {
 struct Bench {
     out: mpsc::Receiver<Delivery>,
     lines: Vec<String>,
+    stamps: Vec<Timestamp>,
     status: watch::Receiver<SourceStatus>,
     reporter: StatusReporter,
     rejects: Rejects,
@@ -80,6 +81,7 @@ impl Bench {
         Self {
             out,
             lines: Vec::new(),
+            stamps: Vec::new(),
             status,
             reporter,
             rejects,
@@ -105,6 +107,7 @@ impl Bench {
                 .expect("lines did not come")
                 .unwrap();
             for frame in delivery.frames {
+                self.stamps.push(frame.arrived);
                 self.lines
                     .push(String::from_utf8(frame.payload.to_vec()).unwrap());
             }
@@ -351,4 +354,36 @@ fn links_lead_to_their_devices_and_broken_ones_are_left_out() {
     for port in ports() {
         assert!(port.device.starts_with("/dev"));
     }
+}
+
+#[test]
+fn lines_read_at_once_are_stamped_as_far_apart_as_they_were_on_the_wire() {
+    // 9600 bits a second, ten bits a byte.
+    let mut wire = Wire::new(&Config::new(PathBuf::from("/dev/null")));
+    let now = Timestamp(10_000_000_000);
+    let stamps: Vec<i64> = [20, 10, 0]
+        .map(|after| wire.stamp(now, after).0)
+        .into_iter()
+        .collect();
+    assert_eq!(
+        stamps,
+        [9_979_166_680, 9_989_583_340, 10_000_000_000],
+        "ten bytes take 10.4 ms"
+    );
+    // The next read brings what a USB adapter had held back: not before the line that is stamped already.
+    assert_eq!(wire.stamp(Timestamp(10_000_000_500), 96).0, 10_000_000_001);
+    assert_eq!(wire.stamp(Timestamp(10_000_000_500), 0).0, 10_000_000_500);
+    // A clock that was put back is followed.
+    assert_eq!(wire.stamp(Timestamp(5_000_000_000), 0).0, 5_000_000_000);
+}
+
+#[tokio::test]
+async fn lines_that_arrive_in_one_burst_have_times_of_their_own_in_their_order() {
+    let mut device = Device::plug_in();
+    let mut bench = Bench::start(config(device.path.clone()));
+    bench.becomes(LinkState::Up).await;
+    device.say(b"1\n2\n3\n4\n5\n6\n7\n8\n");
+    bench.lines(8).await;
+    let stamps = &bench.stamps;
+    assert!(stamps.is_sorted_by(|a, b| a < b), "{stamps:?}");
 }
