@@ -2,6 +2,7 @@
 //!
 //! Everything binds to loopback on free ports, lives in a temporary folder, and is ended when its value is dropped.
 
+pub mod disk;
 pub mod events;
 pub mod gateway;
 pub mod peers;
@@ -10,6 +11,7 @@ pub mod sinks;
 pub mod wait;
 
 pub use self::{
+    disk::Disk,
     events::Events,
     gateway::{Gateway, free_port, workspace_binary},
     peers::{Mosquitto, Victoria, installed},
