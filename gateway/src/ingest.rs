@@ -7,8 +7,8 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -25,7 +25,7 @@ use crate::{
     clock::Clock,
     journal::Journal,
     model::{Batch, SourceName},
-    normalise::{Normaliser, Outcome},
+    normalise::{self, Normaliser, Outcome, SourceMappings},
     rejects::{REASONS, Rejects},
     source::{Delivery, Receipt, StatusReporter},
 };
@@ -53,14 +53,29 @@ pub struct AccountRow {
     pub waiting: u64,
     /// Last-known values from retained messages; not part of the sum.
     pub retained: u64,
+    /// Whether the source was taken out of the config since; its row stays as long as the process.
+    pub removed: bool,
 }
 
 /// The account of all sources. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Account {
-    sources: Arc<[SourceAccount]>,
+    // std: held for a look only. Grows when a source comes by a change of the config, and never shrinks.
+    sources: Arc<RwLock<Vec<Arc<SourceAccount>>>>,
     rejects: Rejects,
 }
+
+/// Another config while readings flow. It holds for every delivery that is taken after it.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// The mappings of the source with this number; the next free number is a new source.
+    Mappings(usize, SourceMappings),
+    /// What holds for all readings.
+    Settings(normalise::Config),
+}
+
+/// Changes that may wait for the ingest task; one more waits for room.
+pub const MAX_CHANGES: usize = 64;
 
 #[derive(Debug)]
 struct SourceAccount {
@@ -71,6 +86,22 @@ struct SourceAccount {
     duplicates: AtomicU64,
     rejected_here: AtomicU64,
     retained: AtomicU64,
+    removed: AtomicBool,
+}
+
+impl SourceAccount {
+    fn new((name, status): (SourceName, StatusReporter)) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            status,
+            decoded: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+            duplicates: AtomicU64::new(0),
+            rejected_here: AtomicU64::new(0),
+            retained: AtomicU64::new(0),
+            removed: AtomicBool::new(false),
+        })
+    }
 }
 
 impl Account {
@@ -83,27 +114,40 @@ impl Account {
         rejects: Rejects,
         registry: &mut Registry,
     ) -> Self {
-        let sources = sources
-            .into_iter()
-            .map(|(name, status)| SourceAccount {
-                name,
-                status,
-                decoded: AtomicU64::new(0),
-                accepted: AtomicU64::new(0),
-                duplicates: AtomicU64::new(0),
-                rejected_here: AtomicU64::new(0),
-                retained: AtomicU64::new(0),
-            })
-            .collect();
-        let account = Self { sources, rejects };
+        let sources = sources.into_iter().map(SourceAccount::new).collect();
+        let account = Self {
+            sources: Arc::new(RwLock::new(sources)),
+            rejects,
+        };
         registry.register_collector(Box::new(account.clone()));
         account
+    }
+
+    /// Opens a row for the source with the next free number.
+    pub fn add(&self, name: SourceName, status: StatusReporter) {
+        self.sources
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(SourceAccount::new((name, status)));
+    }
+
+    /// Marks the row of a source as of one that is in the config no more, or is in it again.
+    pub fn set_removed(&self, number: usize, removed: bool) {
+        if let Some(source) = self.source(number) {
+            source.removed.store(removed, Relaxed);
+        }
+    }
+
+    fn source(&self, number: usize) -> Option<Arc<SourceAccount>> {
+        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
+        sources.get(number).cloned()
     }
 
     /// One row a source. The figures of a row are read one after the other: while readings flow they may be a few apart.
     #[must_use]
     pub fn rows(&self) -> Vec<AccountRow> {
-        self.sources
+        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
+        sources
             .iter()
             .map(|source| {
                 // Read what comes later in the way first, so that nothing seems to be negative.
@@ -128,6 +172,7 @@ impl Account {
                     dropped: BTreeMap::from([("queue_full", queue_full)]),
                     waiting: decoded.saturating_sub(accepted + duplicates + rejected_here),
                     retained: source.retained.load(Relaxed),
+                    removed: source.removed.load(Relaxed),
                 }
             })
             .collect()
@@ -180,17 +225,32 @@ impl Collector for Account {
 }
 
 /// Takes deliveries until every source has let go of the door, then ends. What the journal no longer takes is left
-/// unanswered, and so unacknowledged.
+/// unanswered, and so unacknowledged. A change goes before the deliveries that wait.
 pub async fn run(
     mut normaliser: Normaliser,
     mut deliveries: mpsc::Receiver<Delivery>,
+    mut changes: mpsc::Receiver<Change>,
     journal: Journal,
     account: Account,
     clock: Clock,
 ) {
     let mut outcome = Outcome::default();
-    while let Some(delivery) = deliveries.recv().await {
-        let Some(source) = account.sources.get(delivery.source) else {
+    loop {
+        let delivery = tokio::select! {
+            biased;
+            Some(change) = changes.recv() => {
+                match change {
+                    Change::Mappings(number, mappings) => normaliser.set_source(number, mappings),
+                    Change::Settings(settings) => normaliser.reconfigure(settings),
+                }
+                continue;
+            }
+            delivery = deliveries.recv() => match delivery {
+                Some(delivery) => delivery,
+                None => return,
+            },
+        };
+        let Some(source) = account.source(delivery.source) else {
             continue;
         };
         let trusted = clock.is_trusted();
@@ -234,12 +294,9 @@ pub async fn run(
             readings,
             presence: delivery.presence,
         };
-        let (sources, index) = (Arc::clone(&account.sources), delivery.source);
         let (done, room) = (delivery.done, delivery.room);
         let on_durable = Box::new(move |_| {
-            sources[index]
-                .accepted
-                .fetch_add(receipt.accepted as u64, Relaxed);
+            source.accepted.fetch_add(receipt.accepted as u64, Relaxed);
             // A sender that no longer waits for its answer has lost nothing: the readings are durable.
             drop(done.send(receipt));
             drop(room);

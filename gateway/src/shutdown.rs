@@ -1,4 +1,4 @@
-//! Stopping in order: sources first; everything behind them ends because its input ended.
+//! Signals, and stopping in order: sources first; everything behind them ends because its input ended.
 //!
 //! Each part that must finish registers a name; within the deadline the names of those still running are
 //! logged every two seconds, and at the deadline they are named once more and left behind.
@@ -143,6 +143,29 @@ impl Signals {
         };
         tracing::info!(signal = name, "stopping");
         stop.cancel();
+    }
+}
+
+/// SIGHUP: read the config again. Those that come while nobody waits are one.
+#[derive(Debug)]
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// From now on the signal no longer ends the process.
+    ///
+    /// # Errors
+    ///
+    /// When the signal handler can't be installed.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Returns when there was one. Cancel-safe.
+    pub async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            // No more signals come when the runtime ends.
+            std::future::pending::<()>().await;
+        }
     }
 }
 

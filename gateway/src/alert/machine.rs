@@ -21,6 +21,8 @@
 //! Bounds: one small slot for each pair of rule and matching series, made when the series is first seen; at most `max_alerts` alerts at once,
 //! more are counted and begin when there is room and the condition is still true; at most two timers a slot, and a few.
 
+mod change;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
@@ -88,15 +90,8 @@ impl Machine {
     /// With these rules and no series yet. Of rules with one name only the first is taken (the config refuses the others).
     #[must_use]
     pub fn new(rules: Vec<Rule>, max_alerts: usize) -> Self {
-        let mut asked: Vec<Asked> = Vec::with_capacity(rules.len());
-        for rule in rules {
-            if asked.iter().all(|before| before.rule.name != rule.name) {
-                let fingerprint = identity::fingerprint(&rule);
-                asked.push(Asked { rule, fingerprint });
-            }
-        }
         Self {
-            rules: asked,
+            rules: asked(rules),
             max_alerts,
             series: Vec::new(),
             slots: 0,
@@ -342,6 +337,18 @@ impl Machine {
     }
 }
 
+/// The rules with what is made of them once.
+fn asked(rules: Vec<Rule>) -> Vec<Asked> {
+    let mut asked: Vec<Asked> = Vec::with_capacity(rules.len());
+    for rule in rules {
+        if asked.iter().all(|before| before.rule.name != rule.name) {
+            let fingerprint = identity::fingerprint(&rule);
+            asked.push(Asked { rule, fingerprint });
+        }
+    }
+    asked
+}
+
 /// The series that a reading is about, if a rule is and the reading is data; it is noted as arrived.
 fn heard<'a>(
     all: &'a mut [Option<Box<Watched>>],
@@ -369,10 +376,7 @@ pub fn lapse(Lapsed(mut alert, why): Lapsed, series: SeriesKey, at: Timestamp) -
         AlertState::Pending | AlertState::Cancelled => AlertState::Cancelled,
     };
     alert.resolved_ms = Some(at.as_millis());
-    alert.summary = format!(
-        "{} (ended at the start of the gateway: {why})",
-        alert.summary
-    );
+    alert.summary = format!("{} (ended: {why})", alert.summary);
     Transition {
         alert: *alert,
         series,

@@ -91,11 +91,38 @@ pub struct Archiver {
     backoff: Backoff,
 }
 
-#[derive(Debug, Default)]
-struct Metrics {
+/// The archive's counters, over all archivers of the process.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
     written: Counter,
     refused: Counter,
     failures: Counter,
+}
+
+impl Metrics {
+    /// Registers `gateway_archive_written_total`, `gateway_archive_refused_total`, `gateway_archive_failures_total` and
+    /// `gateway_archive_lag_records`.
+    #[must_use]
+    pub fn new(journal: Journal, registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "gateway_archive_written",
+            "Readings that InfluxDB has stored",
+            metrics.written.clone(),
+        );
+        registry.register(
+            "gateway_archive_refused",
+            "Readings that InfluxDB refused for good",
+            metrics.refused.clone(),
+        );
+        registry.register(
+            "gateway_archive_failures",
+            "Writes to InfluxDB that failed and were tried again",
+            metrics.failures.clone(),
+        );
+        registry.register_collector(Box::new(Lag(journal)));
+        metrics
+    }
 }
 
 /// The lag as it is when somebody asks.
@@ -117,7 +144,8 @@ impl Collector for Lag {
 }
 
 impl Archiver {
-    /// Prepares the archive; nothing is sent yet.
+    /// Prepares the archive; nothing is sent yet. `status` and `metrics` may be those of an archiver before this one, which
+    /// must have ended: what it wrote stays counted.
     ///
     /// # Errors
     ///
@@ -127,53 +155,29 @@ impl Archiver {
         devices: &[DeviceConfig],
         site: Option<String>,
         journal: Journal,
-        registry: &mut Registry,
-    ) -> Result<(Self, watch::Receiver<ArchiveStatus>), ClientError> {
+        status: watch::Sender<ArchiveStatus>,
+        metrics: Metrics,
+    ) -> Result<Self, ClientError> {
         let influx = Influx::new(config.clone())?;
         let encoder = Encoder::new(&config, devices, site);
-        let cursor = journal.cursor(CURSOR);
-        let status = watch::Sender::new(ArchiveStatus {
-            state: "connecting",
-            ..ArchiveStatus::default()
-        });
-        let watched = status.subscribe();
-        let metrics = Metrics::default();
-        registry.register(
-            "gateway_archive_written",
-            "Readings that InfluxDB has stored",
-            metrics.written.clone(),
-        );
-        registry.register(
-            "gateway_archive_refused",
-            "Readings that InfluxDB refused for good",
-            metrics.refused.clone(),
-        );
-        registry.register(
-            "gateway_archive_failures",
-            "Writes to InfluxDB that failed and were tried again",
-            metrics.failures.clone(),
-        );
-        registry.register_collector(Box::new(Lag(journal.clone())));
         let backoff = Backoff::new(config.backoff);
-        Ok((
-            Self {
-                config,
-                influx,
-                encoder,
-                cursor,
-                journal,
-                status,
-                metrics,
-                backoff,
-            },
-            watched,
-        ))
+        Ok(Self {
+            config,
+            influx,
+            encoder,
+            cursor: journal.cursor(CURSOR),
+            journal,
+            status,
+            metrics,
+            backoff,
+        })
     }
 
     /// Writes until the journal is closed and all of it is written, or until `stop`. What was not written then is
     /// written after the next start.
     pub async fn run(mut self, stop: CancellationToken) {
         let (journal, status) = (self.journal.clone(), self.status.clone());
+        self.report("connecting", String::new());
         // Ends between two awaits: the cursor moves only after a success, so nothing is skipped.
         let archiving = async {
             tokio::select! {

@@ -48,10 +48,11 @@ pub(super) fn demo(arguments: DemoArguments) -> Result<(), Failure> {
     }
     // What the simulation does to the sensors is no news here: the page shows it.
     config.log.level = String::from("warn,sensor_sim=error,gateway::source::serial=error");
-    log::init(&config.log);
+    // Nobody changes the level: the demo has no file.
+    let _level = log::init(&config.log);
     run::runtime()?.block_on(async {
         let stop = CancellationToken::new();
-        run::live(config, stop.clone(), |app| {
+        run::live(config, None, stop.clone(), |app| {
             let mqtt = app.listeners.first().map_or(MQTT, |(_, address)| *address);
             let scenario = Scenario::demo(mqtt.port(), &serial_dir);
             let simulation = tokio::spawn(async move {

@@ -5,6 +5,7 @@ mod demo;
 mod log;
 mod ports;
 mod run;
+mod watch;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 

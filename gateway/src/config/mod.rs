@@ -15,6 +15,7 @@ mod section;
 mod source;
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -40,12 +41,16 @@ const NAME_RULE: &str = "a name has 1 to 64 letters, digits, `-`, `_` or `.`";
 /// What the program uses.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file, as the person named it; none for a config that is in no file.
+    pub file: Option<String>,
     /// Where this gateway is; becomes the tag and label `site` of devices that have none of their own.
     pub site: Option<String>,
     /// Where journal, state and history live.
     pub data_dir: PathBuf,
     /// How long stopping may take. Default 15 s.
     pub stop_within: Duration,
+    /// Whether a changed file is applied without being asked (SIGHUP). Default false.
+    pub watch: bool,
     /// What is logged.
     pub log: Log,
     /// The web server.
@@ -68,9 +73,14 @@ pub struct Config {
     pub sources: Vec<SourceConfig>,
     /// Where alerts go.
     pub webhooks: Vec<WebhookConfig>,
+    /// The files that it was read from, and what was in them: certificates too, which are read again only by who uses them.
+    pub files: Files,
     /// What is not wrong but looks like a slip, such as a rule on a metric that is nearly one that the config names.
     pub doubts: Vec<Mistake>,
 }
+
+/// Files by path, with a fingerprint of what was in them; none where they could not be read.
+pub type Files = BTreeMap<PathBuf, Option<u64>>;
 
 /// What is logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,9 +128,11 @@ impl Surroundings<'_> {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            file: None,
             site: None,
             data_dir: PathBuf::from("gateway-data"),
             stop_within: Duration::from_secs(15),
+            watch: false,
             log: Log {
                 level: String::from("info"),
                 json: false,
@@ -138,6 +150,7 @@ impl Default for Config {
             archive: None,
             sources: Vec::new(),
             webhooks: Vec::new(),
+            files: Files::new(),
             doubts: Vec::new(),
         }
     }
@@ -174,6 +187,7 @@ fn read(mut root: Table<'_>, around: &Surroundings<'_>) -> Config {
         config.data_dir = around.beside_config(&dir);
     }
     root.set_within_seconds("stop_within", &mut config.stop_within, 1, 300);
+    root.set("watch_config", &mut config.watch);
     section::log(root.table("log"), &mut config.log);
     section::http(root.table("http"), &mut config.http);
     if let Some(mut push) = root.table("push") {

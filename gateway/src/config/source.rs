@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A configured way in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SourceConfig {
     /// Unique.
     pub name: SourceName,
@@ -30,7 +30,7 @@ pub struct SourceConfig {
 }
 
 /// The kinds of connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SourceKind {
     /// A serial port.
     Serial(serial::Config),

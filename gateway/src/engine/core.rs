@@ -99,6 +99,32 @@ impl Core {
         }
     }
 
+    /// Takes other rules, devices, cap and lateness. The alerts of rules that are gone or ask something else end.
+    pub(super) fn reconfigure(&mut self, config: Config, now: Moment, outgoing: &mut Outgoing) {
+        let Config {
+            store,
+            rules,
+            devices,
+            ..
+        } = config;
+        for device in self
+            .store
+            .reconfigure(devices, store.site, store.max_series, store.lateness)
+        {
+            outgoing.device(device);
+        }
+        for (key, lapsed) in self.machine.set_rules(rules, now) {
+            self.transitions.push(lapse(lapsed, key, now.clock));
+        }
+        for series in
+            0..SeriesIndex::try_from(self.store.series_known()).unwrap_or(SeriesIndex::MAX)
+        {
+            self.machine
+                .relabel(series, labels(self.store.device_of(series)));
+            self.watch(series, now);
+        }
+    }
+
     /// Does what waiting alone makes due.
     pub(super) fn tick(&mut self, now: Moment) {
         self.machine.tick(now, &mut self.transitions);

@@ -142,6 +142,7 @@ pub(crate) enum Query {
         answer: oneshot::Sender<Option<Vec<(WindowSpec, Window)>>>,
     },
     Alerts(oneshot::Sender<Vec<Alert>>),
+    Reconfigure(Box<Config>, oneshot::Sender<()>),
     Status(oneshot::Sender<EngineStatus>),
 }
 
@@ -224,6 +225,18 @@ impl Engine {
     /// [`Ended`]
     pub async fn status(&self) -> Result<EngineStatus, Ended> {
         self.ask(Query::Status).await
+    }
+
+    /// Takes another config without letting go of anything: rules that ask the same keep their alerts, those of the others
+    /// end with the reason; devices get their names and labels; cap, lateness and tick hold from now on. The windows and the
+    /// memory of a series stay as they are: they are filled by the replay at a start. Returns when all of it is in force.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`]
+    pub async fn reconfigure(&self, config: Config) -> Result<(), Ended> {
+        self.ask(|answer| Query::Reconfigure(Box::new(config), answer))
+            .await
     }
 
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Ended> {

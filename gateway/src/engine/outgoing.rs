@@ -76,6 +76,11 @@ impl Outgoing {
         }
     }
 
+    /// The shortest time between two words about readings, from now on.
+    pub(super) const fn set_tick(&mut self, tick: Duration) {
+        self.tick = tick;
+    }
+
     pub(super) fn device(&mut self, device: DeviceIndex) {
         if !self.muted {
             self.devices.mark(device);

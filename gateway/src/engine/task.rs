@@ -13,7 +13,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Decided, Ends, EngineStatus, Query, core::Core, metrics::Metrics, outgoing::Outgoing};
+use super::{
+    Config, Decided, Ends, EngineStatus, Query, core::Core, metrics::Metrics, outgoing::Outgoing,
+};
 use crate::{alert::Moment, clock::Clock, journal::Committed, journal::Position};
 
 /// How often the position is written down when nothing else is, so that a restart has little to evaluate again.
@@ -91,7 +93,13 @@ impl Task {
                     self.take(&records, committed.is_empty());
                     records.clear();
                 }
-                Some(query) = queries.recv() => self.answer(query),
+                Some(query) = queries.recv() => match query {
+                    Query::Reconfigure(config, answer) => {
+                        self.reconfigure(*config);
+                        let _waited_for_or_not = answer.send(());
+                    }
+                    query => self.answer(query),
+                },
                 permit = updates.reserve(), if due.is_some_and(|due| due <= now) => match permit {
                     Ok(permit) => {
                         if let Some(update) = self.outgoing.next(now, &self.core.store) {
@@ -105,6 +113,8 @@ impl Task {
                     (Ok(permit), Some(changes)) => {
                         self.noted = changes.position;
                         permit.send(changes);
+                        // A change of the config may have had to wait for its turn.
+                        self.decide();
                     }
                     (Err(_), Some(changes)) if !changes.transitions.is_empty() => {
                         tracing::error!(
@@ -163,6 +173,16 @@ impl Task {
         }
         self.decide();
         self.count();
+    }
+
+    fn reconfigure(&mut self, config: Config) {
+        self.outgoing.set_tick(config.tick);
+        let now = self.now();
+        self.core.reconfigure(config, now, &mut self.outgoing);
+        // What still waits to be written down goes first; what changed here follows with the next round.
+        if self.undecided.is_none() {
+            self.decide();
+        }
     }
 
     /// Hands what changed to the live hub, and puts it where the durable state takes it.
@@ -255,6 +275,8 @@ impl Task {
                 drop(answer.send(self.core.machine.alerts().cloned().collect()));
             }
             Query::Status(answer) => drop(answer.send(self.status())),
+            // The loop does this one itself: it changes what the others look at.
+            Query::Reconfigure(_, answer) => drop(answer),
         }
     }
 

@@ -48,7 +48,7 @@ use crate::{
 };
 
 /// What is kept, and how often it is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Points older than this are deleted, chunk by chunk. Default 365 days.
     pub retention: Duration,
@@ -105,7 +105,8 @@ pub struct History {
 
 #[derive(Debug)]
 struct Shared {
-    config: Config,
+    // std: held for a look only.
+    config: Mutex<Config>,
     path: PathBuf,
     clock: Clock,
     metrics: Metrics,
@@ -191,7 +192,7 @@ impl History {
         let db = Db::open(&path).map_err(refused)?;
         let reader = db::open_reader(&path).map_err(refused)?;
         let shared = Shared {
-            config,
+            config: Mutex::new(config),
             clock,
             metrics: Metrics::new(registry),
             bytes: AtomicU64::new(0),
@@ -204,6 +205,15 @@ impl History {
         Ok(Self {
             shared: Arc::new(shared),
         })
+    }
+
+    /// Other limits and times, from the next flush on.
+    pub fn reconfigure(&self, config: Config) {
+        *self
+            .shared
+            .config
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = config;
     }
 
     /// How much of the journal the file holds; 0 for nothing.
@@ -259,6 +269,10 @@ impl History {
 }
 
 impl Shared {
+    fn config(&self) -> Config {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn db(&self) -> MutexGuard<'_, Db> {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -276,10 +290,10 @@ impl Shared {
         let mut deleted = 0;
         if let Some(newest) = db.newest()? {
             let now = self.clock.now().min(newest);
-            let age = i64::try_from(self.config.retention.as_nanos()).unwrap_or(i64::MAX);
+            let age = i64::try_from(self.config().retention.as_nanos()).unwrap_or(i64::MAX);
             deleted += db.delete_before(Timestamp(now.0.saturating_sub(age)))?;
         }
-        deleted += db.delete_over(self.config.max_bytes)?;
+        deleted += db.delete_over(self.config().max_bytes)?;
         self.metrics.deleted.inc_by(deleted);
         self.note_size(db);
         Ok(())

@@ -137,7 +137,7 @@ impl Follower {
         } else if self.waiting.is_full() {
             self.due = Some(now);
         } else if self.due.is_none() {
-            self.due = Some(now + self.shared.config.flush_every);
+            self.due = Some(now + self.shared.config().flush_every);
         }
     }
 

@@ -1,5 +1,7 @@
 //! The inventory over REST: devices, series, alerts, and rules and webhooks as configured.
 
+use std::sync::Arc;
+
 use axum::{
     Json, Router,
     extract::State,
@@ -116,12 +118,14 @@ async fn alerts(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
 }
 
 async fn rules(State(api): State<Api>) -> Response {
-    let rules: Vec<JsonValue> = api.parts.rules.iter().map(rule).collect();
+    let configured = Arc::clone(&api.parts.configured.borrow().rules);
+    let rules: Vec<JsonValue> = configured.iter().map(rule).collect();
     Json(json!({"rules": rules})).into_response()
 }
 
 async fn webhooks(State(api): State<Api>) -> Response {
-    let webhooks: Vec<JsonValue> = api.parts.webhooks.iter().map(webhook).collect();
+    let configured = Arc::clone(&api.parts.configured.borrow().webhooks);
+    let webhooks: Vec<JsonValue> = configured.iter().map(webhook).collect();
     Json(json!({"webhooks": webhooks})).into_response()
 }
 

@@ -69,6 +69,43 @@ pub enum Readiness {
     NotReady(String),
 }
 
+/// What the config in force says, swapped as a whole when it changes.
+#[derive(Clone, Debug, Default)]
+pub struct Configured {
+    /// How each source stands, those included that were taken out of the config since the start.
+    pub sources: Arc<[watch::Receiver<SourceStatus>]>,
+    /// The rules.
+    pub rules: Arc<[Rule]>,
+    /// The webhooks.
+    pub webhooks: Arc<[WebhookConfig]>,
+    /// Where it is from and how its changes went.
+    pub config: ConfigStatus,
+}
+
+/// Where the config is from and how its changes went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ConfigStatus {
+    /// The file; none without one (`gateway demo`).
+    pub file: Option<String>,
+    /// When what is in force was loaded, RFC 3339.
+    pub loaded_at: String,
+    /// How often a changed config was applied since the start.
+    pub reloads: u64,
+    /// Why the last change was refused; none once one was taken.
+    pub last_error: Option<RefusedConfig>,
+    /// Settings that were changed and hold only after a restart.
+    pub restart_needed: Vec<&'static str>,
+}
+
+/// A changed config that was not taken. Nothing of it is in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct RefusedConfig {
+    /// When, RFC 3339.
+    pub at: String,
+    /// All that is wrong with it, each with its place where it has one: `gateway.toml:3:5: …`.
+    pub faults: Vec<String>,
+}
+
 /// The handles that the fragments need.
 #[derive(Clone, Debug)]
 pub struct Parts {
@@ -84,14 +121,10 @@ pub struct Parts {
     pub rejects: Rejects,
     /// The loss account.
     pub account: Account,
-    /// How each source stands.
-    pub sources: Vec<watch::Receiver<SourceStatus>>,
     /// How the archive stands.
     pub archive: watch::Receiver<ArchiveStatus>,
-    /// As configured.
-    pub rules: Arc<[Rule]>,
-    /// As configured.
-    pub webhooks: Arc<[WebhookConfig]>,
+    /// What the config in force says.
+    pub configured: watch::Receiver<Configured>,
     /// For `now`.
     pub clock: Clock,
     /// When the process started.

@@ -11,7 +11,7 @@ use axum::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Api, Readiness, problem::Problem};
+use super::{Api, ConfigStatus, Readiness, problem::Problem};
 use crate::{
     archive::ArchiveStatus, engine::EngineStatus, history::HistoryStatus, ingest::AccountRow,
     journal::JournalStatus, source::SourceStatus, state::WebhookStatus,
@@ -35,6 +35,7 @@ struct Status {
     now: String,
     uptime_s: i64,
     clock_trusted: bool,
+    config: ConfigStatus,
     sources: Vec<Source>,
     journal: JournalStatus,
     history: Option<HistoryStatus>,
@@ -98,6 +99,7 @@ async fn status(State(api): State<Api>) -> Result<Response, Problem> {
         lag_records: parts.journal.lag(crate::archive::CURSOR),
         ..parts.archive.borrow().clone()
     };
+    let configured = parts.configured.borrow().clone();
     let now = parts.clock.now();
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -105,7 +107,8 @@ async fn status(State(api): State<Api>) -> Result<Response, Problem> {
         now: now.to_rfc3339(),
         uptime_s: (now.as_millis() - parts.started.as_millis()).max(0) / 1000,
         clock_trusted: parts.clock.is_trusted(),
-        sources: parts
+        config: configured.config,
+        sources: configured
             .sources
             .iter()
             .map(|source| Source::new(source.borrow().clone(), &account))

@@ -67,6 +67,7 @@ fn alert() -> Alert {
 async fn answer(mut queries: mpsc::Receiver<Query>) {
     while let Some(query) = queries.recv().await {
         match query {
+            Query::Reconfigure(_, answer) => drop(answer),
             Query::Devices(answer) => drop(answer.send(vec![Device {
                 id: DeviceId("a b".into()),
                 name: String::from("A"),
@@ -179,10 +180,14 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
         journal,
         rejects: rejects.clone(),
         account: Account::new([], rejects.clone(), &mut registry),
-        sources: vec![source],
         archive: watch::channel(ArchiveStatus::default()).1,
-        rules: Arc::new([rule]),
-        webhooks: Arc::new([webhook]),
+        configured: watch::channel(Configured {
+            sources: Arc::new([source]),
+            rules: Arc::new([rule]),
+            webhooks: Arc::new([webhook]),
+            config: ConfigStatus::default(),
+        })
+        .1,
         clock,
         started: Timestamp::from_millis(NOW_MS - 90_000),
         ready: readiness,

@@ -322,6 +322,12 @@ impl Journal {
         Cursor::new(name, Arc::clone(&self.shared))
     }
 
+    /// The owner of the cursor by this name is gone for good: it no longer holds records back. Its position stays written
+    /// down, for one that comes back.
+    pub fn let_go(&self, cursor: &str) {
+        self.shared.index().cursors.remove(cursor);
+    }
+
     /// Numbers up to `position` were given before, as another file notes; if the journal is younger than that, because its
     /// directory was deleted or put back, it numbers on behind them. Call before the first submission and the first cursor.
     pub fn number_after(&self, position: Position) {

@@ -55,6 +55,7 @@ pub(super) struct Shared {
     clients: AtomicUsize,
     // std: held for a push or a look, never over an await.
     ring: Mutex<Ring>,
+    site: Mutex<Option<String>>,
     statuses: Mutex<BTreeMap<String, serde_json::Value>>,
     status_said: Notify,
 }
@@ -128,6 +129,7 @@ impl Shared {
     ) -> Self {
         Self {
             ring: Mutex::new(Ring::new(config.replay_bytes)),
+            site: Mutex::new(config.site.clone()),
             config,
             clock,
             epoch: Epoch::random(),
@@ -138,6 +140,10 @@ impl Shared {
             statuses: Mutex::default(),
             status_said: Notify::new(),
         }
+    }
+
+    pub(super) fn set_site(&self, site: Option<String>) {
+        *lock(&self.site) = site;
     }
 
     pub(super) fn status(&self, key: &str, value: serde_json::Value) {
@@ -518,9 +524,8 @@ impl State {
         if let Some(rest) = self.snapshots.get(filter) {
             return [head, rest.clone()];
         }
-        let rest = self
-            .latest
-            .snapshot(self.shared.config.site.as_deref(), filter);
+        let site = lock(&self.shared.site).clone();
+        let rest = self.latest.snapshot(site.as_deref(), filter);
         if self.snapshots.len() == MAX_SNAPSHOTS {
             self.snapshots.clear();
         }

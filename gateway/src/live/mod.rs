@@ -77,6 +77,11 @@ impl Hub {
         (Self { shared, commands }, task)
     }
 
+    /// Another name of the site, for the snapshots from now on.
+    pub fn set_site(&self, site: Option<String>) {
+        self.shared.set_site(site);
+    }
+
     /// Says something that is not from the engine to all clients: a source's link changed, the archive is behind.
     /// Never waits; conflated by `key` if the hub is busy. At most 1 024 keys: a further one is counted in
     /// `gateway_live_status_dropped_total` and not said.

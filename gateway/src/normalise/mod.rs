@@ -178,6 +178,20 @@ impl Normaliser {
         }
     }
 
+    /// Other mappings for the source with this number, from the next frame on; the next free number makes a source known. What
+    /// is remembered of its topics is learnt again, the series stay.
+    pub fn set_source(&mut self, number: usize, mappings: SourceMappings) {
+        match self.sources.get_mut(number) {
+            Some(source) => *source = Source::new(mappings),
+            None => self.sources.push(Source::new(mappings)),
+        }
+    }
+
+    /// Other settings, from the next frame on. The series and their last readings stay known, over a lower cap too.
+    pub fn reconfigure(&mut self, config: Config) {
+        self.rest.reconfigure(config);
+    }
+
     /// Decodes and normalises one frame, adding to `outcome`. `clock_trusted` says whether arrival times can be believed.
     /// An empty payload holds nothing: that is how retained messages are cleared.
     pub fn frame(

@@ -49,19 +49,29 @@ struct Measured {
 
 type Refusal = (Reason, String);
 
+fn canonical_units(config: &Config) -> Vec<Option<Unit>> {
+    config
+        .metrics
+        .iter()
+        .map(|entry| entry.unit.as_ref().and_then(|unit| unit::resolve(&unit.0)))
+        .collect()
+}
+
 impl Rest {
     pub(super) fn new(config: Config) -> Self {
         Self {
-            units: config
-                .metrics
-                .iter()
-                .map(|entry| entry.unit.as_ref().and_then(|unit| unit::resolve(&unit.0)))
-                .collect(),
+            units: canonical_units(&config),
             series: AllSeries::new(config.max_series),
             config,
             device: String::new(),
             metric: String::new(),
         }
+    }
+
+    pub(super) fn reconfigure(&mut self, config: Config) {
+        self.units = canonical_units(&config);
+        self.series.reconfigure(&config);
+        self.config = config;
     }
 
     pub(super) fn remember(&mut self, reading: &Reading) {

@@ -64,6 +64,22 @@ impl AllSeries {
         }
     }
 
+    /// Which settings apply to each is found anew; what was read of each stays known.
+    pub(super) fn reconfigure(&mut self, config: &Config) {
+        self.max = config.max_series;
+        for (key, series) in &mut self.known {
+            let key = Key {
+                device: &key.device.0,
+                metric: &key.metric.0,
+            };
+            *series = Series {
+                seen: series.seen,
+                next: series.next,
+                ..Series::new(key, config)
+            };
+        }
+    }
+
     pub(super) fn get(&mut self, key: Key<'_>) -> Option<(&SeriesKey, &mut Series)> {
         self.known.get_key_value_mut(&key)
     }

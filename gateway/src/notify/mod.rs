@@ -123,30 +123,31 @@ impl Notifier {
         })
     }
 
-    /// Delivers until `stop`. A try that is under way then is ended and counts as not made.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Delivers until `stop`, which ends a try that is under way (it counts as not made), or until `leave`, which lets that try
+    /// come to its end.
+    pub async fn run(self, stop: CancellationToken, leave: CancellationToken) {
         // Ends between two awaits: what was not settled is tried again after the restart, with the same id.
-        stop.run_until_cancelled(self.deliver_all()).await;
+        stop.run_until_cancelled(self.deliver_all(&leave)).await;
     }
 
-    async fn deliver_all(&self) {
+    async fn deliver_all(&self, leave: &CancellationToken) {
         let mut added = self.state.deliveries_added();
         let mut backoff = Backoff::new(self.config.backoff);
-        loop {
+        while !leave.is_cancelled() {
             added.borrow_and_update();
-            match self.deliver_next(&mut backoff).await {
-                Ok(Some(wait)) => tokio::time::sleep(wait).await,
-                Ok(None) => {
-                    if added.changed().await.is_err() {
-                        return;
-                    }
-                }
+            let wait = match self.deliver_next(&mut backoff).await {
+                Ok(Some(wait)) => wait,
+                Ok(None) => match leave.run_until_cancelled(added.changed()).await {
+                    Some(Ok(())) => continue,
+                    Some(Err(_)) | None => return,
+                },
                 Err(StateError::Closed) => return,
                 Err(error) => {
                     tracing::error!(webhook = %self.config.name, error = %crate::cause::chain(&error), "cannot read the outbox");
-                    tokio::time::sleep(backoff.next_wait()).await;
+                    backoff.next_wait()
                 }
-            }
+            };
+            leave.run_until_cancelled(tokio::time::sleep(wait)).await;
         }
     }
 

@@ -28,6 +28,8 @@ pub enum LinkState {
     Down,
     /// Ended with the gateway.
     Stopped,
+    /// Ended because it was taken out of the config.
+    Removed,
 }
 
 /// A source as the status page shows it.
@@ -181,6 +183,17 @@ impl StatusReporter {
     /// The link is lost or refused. Says whether that is news: log it only then.
     pub fn down(&self, detail: impl Into<String>) -> bool {
         self.change(LinkState::Down, detail.into())
+    }
+
+    /// A source of this name begins (again), perhaps of another kind than before.
+    pub fn begins(&self, kind: &'static str) {
+        self.status.send_modify(|status| status.kind = kind);
+        self.change(LinkState::Connecting, String::new());
+    }
+
+    /// The source ended because it was taken out of the config.
+    pub fn removed(&self) {
+        self.change(LinkState::Removed, String::new());
     }
 
     /// The source ended with the gateway.

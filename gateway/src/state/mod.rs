@@ -131,7 +131,8 @@ type Work = Box<dyn FnOnce(&mut Connection) -> bool + Send>;
 pub struct State {
     work: mpsc::Sender<Work>,
     path: String,
-    recipients: Arc<[Recipient]>,
+    /// std: held for a look only.
+    recipients: Arc<Mutex<Arc<[Recipient]>>>,
     clock: Clock,
     metrics: Metrics,
     /// Changes whenever deliveries were added.
@@ -172,7 +173,7 @@ impl State {
         Ok(Self {
             work,
             path: shown,
-            recipients: recipients.into(),
+            recipients: Arc::new(Mutex::new(recipients.into())),
             clock,
             metrics,
             added: watch::Sender::new(0),
@@ -214,11 +215,8 @@ impl State {
     ///
     /// [`StateError`]; nothing was written then.
     pub async fn record(&self, decided: Decided) -> Result<(), StateError> {
-        let (recipients, now, metrics) = (
-            Arc::clone(&self.recipients),
-            self.clock.now(),
-            self.metrics.clone(),
-        );
+        let (recipients, now, metrics) =
+            (self.recipients(), self.clock.now(), self.metrics.clone());
         let added = self
             .write(move |connection| {
                 let transaction = connection.transaction()?;
@@ -255,6 +253,50 @@ impl State {
         Ok(())
     }
 
+    /// Who hears of alerts from the next change on. What waits for one that is not among them stays, and goes out when it comes
+    /// back, unless it is too old by then. Gives the names of those that are gone and have deliveries waiting, with how many.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] when they can't be counted; the recipients hold all the same.
+    pub async fn set_recipients(
+        &self,
+        recipients: Vec<Recipient>,
+    ) -> Result<Vec<(String, u64)>, StateError> {
+        let old = {
+            let mut held = self
+                .recipients
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *held, recipients.clone().into())
+        };
+        let gone: Vec<String> = old
+            .iter()
+            .filter(|old| recipients.iter().all(|new| new.name != old.name))
+            .map(|old| old.name.to_string())
+            .collect();
+        if gone.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.with(move |connection| {
+            let mut waiting = Vec::new();
+            for name in gone {
+                let status = outbox::status(connection, name)?;
+                waiting.extend((status.waiting > 0).then_some((status.name, status.waiting)));
+            }
+            Ok(waiting)
+        })
+        .await
+    }
+
+    fn recipients(&self) -> Arc<[Recipient]> {
+        let held = self
+            .recipients
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&held)
+    }
+
     /// Past and current alerts, the latest change first, at most `limit`.
     ///
     /// # Errors
@@ -271,7 +313,11 @@ impl State {
     ///
     /// [`StateError`]
     pub async fn webhooks(&self) -> Result<Vec<WebhookStatus>, StateError> {
-        let names: Vec<String> = self.recipients.iter().map(|r| r.name.to_string()).collect();
+        let names: Vec<String> = self
+            .recipients()
+            .iter()
+            .map(|r| r.name.to_string())
+            .collect();
         self.with(move |connection| {
             names
                 .into_iter()

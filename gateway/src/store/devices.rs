@@ -33,23 +33,39 @@ struct Entry {
 impl Devices {
     /// The configured ones.
     pub(crate) fn new(configs: Vec<DeviceConfig>, site: Option<String>) -> Self {
-        let mut devices = Self {
-            site,
-            ..Self::default()
-        };
-        for config in configs {
-            let id = DeviceId(config.id);
-            let index = devices.find_or_add(&id);
-            let device = &mut devices.entries[index as usize].device;
-            if let Some(name) = config.name {
-                device.name = name;
-            }
-            if config.site.is_some() {
-                device.site = config.site;
-            }
-            device.labels = config.labels;
-        }
+        let mut devices = Self::default();
+        devices.reconfigure(configs, site);
         devices
+    }
+
+    /// Takes these configured ones for those before: one that is configured no more is named by its id again. The devices
+    /// that are new or changed by it.
+    pub(crate) fn reconfigure(
+        &mut self,
+        configs: Vec<DeviceConfig>,
+        site: Option<String>,
+    ) -> Vec<DeviceIndex> {
+        self.site = site;
+        let known = self.entries.len();
+        let mut configured: HashMap<DeviceIndex, DeviceConfig> = HashMap::new();
+        for config in configs {
+            let index = self.find_or_add(&DeviceId(config.id.clone()));
+            configured.insert(index, config);
+        }
+        let mut changed = Vec::new();
+        for (index, entry) in (0..).zip(&mut self.entries) {
+            let config = configured.remove(&index).unwrap_or_default();
+            let device = &mut entry.device;
+            let name = config.name.unwrap_or_else(|| device.id.0.to_string());
+            let site = config.site.or_else(|| self.site.clone());
+            let as_before =
+                device.name == name && device.site == site && device.labels == config.labels;
+            if !as_before || index as usize >= known {
+                changed.push(index);
+            }
+            (device.name, device.site, device.labels) = (name, site, config.labels);
+        }
+        changed
     }
 
     /// The number of a device, known or new.

@@ -221,6 +221,20 @@ impl Store {
         }
     }
 
+    /// Takes other devices, another site, cap and lateness for those before; everything held stays. A lower cap is left to the
+    /// normaliser, so that nothing that it still accepts is missing here. The devices that changed by it.
+    pub fn reconfigure(
+        &mut self,
+        devices: Vec<DeviceConfig>,
+        site: Option<String>,
+        max_series: usize,
+        lateness: Duration,
+    ) -> Vec<DeviceIndex> {
+        self.registry.raise_max(max_series);
+        self.config.lateness = lateness;
+        self.devices.reconfigure(devices, site)
+    }
+
     /// Takes one reading of a batch of `source` and `peer`, and hands the windows that became final to `closed`. `None`: there
     /// are too many series; it was counted and nothing else.
     pub fn apply(

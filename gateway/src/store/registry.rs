@@ -33,6 +33,11 @@ impl Registry {
         }
     }
 
+    /// A higher cap; a lower one changes nothing.
+    pub(crate) fn raise_max(&mut self, max: usize) {
+        self.max = self.max.max(max.min(SeriesIndex::MAX as usize));
+    }
+
     /// The number of a known series.
     pub(crate) fn find(&self, key: &SeriesKey) -> Option<SeriesIndex> {
         self.numbers

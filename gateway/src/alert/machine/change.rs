@@ -1,0 +1,87 @@
+//! Other rules while alerts are under way: what asks the same goes on, the rest ends with the reason.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Lapsed, Machine, Moment, asked};
+use crate::{
+    alert::{AlertState, Rule, slot::Slot},
+    glob,
+    model::SeriesKey,
+};
+
+impl Machine {
+    /// Takes these rules instead of those before. A rule that asks the same under the same name keeps its alerts, whatever its
+    /// words, labels and webhooks are now: they hold for its next alert. The alerts of all others are given back, to be ended
+    /// by [`super::lapse`]; a condition that is still true begins anew with the next reading.
+    ///
+    /// A new rule about silence counts from the last arrival where that is known. Series that no rule was about before are
+    /// found by [`Machine::watch`], which the caller calls for all series.
+    pub fn set_rules(&mut self, rules: Vec<Rule>, now: Moment) -> Vec<(SeriesKey, Lapsed)> {
+        let before = std::mem::replace(&mut self.rules, asked(rules));
+        // Where the rules are now that ask what they asked; the others say why they end.
+        let fate: Vec<Result<u32, &'static str>> = before
+            .iter()
+            .map(|old| {
+                (0..)
+                    .zip(&self.rules)
+                    .find(|(_, new)| new.rule.name == old.rule.name)
+                    .ok_or("its rule was removed")
+                    .and_then(|(at, new)| {
+                        (new.fingerprint == old.fingerprint)
+                            .then_some(at)
+                            .ok_or("its rule was changed")
+                    })
+            })
+            .collect();
+        let mut lapsed = Vec::new();
+        self.timers.clear();
+        self.slots = 0;
+        for (series, watched) in (0..).zip(&mut self.series) {
+            let Some(watched) = watched else { continue };
+            let mut kept: HashMap<u32, Slot> = HashMap::new();
+            for mut slot in std::mem::take(&mut watched.slots) {
+                match fate.get(slot.rule as usize) {
+                    Some(Ok(rule)) => {
+                        slot.rule = *rule;
+                        slot.timer = None;
+                        kept.insert(*rule, slot);
+                    }
+                    Some(Err(why)) => {
+                        if let Some(active) = slot.active {
+                            match active.alert.state {
+                                AlertState::Firing => self.counts.firing -= 1,
+                                _ => self.counts.pending -= 1,
+                            }
+                            lapsed.push((watched.key.clone(), Lapsed(Box::new(active.alert), why)));
+                        }
+                    }
+                    None => {}
+                }
+            }
+            let name = watched.key.to_string();
+            watched.slots = (0..)
+                .zip(&self.rules)
+                .filter(|(_, asked)| glob::matches(&asked.rule.series, &name))
+                .map(|(rule, _)| kept.remove(&rule).unwrap_or_else(|| Slot::new(rule)))
+                .collect();
+            self.slots += watched.slots.len();
+            for (index, slot) in (0..).zip(&mut watched.slots) {
+                let due = slot.due(&self.rules[slot.rule as usize].rule, watched.last_arrival);
+                slot.time(
+                    due.map(|due| due.max(now.uptime)),
+                    series,
+                    index,
+                    &mut self.timers,
+                );
+            }
+        }
+        lapsed
+    }
+
+    /// The labels that the next alerts of a series carry; those under way keep theirs.
+    pub fn relabel(&mut self, series: u32, labels: BTreeMap<String, String>) {
+        if let Some(Some(watched)) = self.series.get_mut(series as usize) {
+            watched.labels = labels;
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! From a config to a running gateway, back to front.
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    App, StartError, bind,
+    outlets::{Outlets, recipients},
+    pass_on, reload,
+    sources::{Sources, Surroundings, kind_name, mappings_of, prepare},
+};
+use crate::{
+    archive,
+    backoff::{self, Backoff},
+    cause,
+    clock::Clock,
+    config::{Config, PUSH_SOURCE},
+    engine::{Booting, Decided, Ends},
+    history::History,
+    http, ingest,
+    ingest::Account,
+    journal::{self, Journal},
+    live::{self, Hub},
+    metrics,
+    model::SourceName,
+    normalise::{Normaliser, SourceMappings},
+    rejects::Rejects,
+    shutdown::Parts,
+    source::{broker, intake::Door, push, status::SourceMetrics},
+    state::{State, StateError},
+};
+
+/// Records between journal and engine; full makes the journal's writer wait.
+const MAX_COMMITTED: usize = 64;
+/// Updates between engine and hub; full makes the engine conflate.
+const MAX_UPDATES: usize = 256;
+/// Decisions between engine and state; full makes the engine wait.
+const MAX_DECIDED: usize = 64;
+
+/// Starts a gateway. Returns when its sources run.
+///
+/// # Errors
+///
+/// [`StartError`]; nothing goes on running then, apart from what ends by itself because its input is gone.
+pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
+    let http_listener = bind(config.http.listen, "HTTP").await?;
+    let http_address = http_listener.local_addr().unwrap_or(config.http.listen);
+    let mut prepared = Vec::new();
+    for source in &config.sources {
+        prepared.push(prepare(source, None).await?);
+    }
+    let dir = &config.data_dir;
+    std::fs::create_dir_all(dir).map_err(|source| StartError::DataDir {
+        path: dir.clone(),
+        source,
+    })?;
+
+    let started = clock.now();
+    let mut registry = Registry::default();
+    metrics::register_process(&mut registry, started);
+    let rejects = Rejects::new(&mut registry);
+    let source_metrics = SourceMetrics::new(&mut registry);
+    let listener_metrics = broker::Metrics::new(&mut registry);
+    let reload_metrics = reload::Metrics::new(&mut registry);
+    let front = Parts::default();
+    let http_stop = CancellationToken::new();
+
+    // What was decided, and the journal with its replay into an engine that does not run yet.
+    let recipients = recipients(&config.webhooks);
+    let state = match State::open(dir, &recipients, clock.clone(), &mut registry) {
+        Err(error) if error.is_full_disk() && journal::release_reserve(&dir.join("journal")) => {
+            tracing::error!(path = %dir.display(), "the disk is full: the room that was held back is used to start; make room");
+            State::open(dir, &recipients, clock.clone(), &mut registry)?
+        }
+        other => other?,
+    };
+    let (committed_in, committed) = mpsc::channel(MAX_COMMITTED);
+    let (journal, recovery) = Journal::open(
+        config.journal.clone(),
+        &dir.join("journal"),
+        committed_in,
+        &mut registry,
+    )?;
+    tracing::debug!(?recovery, "the journal is open");
+    let resumption = state.resumption().await?;
+    let history = match config.history {
+        None => None,
+        Some(history) => Some(History::open(history, dir, &mut registry)?),
+    };
+    // Rules and history must not take new records for old ones when the journal's directory was deleted.
+    let stored = history.as_ref().map(History::position).unwrap_or_default();
+    journal.number_after(resumption.evaluated.max(stored));
+    let mut all_sources: Vec<SourceMappings> = config.sources.iter().map(mappings_of).collect();
+    if config.push {
+        all_sources.push(SourceMappings {
+            name: SourceName(PUSH_SOURCE.into()),
+            mappings: push::mappings(),
+        });
+    }
+    let normaliser = Normaliser::new(config.normalise.clone(), all_sources.clone());
+    let booting = Booting::new(config.engine.clone(), resumption, clock.clone());
+    let (normaliser, booting) = replay(journal.clone(), normaliser, booting).await?;
+
+    // Everything behind the journal.
+    let (updates_in, updates) = mpsc::channel(MAX_UPDATES);
+    let (decided_in, decided) = mpsc::channel(MAX_DECIDED);
+    let hub_part = front.register("live");
+    let live_config = live::Config {
+        site: config.site.clone(),
+        ..config.live.clone()
+    };
+    let (hub, hub_task) = Hub::start(
+        live_config,
+        updates,
+        clock.clone(),
+        http_stop.clone(),
+        &mut registry,
+    );
+    let engine_part = front.register("engine");
+    let ends = Ends {
+        committed,
+        updates: updates_in,
+        decided: decided_in,
+    };
+    let (engine, engine_task) = booting.start(ends, &mut registry);
+    let state_part = front.register("state");
+    let state_task = tokio::spawn(write_down(decided, state.clone()));
+    for (part, task) in [
+        (hub_part, hub_task),
+        (engine_part, engine_task),
+        (state_part, state_task),
+    ] {
+        tokio::spawn(async move {
+            if task.await.is_err() {
+                tracing::error!("a part of the gateway died");
+            }
+            drop(part);
+        });
+    }
+    let archive_metrics = archive::Metrics::new(journal.clone(), &mut registry);
+    let mut outlets = Outlets::new(
+        state.clone(),
+        journal.clone(),
+        archive_metrics,
+        clock.clone(),
+    );
+    for webhook in &config.webhooks {
+        let notifier = outlets.prepare_webhook(webhook)?;
+        outlets.begin_webhook(&webhook.name, notifier);
+    }
+    if let Some(history) = history.clone() {
+        let (part, stop) = (outlets.parts.register("history"), outlets.stop.clone());
+        let running = history.run(journal.cursor("history"), stop);
+        tokio::spawn(async move {
+            running.await;
+            drop(part);
+        });
+    }
+    let archiver = outlets.prepare_archive(&config)?;
+    outlets.change_archive(archiver).await;
+    let archive = outlets.archive_status();
+    pass_on(hub.clone(), String::from("archive"), archive.clone());
+
+    // The way in: the door, ingest behind it, HTTP and the sources before it.
+    let (door, deliveries) = Door::new();
+    let (changes, changed) = mpsc::channel(ingest::MAX_CHANGES);
+    let account = Account::new([], rejects.clone(), &mut registry);
+    let ingest = tokio::spawn(ingest::run(
+        normaliser,
+        deliveries,
+        changed,
+        journal.clone(),
+        account.clone(),
+        clock.clone(),
+    ));
+    let mut sources = Sources::new(Surroundings {
+        door,
+        changes,
+        account: account.clone(),
+        rejects: rejects.clone(),
+        metrics: source_metrics,
+        listener_metrics,
+        clock: clock.clone(),
+        hub: hub.clone(),
+    });
+    // In the order in which the normaliser numbers them.
+    for source in &config.sources {
+        sources.seat(&source.name, kind_name(&source.kind));
+    }
+    let push = config.push.then(|| sources.push());
+
+    let (ready, readiness) = watch::channel(http::Readiness::NotReady(String::from("starting")));
+    let configured = watch::Sender::new(http::Configured {
+        sources: sources.statuses().into(),
+        rules: config.engine.rules.clone().into(),
+        webhooks: config.webhooks.clone().into(),
+        config: http::ConfigStatus {
+            file: config.file.clone(),
+            loaded_at: started.to_rfc3339(),
+            ..http::ConfigStatus::default()
+        },
+    });
+    let parts = http::Parts {
+        engine: engine.clone(),
+        state: state.clone(),
+        history: history.clone(),
+        journal: journal.clone(),
+        rejects: rejects.clone(),
+        account,
+        archive,
+        configured: configured.subscribe(),
+        clock: clock.clone(),
+        started,
+        ready: readiness,
+    };
+    let mut fragments = vec![
+        live::sse::router(hub.clone()),
+        metrics::router(Arc::new(registry)),
+    ];
+    if let Some((intake, reporter)) = push {
+        let config = push::Config::default();
+        fragments.push(push::router(config, intake, reporter, rejects));
+    }
+    let http_config = http::Config {
+        hosts: config.http.allowed_hosts.clone(),
+        ..http::Config::default()
+    };
+    let router = http::router(&http_config, http_address, parts, fragments);
+    let (part, stop) = (sources.parts.register("HTTP"), http_stop.clone());
+    tokio::spawn(async move {
+        http::serve(http_listener, router, &http_config, stop).await;
+        drop(part);
+    });
+
+    let mut listeners = Vec::new();
+    for (source, prepared) in config.sources.iter().zip(prepared) {
+        if let Some(address) = sources.start(source, prepared) {
+            listeners.push((source.name.clone(), address));
+        }
+    }
+    ready.send_replace(http::Readiness::Ready);
+    let app = App {
+        http_address,
+        listeners,
+        config,
+        configured,
+        reload_metrics,
+        clock,
+        ready,
+        http_stop,
+        sources,
+        outlets,
+        engine,
+        state,
+        hub,
+        history,
+        front,
+        ingest,
+        journal,
+    };
+    app.tell_config();
+    Ok(app)
+}
+
+/// Reads the kept journal into the engine and the normaliser's memory.
+async fn replay(
+    journal: Journal,
+    mut normaliser: Normaliser,
+    mut booting: Booting,
+) -> Result<(Normaliser, Booting), StartError> {
+    let replayed = tokio::task::spawn_blocking(move || {
+        journal.replay(&mut |entry| {
+            for reading in entry.batches.iter().flat_map(|b| &b.readings) {
+                normaliser.remember(reading);
+            }
+            booting.replay(&entry);
+        });
+        (normaliser, booting)
+    });
+    replayed.await.map_err(|_| StartError::Replay)
+}
+
+/// Writes what the engine decided. A decision waits until it is written: alerts are never dropped.
+async fn write_down(mut decided: mpsc::Receiver<Decided>, state: State) {
+    let mut backoff = Backoff::new(backoff::Config::default());
+    while let Some(decision) = decided.recv().await {
+        while let Err(error) = state.record(decision.clone()).await {
+            if matches!(error, StateError::Closed) {
+                return;
+            }
+            if backoff.failures() == 0 {
+                tracing::error!(error = %cause::chain(&error), "alerts cannot be written down; trying again");
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+        backoff.reset();
+    }
+}

@@ -1,0 +1,229 @@
+//! The difference of two configs: what must be touched to get from one to the other, and what only a restart can do. Pure.
+
+use std::path::PathBuf;
+
+use crate::{
+    config::{Config, SourceConfig, SourceKind},
+    model::SourceName,
+};
+
+/// What changed, as far as it can be applied while the gateway runs.
+#[derive(Debug, Default)]
+pub(super) struct Difference {
+    /// Sources that are there no more.
+    pub(super) removed: Vec<SourceName>,
+    /// Sources whose connection is another one: stopped and started.
+    pub(super) replaced: Vec<SourceConfig>,
+    /// Sources that are new.
+    pub(super) added: Vec<SourceConfig>,
+    /// Sources with other mappings over the same connection.
+    pub(super) remapped: Vec<SourceConfig>,
+    /// Units, ranges, calibrations, the cap on series.
+    pub(super) normalise: bool,
+    /// Rules, devices, site, cap, lateness, tick.
+    pub(super) engine: bool,
+    /// Names of webhooks that are there no more, or other than they were.
+    pub(super) webhooks_ended: Vec<String>,
+    /// Names of webhooks that are new, or other than they were.
+    pub(super) webhooks_begun: Vec<String>,
+    /// `InfluxDB`, or what its lines are made with.
+    pub(super) archive: bool,
+    /// Retention, size, flush interval of the history.
+    pub(super) history: bool,
+    /// The site.
+    pub(super) site: bool,
+    /// What belongs to nobody here: the log level, the time for stopping, whether the file is watched.
+    pub(super) rest: bool,
+    /// Settings that hold only after a restart.
+    pub(super) restart_needed: Vec<&'static str>,
+}
+
+impl Difference {
+    /// Whether anything is to be done now.
+    pub(super) fn is_empty(&self) -> bool {
+        self.removed.is_empty()
+            && self.replaced.is_empty()
+            && self.added.is_empty()
+            && self.remapped.is_empty()
+            && self.webhooks_ended.is_empty()
+            && self.webhooks_begun.is_empty()
+            && !(self.normalise
+                || self.engine
+                || self.archive
+                || self.history
+                || self.site
+                || self.rest)
+    }
+
+    /// In words, for the log.
+    pub(super) fn words(&self) -> String {
+        let of = |sources: &[SourceConfig]| -> Vec<String> {
+            sources.iter().map(|s| s.name.0.to_string()).collect()
+        };
+        let named = [
+            (
+                "sources removed",
+                self.removed.iter().map(|n| n.0.to_string()).collect(),
+            ),
+            ("sources started anew", of(&self.replaced)),
+            ("sources added", of(&self.added)),
+            ("sources with other mappings", of(&self.remapped)),
+            ("webhooks ended", self.webhooks_ended.clone()),
+            ("webhooks begun", self.webhooks_begun.clone()),
+        ];
+        let parts = [
+            ("units, ranges or calibrations", self.normalise),
+            ("rules, devices or store", self.engine),
+            ("InfluxDB", self.archive),
+            ("history", self.history),
+            ("site", self.site),
+            ("settings of the process", self.rest),
+        ];
+        let named = named
+            .into_iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(what, names)| format!("{what}: {}", names.join(", ")));
+        let parts = parts
+            .into_iter()
+            .filter(|(_, changed)| *changed)
+            .map(|(what, _)| what.to_owned());
+        named.chain(parts).collect::<Vec<_>>().join("; ")
+    }
+
+    /// What must be done to get from `old`, which is in force, to `new`.
+    pub(super) fn between(old: &Config, new: &Config) -> Self {
+        let mut difference = Self {
+            normalise: old.normalise != new.normalise,
+            site: old.site != new.site,
+            history: old.history.is_some() && new.history.is_some() && old.history != new.history,
+            rest: (&old.log.level, old.stop_within, old.watch)
+                != (&new.log.level, new.stop_within, new.watch),
+            restart_needed: restart_needed(old, new),
+            ..Self::default()
+        };
+        let (before, after) = (&old.engine, &new.engine);
+        difference.engine = difference.site
+            || before.rules != after.rules
+            || before.devices != after.devices
+            || before.tick != after.tick
+            || before.store.max_series != after.store.max_series
+            || before.store.lateness != after.store.lateness;
+        difference.archive = old.archive != new.archive
+            || new.archive.is_some()
+                && (difference.site
+                    || before.devices != after.devices
+                    || new
+                        .archive
+                        .as_ref()
+                        .is_some_and(|archive| other_contents(old, new, archive.ca_file.iter())));
+        difference.sources(old, new);
+        for webhook in &old.webhooks {
+            if !new.webhooks.contains(webhook) {
+                difference.webhooks_ended.push(webhook.name.to_string());
+            }
+        }
+        for webhook in &new.webhooks {
+            if !old.webhooks.contains(webhook) {
+                difference.webhooks_begun.push(webhook.name.to_string());
+            }
+        }
+        difference
+    }
+
+    fn sources(&mut self, old: &Config, new: &Config) {
+        for source in &old.sources {
+            if new.sources.iter().all(|s| s.name != source.name) {
+                self.removed.push(source.name.clone());
+            }
+        }
+        for source in &new.sources {
+            let Some(before) = old.sources.iter().find(|s| s.name == source.name) else {
+                self.added.push(source.clone());
+                continue;
+            };
+            if before.kind != source.kind || other_contents(old, new, certificates(&source.kind)) {
+                self.replaced.push(source.clone());
+            } else if before.mappings != source.mappings {
+                self.remapped.push(source.clone());
+            }
+        }
+    }
+}
+
+/// The files that a connection reads for itself when it begins.
+fn certificates(kind: &SourceKind) -> impl Iterator<Item = &PathBuf> {
+    let tls = match kind {
+        SourceKind::Mqtt(mqtt) => mqtt.tls.as_ref(),
+        SourceKind::Serial(_) | SourceKind::Listener(_) => None,
+    };
+    tls.into_iter().flat_map(|tls| {
+        [&tls.ca_file, &tls.certificate_file, &tls.key_file]
+            .into_iter()
+            .flatten()
+    })
+}
+
+/// Whether what is in one of these files is not what it was.
+fn other_contents<'a>(
+    old: &Config,
+    new: &Config,
+    mut files: impl Iterator<Item = &'a PathBuf>,
+) -> bool {
+    files.any(|file| old.files.get(file) != new.files.get(file))
+}
+
+/// The settings that something is built on which lives as long as the process.
+fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (before, after) = (&old.engine.store, &new.engine.store);
+    [
+        ("data_dir", old.data_dir != new.data_dir),
+        ("log.format", old.log.json != new.log.json),
+        ("http.listen", old.http.listen != new.http.listen),
+        (
+            "http.allowed_hosts",
+            old.http.allowed_hosts != new.http.allowed_hosts,
+        ),
+        ("push.enabled", old.push != new.push),
+        ("journal", old.journal != new.journal),
+        (
+            "store.memory_per_series",
+            before.bytes_per_series != after.bytes_per_series,
+        ),
+        (
+            "store.kept_windows",
+            before.kept_windows != after.kept_windows,
+        ),
+        ("window", before.windows != after.windows),
+        (
+            "live",
+            (old.live.beat, old.live.max_clients, old.live.replay_bytes)
+                != (new.live.beat, new.live.max_clients, new.live.replay_bytes),
+        ),
+        (
+            "history.enabled",
+            old.history.is_some() != new.history.is_some(),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(setting, changed)| changed.then_some(setting))
+    .collect()
+}
+
+/// `new` as it is in force without a restart: what needs one stays as it was.
+pub(super) fn in_force(old: &Config, new: Config) -> Config {
+    let mut config = new;
+    config.data_dir.clone_from(&old.data_dir);
+    config.log.json = old.log.json;
+    config.http.clone_from(&old.http);
+    config.push = old.push;
+    config.journal.clone_from(&old.journal);
+    let (kept, store) = (&old.engine.store, &mut config.engine.store);
+    store.bytes_per_series = kept.bytes_per_series;
+    store.kept_windows = kept.kept_windows;
+    store.windows.clone_from(&kept.windows);
+    config.live.clone_from(&old.live);
+    if config.history.is_some() != old.history.is_some() {
+        config.history.clone_from(&old.history);
+    }
+    config
+}

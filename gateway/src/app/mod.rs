@@ -1,0 +1,243 @@
+//! The one room that knows everybody. It builds the gateway back to front, so that nothing arrives before there is
+//! somebody to take it, changes parts of it while it runs, and stops it front to back, so that everything taken is carried
+//! through.
+//!
+//! | file | job |
+//! |---|---|
+//! | `build` | from a config to a running gateway |
+//! | `sources` | the ways in as named tasks, started and stopped one by one |
+//! | `outlets` | webhooks and archive, ended and begun one by one |
+//! | `change` | the difference of two configs; pure |
+//! | `reload` | that difference, applied |
+//!
+//! Starting: sockets are bound first, then state, journal, engine (with the journal's replay), hub, notifiers,
+//! archives, ingest, HTTP, and last the sources. Stopping: sources, HTTP, then each stage ends because its input
+//! ended; archives and webhooks get a short time and go on after the next start.
+
+mod build;
+mod change;
+mod outlets;
+mod reload;
+mod sources;
+
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
+
+use thiserror::Error;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+pub use self::build::start;
+use self::{outlets::Outlets, sources::Sources};
+use crate::{
+    archive::influx,
+    clock::Clock,
+    config::Config,
+    engine::Engine,
+    history::{History, HistoryError},
+    http,
+    journal::{self, Journal},
+    live::Hub,
+    model::SourceName,
+    notify::NotifyError,
+    shutdown::Parts,
+    state::{State, StateError},
+};
+
+/// How long archives and webhooks may go on when everything before them has ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Why the gateway can't start, or a changed config can't be used. Each says what to do.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address is taken or not ours.
+    #[error("cannot listen on {address} for {what}: {}", listen_remedy(.source))]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// `HTTP`, or the source's name.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The data directory can't be made.
+    #[error("cannot use the data directory {}: choose another `data_dir`, or give this user the right to write there", .path.display())]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// See [`journal::OpenError`].
+    #[error(transparent)]
+    Journal(#[from] journal::OpenError),
+    /// See [`StateError`].
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// See [`HistoryError`].
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// See [`influx::ClientError`].
+    #[error(transparent)]
+    Archive(#[from] influx::ClientError),
+    /// See [`NotifyError`].
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
+    /// See [`sources::MAX_SEATS`].
+    #[error(
+        "there were more than {} names of sources since the start: restart the gateway",
+        sources::MAX_SEATS
+    )]
+    TooManySources,
+    /// The replay died; the journal was not changed.
+    #[error("the replay of the journal did not finish")]
+    Replay,
+}
+
+fn listen_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program uses this port: stop it, or configure another port"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need special rights: configure a higher port"
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine does not have this address",
+        _ => "the system refuses",
+    }
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct App {
+    /// Where the page is.
+    pub http_address: SocketAddr,
+    /// Where the embedded MQTT listeners were at the start, by source.
+    pub listeners: Vec<(SourceName, SocketAddr)>,
+    /// What is in force.
+    config: Config,
+    configured: watch::Sender<http::Configured>,
+    reload_metrics: reload::Metrics,
+    clock: Clock,
+    ready: watch::Sender<http::Readiness>,
+    http_stop: CancellationToken,
+    sources: Sources,
+    outlets: Outlets,
+    engine: Engine,
+    state: State,
+    hub: Hub,
+    history: Option<History>,
+    front: Parts,
+    ingest: JoinHandle<()>,
+    journal: Journal,
+}
+
+impl App {
+    /// How long stopping may take, by the config in force.
+    #[must_use]
+    pub const fn stop_within(&self) -> Duration {
+        self.config.stop_within
+    }
+
+    /// Whether the config in force wants its file watched.
+    #[must_use]
+    pub const fn watches_config(&self) -> bool {
+        self.config.watch
+    }
+
+    /// Stops front to back within `deadline`. What was acknowledged is durable whatever happens here.
+    ///
+    /// # Errors
+    ///
+    /// The names of the parts that had not ended in time.
+    pub async fn stop(mut self, deadline: Duration) -> Result<(), Vec<String>> {
+        let until = Instant::now() + deadline;
+        let left = || until.saturating_duration_since(Instant::now());
+        let mut late = Vec::new();
+        self.ready
+            .send_replace(http::Readiness::NotReady(String::from("stopping")));
+        // Sources first: they deliver and acknowledge what they have. Pushes under way are answered.
+        self.sources.close_ports();
+        self.sources.stop.cancel();
+        self.http_stop.cancel();
+        late.extend(
+            self.sources
+                .parts
+                .ended_within(left().mul_f64(0.6))
+                .await
+                .err()
+                .unwrap_or_default(),
+        );
+        // With the last end of the door gone, ingest ends by itself.
+        drop(self.sources);
+        if tokio::time::timeout(left().mul_f64(0.5), self.ingest)
+            .await
+            .is_err()
+        {
+            late.push(String::from("ingest"));
+        }
+        if tokio::time::timeout(left(), self.journal.close())
+            .await
+            .is_err()
+        {
+            late.push(String::from("journal"));
+        }
+        late.extend(
+            self.front
+                .ended_within(left())
+                .await
+                .err()
+                .unwrap_or_default(),
+        );
+        // Archives read to the journal's end; who needs longer goes on after the next start.
+        drop(
+            self.outlets
+                .parts
+                .ended_within(left().min(LAST_WORDS))
+                .await,
+        );
+        self.outlets.stop.cancel();
+        late.extend(
+            self.outlets
+                .parts
+                .ended_within(left().max(Duration::from_millis(500)))
+                .await
+                .err()
+                .unwrap_or_default(),
+        );
+        if late.is_empty() { Ok(()) } else { Err(late) }
+    }
+}
+
+async fn bind(address: SocketAddr, what: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| listen_error(address, what, source))
+}
+
+fn listen_error(address: SocketAddr, what: &str, source: io::Error) -> StartError {
+    StartError::Listen {
+        address,
+        what: what.to_owned(),
+        source,
+    }
+}
+
+/// Says every change of a status to the browsers.
+fn pass_on<T: serde::Serialize + Clone + Send + Sync + 'static>(
+    hub: Hub,
+    key: String,
+    mut watched: watch::Receiver<T>,
+) {
+    tokio::spawn(async move {
+        loop {
+            let status = watched.borrow_and_update().clone();
+            match serde_json::to_value(&status) {
+                Ok(value) => hub.status(&key, value),
+                Err(error) => tracing::error!(%error, key, "a status cannot be encoded"),
+            }
+            if watched.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}
