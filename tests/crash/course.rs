@@ -181,8 +181,10 @@ impl Course {
 
     fn cut(&mut self) {
         let Some(disk) = &self.disk else { return };
-        disk.power_cut(match self.chance.u8(..3) {
+        disk.power_cut(match self.chance.u8(..4) {
             0 => Survives::Nothing,
+            // Only killed: what it had written and not synced is read by the next one, and may be cut off then.
+            1 => return disk.forsake_syncs(),
             _ => Survives::Part {
                 seed: self.chance.u64(..),
             },
