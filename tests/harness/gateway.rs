@@ -92,6 +92,58 @@ struct Said {
     ended: bool,
 }
 
+/// A gateway that may not be ready yet. Killed when dropped.
+#[derive(Debug)]
+pub struct Starting {
+    child: Child,
+    dir: Arc<TempDir>,
+    config: String,
+    said: watch::Receiver<Said>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Starting {
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// Its log, when it ends before.
+    pub async fn ready(mut self) -> Result<Gateway, String> {
+        let waiting = self.said.wait_for(|s| s.ready.is_some() || s.ended);
+        let said = within("the gateway gets ready", async move {
+            waiting.await.map(|s| s.clone()).ok()
+        })
+        .await;
+        let said = said.unwrap_or_default();
+        let Some(address) = said.ready else {
+            return Err(self.log.lock().expect("the log").join("\n"));
+        };
+        Ok(Gateway {
+            child: self.child,
+            dir: self.dir,
+            config: self.config,
+            address,
+            listeners: said.listeners,
+            log: self.log,
+            client: reqwest::Client::builder().build().expect("a client"),
+        })
+    }
+
+    /// Ends it without a goodbye. `Err` with its log, if it had ended by itself.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be killed.
+    pub async fn kill(mut self) -> Result<String, String> {
+        let ended = self.child.try_wait().expect("it was started");
+        self.child.kill().await.expect("it can be killed");
+        // All that it said: its end of the pipe is closed.
+        drop(self.said.wait_for(|s| s.ended).await);
+        let log = self.log.lock().expect("the log").join("\n");
+        if ended.is_some() { Err(log) } else { Ok(log) }
+    }
+}
+
 impl Gateway {
     /// Starts a gateway with this config; `data_dir`, `[log]` and `[http]` are added. Returns when it is ready.
     pub async fn start(config: &str) -> Self {
@@ -114,6 +166,17 @@ impl Gateway {
     ///
     /// When it does not get ready; its log is shown.
     pub async fn start_at(dir: Arc<TempDir>, config: &str, port: u16) -> Self {
+        let started = Self::launch(dir, config, port).ready().await;
+        started.unwrap_or_else(|log| panic!("the gateway did not start:\n{log}"))
+    }
+
+    /// As [`Gateway::start_at`], without waiting until it is ready.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such program, or the config can't be written.
+    #[must_use]
+    pub fn launch(dir: Arc<TempDir>, config: &str, port: u16) -> Starting {
         drop(rustls::crypto::ring::default_provider().install_default());
         let file = dir.path().join("gateway.toml");
         let head = "data_dir = \"data\"\n";
@@ -132,28 +195,13 @@ impl Gateway {
             .spawn()
             .expect("the gateway can be started");
         let log = Arc::new(Mutex::new(Vec::new()));
-        let mut said = follow(&mut child, Arc::clone(&log));
-        let waiting = said.wait_for(|s| s.ready.is_some() || s.ended);
-        let said = within("the gateway gets ready", async move {
-            waiting.await.map(|s| s.clone()).ok()
-        })
-        .await;
-        let said = said.unwrap_or_default();
-        let Some(address) = said.ready else {
-            panic!(
-                "the gateway did not start:\n{}",
-                log.lock().expect("the log").join("\n")
-            );
-        };
-        let client = reqwest::Client::builder().build().expect("a client");
-        Self {
+        let said = follow(&mut child, Arc::clone(&log));
+        Starting {
             child,
             dir,
             config: config.to_owned(),
-            address,
-            listeners: said.listeners,
+            said,
             log,
-            client,
         }
     }
 

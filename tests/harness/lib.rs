@@ -13,7 +13,7 @@ pub mod wait;
 pub use self::{
     disk::Disk,
     events::Events,
-    gateway::{Gateway, free_port, workspace_binary},
+    gateway::{Gateway, Starting, free_port, workspace_binary},
     peers::{Mosquitto, Victoria, installed},
     serial::Line,
     sinks::{InfluxSink, WebhookSink},

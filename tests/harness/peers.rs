@@ -153,6 +153,8 @@ impl Victoria {
             .arg(format!("-storageDataPath={}", dir.join("data").display()))
             .arg(format!("-httpListenAddr=127.0.0.1:{port}"))
             .arg("-retentionPeriod=100y")
+            // A point that is sent twice is one point, as in InfluxDB.
+            .arg("-dedup.minScrapeInterval=1ms")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)

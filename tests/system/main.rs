@@ -18,6 +18,7 @@ mod live;
 /// The whole way, end to end, on real input.
 mod main_job;
 /// A restart is invisible.
+mod power;
 mod restart;
 /// Simulated sensors through the real gateway, and the reconciliation after.
 mod simulated;

@@ -105,6 +105,24 @@ impl Disk {
     }
 }
 
+/// Makes the directory, and makes its name durable in those above it.
+pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    for above in dir.ancestors().skip(1).take(2) {
+        // The path may be relative: the first of it lies in the working directory.
+        let above = if above.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            above
+        };
+        if let Err(error) = File::open(above).and_then(|folder| folder.sync_all()) {
+            // Not ours to read, perhaps: then it was not ours to make either.
+            tracing::debug!(%error, path = %above.display(), "a directory cannot be synced");
+        }
+    }
+    Ok(())
+}
+
 fn fill_with_zeros(file: &File, bytes: u64) -> io::Result<()> {
     let zeros = [0; 64 * 1024];
     let mut offset = 0;

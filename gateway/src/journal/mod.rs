@@ -252,7 +252,7 @@ impl Journal {
             path: dir.display().to_string(),
             source,
         };
-        std::fs::create_dir_all(dir).map_err(refused)?;
+        disk::make_dir(dir).map_err(refused)?;
         let lock = lock(dir)?;
         let disk = Disk::new(dir);
         let recovered = recover(dir, &disk).map_err(refused)?;

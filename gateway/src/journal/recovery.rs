@@ -57,7 +57,7 @@ pub(super) struct Recovered {
     pub(super) recovery: Recovery,
 }
 
-/// What is in the directory. Fails only if it can't be listed.
+/// What is in the directory, made durable. Fails only if it can't be listed or synced.
 pub(super) fn recover(dir: &Path, disk: &Disk) -> io::Result<Recovered> {
     let firsts = segment::list(dir)?;
     let mut index = Index::default();
@@ -91,6 +91,10 @@ pub(super) fn recover(dir: &Path, disk: &Disk) -> io::Result<Recovered> {
             } else if !found.closed && next == segment.last + 1 {
                 active = disk.open(&segment::name(first)).ok();
             }
+            // A process that was killed between writing and syncing leaves records that can be read and are not durable.
+            // What is read here counts as durable from here on.
+            disk.sync(&disk.open(&segment::name(first))?)?;
+            disk.sync_names()?;
         }
         index.segments.push_back(segment);
     }

@@ -56,6 +56,11 @@ fn open_as_is(path: &Path) -> Result<Connection, StateError> {
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;",
         )
         .map_err(failed)?;
+    // A process that was killed between writing and syncing leaves changes that can be read and are not durable. A
+    // checkpoint syncs them first; without it they would count before they are safe.
+    connection
+        .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        .map_err(failed)?;
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
     let found: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))

@@ -31,6 +31,8 @@ pub(super) struct Faults {
     pub(super) failure: Option<Failure>,
     pub(super) syncs: u64,
     pub(super) written: u64,
+    /// Grows when syncs under way are to be forsaken.
+    pub(super) forsaken: u64,
     /// Grows with every change from outside, which ends waits.
     changes: u64,
 }
@@ -96,15 +98,19 @@ impl Shared {
         state.faults.syncs += 1;
         let takes = state.faults.slow_sync;
         if !takes.is_zero() {
-            let before = state.faults.changes;
+            let (before, forsaken) = (state.faults.changes, state.faults.forsaken);
             state = self
                 .changed
                 .wait_timeout_while(state, takes, |state| {
                     !state.faults.dead
+                        && state.faults.forsaken == forsaken
                         && (state.faults.changes == before || !state.faults.slow_sync.is_zero())
                 })
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
+            if state.faults.forsaken != forsaken {
+                return Err(Errno::EIO);
+            }
         }
         if state.faults.dead {
             return Err(Errno::EIO);

@@ -112,6 +112,12 @@ impl Disk {
         self.shared.change(|faults, _| faults.slow_sync = takes);
     }
 
+    /// Syncs under way fail now and make nothing durable, yet what was written stays to be read: as when who asked for them is
+    /// killed meanwhile.
+    pub fn forsake_syncs(&self) {
+        self.shared.change(|faults, _| faults.forsaken += 1);
+    }
+
     /// From now on operations fail so; `None` ends it.
     pub fn fail(&self, failure: Option<Failure>) {
         self.shared.change(|faults, _| faults.failure = failure);
