@@ -11,14 +11,13 @@ use super::{
     outlets::{Outlets, recipients},
     pass_on, reload,
     sources::{Sources, Surroundings, kind_name, mappings_of, prepare},
+    telling::{past, write_down},
 };
 use crate::{
-    archive,
-    backoff::{self, Backoff},
-    cause,
+    archive, cause,
     clock::Clock,
     config::{Config, PUSH_SOURCE},
-    engine::{Booting, Decided, Ends},
+    engine::{Booting, Ends, Remember},
     history::History,
     http, ingest,
     ingest::Account,
@@ -30,13 +29,15 @@ use crate::{
     rejects::Rejects,
     shutdown::Parts,
     source::{broker, intake::Door, push, status::SourceMetrics},
-    state::{State, StateError},
+    state::{JournalAtStart, State},
 };
 
 /// Records between journal and engine; full makes the journal's writer wait.
 const MAX_COMMITTED: usize = 64;
 /// Updates between engine and hub; full makes the engine conflate.
 const MAX_UPDATES: usize = 256;
+/// Records of the journal's end that are looked at for live clients that come back.
+const MAX_RECENT_RECORDS: u64 = 16_384;
 /// Decisions between engine and state; full makes the engine wait.
 const MAX_DECIDED: usize = 64;
 
@@ -78,6 +79,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         other => other?,
     };
     let (committed_in, committed) = mpsc::channel(MAX_COMMITTED);
+    let journal_is_new = !journal::is_there(&dir.join("journal"));
     let (journal, recovery) = Journal::open(
         config.journal.clone(),
         &dir.join("journal"),
@@ -92,7 +94,23 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     };
     // Rules and history must not take new records for old ones when the journal's directory was deleted.
     let stored = history.as_ref().map(History::position).unwrap_or_default();
-    journal.number_after(resumption.evaluated.max(stored));
+    let noted = resumption.evaluated.max(stored);
+    journal.number_after(noted);
+    let (newest, next) = journal.newest_and_next();
+    let at_start = JournalAtStart {
+        newest,
+        next,
+        noted,
+        is_new: journal_is_new,
+    };
+    let beginning = match state.begin_run(at_start).await {
+        Ok(beginning) => Some(beginning),
+        Err(error) => {
+            tracing::error!(error = %cause::chain(&error), "the start cannot be written down: browsers that come back begin anew");
+            None
+        }
+    };
+    let active = resumption.alerts.clone();
     let mut all_sources: Vec<SourceMappings> = config.sources.iter().map(mappings_of).collect();
     if config.push {
         all_sources.push(SourceMappings {
@@ -101,8 +119,17 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         });
     }
     let normaliser = Normaliser::new(config.normalise.clone(), all_sources.clone());
-    let booting = Booting::new(config.engine.clone(), resumption, clock.clone());
-    let (normaliser, booting) = replay(journal.clone(), normaliser, booting).await?;
+    let mut booting = Booting::new(config.engine.clone(), resumption, clock.clone());
+    let runs = beginning.iter().flat_map(|beginning| &beginning.runs);
+    booting.remember(Remember {
+        after: journal::Position(newest.0.saturating_sub(MAX_RECENT_RECORDS)),
+        newest,
+        bytes: config.live.replay_bytes,
+        breaks: runs.map(|run| (run.journal, run.next)).collect(),
+    });
+    let (normaliser, mut booting) = replay(journal.clone(), normaliser, booting).await?;
+    let epoch = beginning.as_ref().map(|beginning| beginning.epoch);
+    let past = past(beginning, booting.recent(), active);
 
     // Everything behind the journal.
     let (updates_in, updates) = mpsc::channel(MAX_UPDATES);
@@ -114,6 +141,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     };
     let (hub, hub_task) = Hub::start(
         live_config,
+        past,
         updates,
         clock.clone(),
         http_stop.clone(),
@@ -122,12 +150,12 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let engine_part = front.register("engine");
     let ends = Ends {
         committed,
-        updates: updates_in,
+        updates: updates_in.clone(),
         decided: decided_in,
     };
     let (engine, engine_task) = booting.start(ends, &mut registry);
     let state_part = front.register("state");
-    let state_task = tokio::spawn(write_down(decided, state.clone()));
+    let state_task = tokio::spawn(write_down(decided, state.clone(), epoch, updates_in));
     for (part, task) in [
         (hub_part, hub_task),
         (engine_part, engine_task),
@@ -281,21 +309,4 @@ async fn replay(
         (normaliser, booting)
     });
     replayed.await.map_err(|_| StartError::Replay)
-}
-
-/// Writes what the engine decided. A decision waits until it is written: alerts are never dropped.
-async fn write_down(mut decided: mpsc::Receiver<Decided>, state: State) {
-    let mut backoff = Backoff::new(backoff::Config::default());
-    while let Some(decision) = decided.recv().await {
-        while let Err(error) = state.record(decision.clone()).await {
-            if matches!(error, StateError::Closed) {
-                return;
-            }
-            if backoff.failures() == 0 {
-                tracing::error!(error = %cause::chain(&error), "alerts cannot be written down; trying again");
-            }
-            tokio::time::sleep(backoff.next_wait()).await;
-        }
-        backoff.reset();
-    }
 }

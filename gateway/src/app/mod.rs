@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `build` | from a config to a running gateway |
 //! | `sources` | the ways in as named tasks, started and stopped one by one |
+//! | `telling` | what browsers hear of alerts, and of runs before this one |
 //! | `outlets` | webhooks and archive, ended and begun one by one |
 //! | `change` | the difference of two configs; pure |
 //! | `reload` | that difference, applied |
@@ -19,6 +20,7 @@ mod change;
 mod outlets;
 mod reload;
 mod sources;
+mod telling;
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 

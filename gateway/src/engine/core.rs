@@ -1,8 +1,8 @@
 //! What the engine owns: the store and the alert machine, and how far it has come. No channels, no timers.
 
-use super::{Config, Labels, Resumption, outgoing::Outgoing};
+use super::{Config, Labels, Resumption, outgoing::Outgoing, recent::Recorder};
 use crate::{
-    alert::{Alert, Lapsed, Machine, Moment, Transition, lapse},
+    alert::{Lapsed, Machine, Moment, Transition, lapse},
     journal::{Committed, Entry, Position},
     model::{Batch, SeriesKey},
     store::{Device, Order, Point, SeriesIndex, Store},
@@ -67,14 +67,20 @@ impl Core {
     }
 
     /// Applies a record of an earlier run.
-    pub(super) fn replay(&mut self, entry: &Entry, now: Moment, outgoing: &mut Outgoing) {
+    pub(super) fn replay(
+        &mut self,
+        entry: &Entry,
+        now: Moment,
+        outgoing: &mut Outgoing,
+        recorder: &mut Recorder,
+    ) {
         let mode = if entry.position > self.evaluated {
             Mode::Replay
         } else {
             Mode::Recall
         };
         for batch in &entry.batches {
-            self.batch(batch, mode, now, outgoing);
+            self.batch(batch, mode, now, outgoing, Some(recorder));
         }
         self.replayed = entry.position;
         self.position = entry.position.max(self.evaluated);
@@ -83,9 +89,10 @@ impl Core {
     /// Applies a record as it comes from the journal.
     pub(super) fn apply(&mut self, committed: &Committed, now: Moment, outgoing: &mut Outgoing) {
         let known = committed.position <= self.replayed;
+        outgoing.begin(committed.position);
         for batch in &*committed.batches {
             if !known {
-                self.batch(batch, Mode::Live, now, outgoing);
+                self.batch(batch, Mode::Live, now, outgoing, None);
                 // Connections alone are not in the journal, and have no position of their own.
                 if !batch.readings.is_empty() {
                     self.position = committed.position;
@@ -135,24 +142,28 @@ impl Core {
         std::mem::take(&mut self.transitions)
     }
 
-    /// The alerts in what changed.
-    pub(super) fn changed(&self) -> impl Iterator<Item = &Alert> {
-        self.transitions.iter().map(|transition| &transition.alert)
-    }
-
     /// The newest record that was applied.
     pub(super) const fn position(&self) -> Position {
         self.position
     }
 
-    fn batch(&mut self, batch: &Batch, mode: Mode, now: Moment, outgoing: &mut Outgoing) {
+    fn batch(
+        &mut self,
+        batch: &Batch,
+        mode: Mode,
+        now: Moment,
+        outgoing: &mut Outgoing,
+        mut recorder: Option<&mut Recorder>,
+    ) {
         for reading in &batch.readings {
             let applied = self.store.apply(
                 &batch.source,
                 batch.peer.as_ref(),
                 reading,
                 |spec, window| {
-                    if mode == Mode::Live {
+                    if let Some(recorder) = &mut recorder {
+                        recorder.window(&reading.series, spec, window);
+                    } else {
                         outgoing.window(reading.series.clone(), spec, window.clone());
                     }
                 },
@@ -176,7 +187,15 @@ impl Core {
                     &mut self.transitions,
                 );
             }
-            if mode != Mode::Live {
+            let point = || Point {
+                time: reading.time,
+                value: reading.value.clone(),
+                quality: reading.quality,
+            };
+            if let Some(recorder) = &mut recorder {
+                if applied.stored {
+                    recorder.point(series, &reading.series, point());
+                }
                 continue;
             }
             if applied.device_changed {
@@ -186,12 +205,7 @@ impl Core {
                 outgoing.series(series);
             }
             if applied.stored {
-                let point = Point {
-                    time: reading.time,
-                    value: reading.value.clone(),
-                    quality: reading.quality,
-                };
-                outgoing.point(series, point);
+                outgoing.point(series, point());
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Readings are applied in journal order. What it says goes out by two channels: [`Update`]s for the live hub and
 //! [`Decided`] for the durable state. Both are bounded; a full `Update` channel makes it conflate, a full `Decided` channel
-//! makes it wait (alerts are never dropped).
+//! makes it wait (alerts are never dropped). The live hub hears of an alert from who has written it down.
 //!
 //! Rules wait on the time since the process started, not on the wall clock: a clock that jumps fires and resolves nothing.
 //! Timer-driven changes carry the newest applied position.
@@ -12,6 +12,7 @@
 mod core;
 mod metrics;
 mod outgoing;
+mod recent;
 mod task;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -20,7 +21,8 @@ use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use self::{core::Core, metrics::Metrics, outgoing::Outgoing, task::Task};
+pub use self::recent::{Recent, RecentRecord, Remember};
+use self::{core::Core, metrics::Metrics, outgoing::Outgoing, recent::Recorder, task::Task};
 use crate::{
     alert::{Alert, Moment, Rule, Transition},
     clock::Clock,
@@ -56,8 +58,13 @@ impl Default for Config {
 /// What the live hub hears.
 #[derive(Clone, Debug)]
 pub enum Update {
-    /// New points of all series that changed in one tick, oldest first per series.
-    Readings(Vec<(SeriesKey, Vec<Point>)>),
+    /// New points of all series that changed in one tick.
+    Readings {
+        /// By series, oldest first.
+        readings: Vec<(SeriesKey, Vec<Point>)>,
+        /// All points of records up to this one have been said with it.
+        through: Position,
+    },
     /// A series, seen for the first time or with another unit.
     Series(SeriesInfo),
     /// A window that is now final.
@@ -68,9 +75,20 @@ pub enum Update {
         spec: WindowSpec,
         /// Its aggregates.
         window: Window,
+        /// The record that closed it.
+        position: Position,
+        /// Its place among the windows that this record closed, from 0.
+        nth: u64,
     },
     /// An alert changed (also to `pending` and `cancelled`).
-    Alert(Alert),
+    Alert {
+        /// The alert after the change.
+        alert: Alert,
+        /// The number of the change in the durable state; `None` while it could not be written down: then it comes once more.
+        number: Option<u64>,
+    },
+    /// The durable state was lost and begun anew: numbers of alerts say nothing any more.
+    StateLost,
     /// A device is new or changed, or its connection came or vanished.
     Device(Device),
 }
@@ -271,6 +289,7 @@ const QUERIES: usize = 64;
 pub struct Booting {
     core: Core,
     outgoing: Outgoing,
+    recorder: Recorder,
     clock: Clock,
 }
 
@@ -284,6 +303,7 @@ impl Booting {
         Self {
             core,
             outgoing,
+            recorder: Recorder::default(),
             clock,
         }
     }
@@ -291,10 +311,24 @@ impl Booting {
     /// Applies one journalled record: rings and windows always; rules only beyond [`Resumption::evaluated`].
     pub fn replay(&mut self, entry: &Entry) {
         let now = at_start(&self.clock);
-        self.core.replay(entry, now, &mut self.outgoing);
+        self.recorder.begin(entry.position);
+        self.core
+            .replay(entry, now, &mut self.outgoing, &mut self.recorder);
+        self.recorder.end();
     }
 
-    /// Starts the task. It first says what it knows (all devices, series, alerts) to `ends.updates`, and ends when
+    /// From now on, the newest records of the replay are kept for live clients.
+    pub fn remember(&mut self, what: Remember) {
+        self.recorder = Recorder::new(what);
+    }
+
+    /// What was kept since [`Booting::remember`].
+    #[must_use]
+    pub fn recent(&mut self) -> Recent {
+        self.recorder.finish()
+    }
+
+    /// Starts the task. It first says what it knows (all devices and series) to `ends.updates`, and ends when
     /// `ends.committed` does, after its last words. Records that the replay applied are not applied again.
     #[must_use]
     pub fn start(

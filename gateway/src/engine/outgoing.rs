@@ -1,13 +1,13 @@
 //! What waits to be said to the live hub.
 //!
 //! Devices and series are marked and said as they are when their turn comes; points are gathered per series and said together,
-//! at once after a quiet time and then at most every tick; alerts and windows queue in order. In one turn the order is devices,
-//! series, windows, alerts, readings, so that nobody hears of a point whose series they don't know.
+//! at once after a quiet time and then at most every tick; windows queue in order. In one turn the order is devices,
+//! series, windows, readings, so that nobody hears of a point whose series they don't know, and that with the readings of a record
+//! all its windows are said.
 //!
 //! Bounds, when the hub does not take what waits: marks are one per device and series; of windows the oldest go beyond
 //! [`MAX_WINDOWS`]; of a series with more than [`MAX_POINTS_PER_SERIES`] points every second one goes, and over [`MAX_POINTS`] in
-//! all each series keeps its newest. All that is counted. Alerts are never dropped: at [`MAX_ALERTS`]
-//! [`Outgoing::is_full`] asks the engine to take nothing more in until the hub has heard them.
+//! all each series keeps its newest. All that is counted.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::Update;
 use crate::{
-    alert::Alert,
+    journal::Position,
     model::SeriesKey,
     store::{DeviceIndex, Point, SeriesIndex, Store, Window, WindowSpec},
 };
@@ -23,7 +23,6 @@ use crate::{
 const MAX_WINDOWS: usize = 4_096;
 const MAX_POINTS_PER_SERIES: usize = 256;
 const MAX_POINTS: usize = 65_536;
-const MAX_ALERTS: usize = 4_096;
 
 /// What was left out so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,11 +37,14 @@ pub(super) struct Outgoing {
     devices: Marks,
     series: Marks,
     windows: VecDeque<Update>,
-    alerts: VecDeque<Alert>,
     points: Vec<Vec<Point>>,
     /// The series that have points waiting, in the order of their first.
     touched: Vec<SeriesIndex>,
     waiting_points: usize,
+    /// The record that is being taken, and how many windows it closed so far.
+    record: (Position, u64),
+    /// The newest record of which points were gathered.
+    through: Position,
     readings_said: Option<Instant>,
     dropped: Dropped,
     /// Nobody listens any more.
@@ -63,10 +65,11 @@ impl Outgoing {
             devices: Marks::new(),
             series: Marks::new(),
             windows: VecDeque::new(),
-            alerts: VecDeque::new(),
             points: Vec::new(),
             touched: Vec::new(),
             waiting_points: 0,
+            record: (Position(0), 0),
+            through: Position(0),
             readings_said: None,
             dropped: Dropped {
                 points: 0,
@@ -93,10 +96,9 @@ impl Outgoing {
         }
     }
 
-    pub(super) fn alert(&mut self, alert: Alert) {
-        if !self.muted {
-            self.alerts.push_back(alert);
-        }
+    /// What comes now is from this record.
+    pub(super) const fn begin(&mut self, position: Position) {
+        self.record = (position, 0);
     }
 
     pub(super) fn window(&mut self, series: SeriesKey, spec: WindowSpec, window: Window) {
@@ -111,7 +113,10 @@ impl Outgoing {
             series,
             spec,
             window,
+            position: self.record.0,
+            nth: self.record.1,
         });
+        self.record.1 += 1;
     }
 
     pub(super) fn point(&mut self, series: SeriesIndex, point: Point) {
@@ -133,19 +138,14 @@ impl Outgoing {
         }
         self.points[at].push(point);
         self.waiting_points += 1;
-    }
-
-    /// Whether so many alerts wait that nothing more may be taken in.
-    pub(super) fn is_full(&self) -> bool {
-        self.alerts.len() >= MAX_ALERTS
+        self.through = self.record.0;
     }
 
     /// When the next word may be said; none if there is nothing to say.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         if !(self.devices.order.is_empty()
             && self.series.order.is_empty()
-            && self.windows.is_empty()
-            && self.alerts.is_empty())
+            && self.windows.is_empty())
         {
             return Some(now);
         }
@@ -166,9 +166,6 @@ impl Outgoing {
         if let Some(window) = self.windows.pop_front() {
             return Some(window);
         }
-        if let Some(alert) = self.alerts.pop_front() {
-            return Some(Update::Alert(alert));
-        }
         if self.touched.is_empty() {
             return None;
         }
@@ -184,7 +181,10 @@ impl Outgoing {
                 (store.key(series).clone(), points)
             })
             .collect();
-        Some(Update::Readings(readings))
+        Some(Update::Readings {
+            readings,
+            through: self.through,
+        })
     }
 
     /// Nobody listens any more: forgets what waits and takes nothing more.
@@ -290,7 +290,7 @@ mod tests {
 
     fn readings(update: Option<Update>) -> Vec<(SeriesKey, Vec<Point>)> {
         match update {
-            Some(Update::Readings(readings)) => readings,
+            Some(Update::Readings { readings, .. }) => readings,
             other => panic!("readings were expected, not {other:?}"),
         }
     }

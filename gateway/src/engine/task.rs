@@ -6,7 +6,7 @@
 //! Silence is judged only when no record waits: after a slow disk, the readings that prove a sensor alive come before its timer.
 //! Under load that never lets up, the timers get their turn every [`PATIENCE`].
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use tokio::{
     sync::mpsc,
@@ -72,7 +72,7 @@ impl Task {
         loop {
             let now = Instant::now();
             let due = self.outgoing.due(now);
-            let free = self.undecided.is_none() && !self.outgoing.is_full();
+            let free = self.undecided.is_none();
             let timer = self
                 .core
                 .machine
@@ -185,16 +185,13 @@ impl Task {
         }
     }
 
-    /// Hands what changed to the live hub, and puts it where the durable state takes it.
+    /// Puts what changed where the durable state takes it.
     fn decide(&mut self) {
         let transitions = self.core.take_transitions();
         if transitions.is_empty() {
             return;
         }
         self.metrics.transitions(&transitions);
-        for transition in &transitions {
-            self.outgoing.alert(transition.alert.clone());
-        }
         self.undecided = Some(Decided {
             position: self.core.position(),
             transitions,
@@ -219,12 +216,6 @@ impl Task {
         }
         for device in 0..u32::try_from(self.core.store.devices_known()).unwrap_or(u32::MAX) {
             self.outgoing.device(device);
-        }
-        let changed: HashSet<_> = self.core.changed().map(|alert| alert.id.clone()).collect();
-        for alert in self.core.machine.alerts() {
-            if !changed.contains(&alert.id) {
-                self.outgoing.alert(alert.clone());
-            }
         }
     }
 

@@ -530,6 +530,7 @@ async fn a_live_stream_passes_unpacked_at_once_and_ends_with_the_server() {
     let (_updates, heard) = mpsc::channel(1);
     let (hub, _task) = crate::live::Hub::start(
         crate::live::Config::default(),
+        crate::live::Past::default(),
         heard,
         Clock::manual(Timestamp(0)),
         stop.clone(),

@@ -227,6 +227,12 @@ pub fn release_reserve(dir: &Path) -> bool {
     std::fs::remove_file(dir.join(writer::RESERVE)).is_ok()
 }
 
+/// Whether there is, or was, a journal in `dir`.
+#[must_use]
+pub fn is_there(dir: &Path) -> bool {
+    dir.join("lock").exists() || segment::list(dir).is_ok_and(|segments| !segments.is_empty())
+}
+
 impl Journal {
     /// Opens (or makes) the journal in `dir`, cuts a torn tail, and starts its one writer thread.
     /// Committed records are sent to `committed`; when that is full the writer waits (back-pressure).
@@ -340,6 +346,13 @@ impl Journal {
             );
             index.next = position.0 + 1;
         }
+    }
+
+    /// The newest durable record, and the number that the next one gets.
+    #[must_use]
+    pub fn newest_and_next(&self) -> (Position, Position) {
+        let index = self.shared.index();
+        (Position(index.newest), Position(index.next))
     }
 
     /// Records that this cursor has not done with; 0 for one that is not in use.

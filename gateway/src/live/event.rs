@@ -10,35 +10,13 @@ use serde::Serialize;
 
 use super::{
     filter::{Filter, Kind},
-    frame::Frame,
+    frame::{Frame, Id},
+    place::News,
 };
 use crate::{
     model::{DeviceId, SeriesKey},
     store::{Device, Point, SeriesInfo, Window, WindowSpec},
 };
-
-/// The name of this life of the gateway, the first half of every event id.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Epoch(String);
-
-impl Epoch {
-    /// A new one. Random: a machine without a clock chip starts at the same time again and again.
-    pub(crate) fn random() -> Self {
-        Self(format!("{:012x}", fastrand::u64(..1 << 48)))
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The sequence in an event id of this epoch; `None` for any other text.
-    pub(crate) fn sequence_in(&self, id: &str) -> Option<u64> {
-        let digits = id.trim().strip_prefix(&self.0)?.strip_prefix('-')?;
-        (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
-            .then(|| digits.parse().ok())
-            .flatten()
-    }
-}
 
 /// One event, encoded in full.
 #[derive(Debug)]
@@ -48,6 +26,8 @@ pub(crate) struct Event {
     /// When it was said, epoch milliseconds.
     pub(crate) at_ms: i64,
     pub(crate) kind: Kind,
+    /// What it brings of what is durable.
+    pub(crate) news: News,
     pub(crate) about: About,
     /// The frame with all that is in it.
     pub(crate) frame: Bytes,
@@ -141,7 +121,7 @@ impl Event {
 
 /// A `readings` frame, and where in it each series stands. Without an id it is a catch-up.
 pub(crate) fn readings<'a>(
-    id: Option<(&Epoch, u64)>,
+    id: Option<Id<'_>>,
     series: impl Iterator<Item = (u32, &'a Arc<SeriesKey>, &'a [Point])>,
     capacity: usize,
 ) -> (Bytes, Several) {
@@ -154,7 +134,7 @@ pub(crate) fn readings<'a>(
 
 /// A `device` frame with the series of it that are new or changed.
 pub(crate) fn device<'a>(
-    id: (&Epoch, u64),
+    id: Id<'_>,
     device: &Device,
     series: impl Iterator<Item = (u32, &'a Arc<SeriesKey>, &'a SeriesInfo)>,
 ) -> (Bytes, Several) {
@@ -169,12 +149,7 @@ pub(crate) fn device<'a>(
 }
 
 /// A `window` frame.
-pub(crate) fn window(
-    id: (&Epoch, u64),
-    series: &SeriesKey,
-    spec: WindowSpec,
-    window: &Window,
-) -> Bytes {
+pub(crate) fn window(id: Id<'_>, series: &SeriesKey, spec: WindowSpec, window: &Window) -> Bytes {
     let mut frame = Frame::begin(Kind::Window, Some(id), 320);
     frame.text("{\"series\":");
     frame.key(series);
@@ -215,7 +190,7 @@ pub(crate) fn window(
 }
 
 /// A `status` frame.
-pub(crate) fn status(id: Option<(&Epoch, u64)>, key: &str, value: &impl Serialize) -> Bytes {
+pub(crate) fn status(id: Option<Id<'_>>, key: &str, value: &impl Serialize) -> Bytes {
     let mut frame = Frame::begin(Kind::Status, id, 192);
     frame.text("{\"key\":");
     frame.string(key);
@@ -243,6 +218,22 @@ pub(crate) fn bye(retry_ms: u64) -> Bytes {
     with_retry(retry_ms, &frame.end())
 }
 
+/// The same frame under another id.
+pub(crate) fn under(id: Id<'_>, frame: &Bytes) -> Bytes {
+    const NAME: &[u8] = b"\nid: ";
+    let Some(start) = frame.windows(NAME.len()).position(|at| at == NAME) else {
+        return frame.clone();
+    };
+    let start = start + NAME.len();
+    let rest = frame.get(start..).unwrap_or_default();
+    let end = rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len());
+    let mut out = Vec::with_capacity(frame.len() + 48);
+    out.extend_from_slice(frame.get(..start).unwrap_or_default());
+    out.extend_from_slice(id.to_string().as_bytes());
+    out.extend_from_slice(rest.get(end..).unwrap_or_default());
+    Bytes::from(out)
+}
+
 /// The same frame with a `retry:` line before it.
 pub(crate) fn with_retry(retry_ms: u64, frame: &Bytes) -> Bytes {
     let mut out = Vec::with_capacity(frame.len() + 24);
@@ -258,7 +249,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Quality, Timestamp, Unit, Value};
+    use crate::{
+        live::place::{Epoch, Mark, Place},
+        model::{Quality, Timestamp, Unit, Value},
+    };
+
+    fn place() -> Place {
+        Place {
+            mark: Mark::default(),
+            run: 5,
+            number: 7,
+        }
+    }
 
     fn data(frame: &Bytes) -> serde_json::Value {
         let text = std::str::from_utf8(frame).unwrap();
@@ -287,7 +289,7 @@ mod tests {
             point(2, Value::Text("x\n\"y\"".into()), Quality::Bad),
         ];
         let (frame, several) = readings(
-            Some((&epoch, 7)),
+            Some(Id(&epoch, place())),
             [(0, &a, &pa[..]), (1, &b, &pb[..])].into_iter(),
             64,
         );
@@ -295,6 +297,7 @@ mod tests {
             sequence: 7,
             at_ms: 0,
             kind: Kind::Readings,
+            news: News::Readings(1),
             about: About::Several(several),
             frame,
         };
@@ -304,7 +307,11 @@ mod tests {
     #[test]
     fn readings_carry_columns_and_quality_only_where_it_matters() {
         let (epoch, event) = event();
-        let head = format!("event: readings\nid: {}-7\ndata: {{", epoch.as_str());
+        let head = format!(
+            "event: readings\nid: {}-{}\ndata: {{",
+            epoch.as_str(),
+            place()
+        );
         assert!(event.frame.starts_with(head.as_bytes()));
         assert_eq!(
             data(&event.frame),
@@ -326,9 +333,9 @@ mod tests {
             data(&frame),
             serde_json::json!({"series": {"b/t": {"t": [1, 2], "v": [true, "x\n\"y\""], "q": ["good", "bad"]}}})
         );
-        assert!(
-            frame.starts_with(format!("event: readings\nid: {}-7\n", epoch.as_str()).as_bytes())
-        );
+        assert!(frame.starts_with(
+            format!("event: readings\nid: {}-{}\n", epoch.as_str(), place()).as_bytes()
+        ));
         let nobody = Filter::parse(["c"], []).unwrap();
         assert!(
             event
@@ -355,21 +362,19 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_another_epoch_or_of_no_epoch_are_not_ours() {
-        let epoch = Epoch::random();
-        let e = epoch.as_str();
-        assert_eq!(epoch.sequence_in(&format!("{e}-42")), Some(42));
-        for garbage in [
-            String::new(),
-            String::from("42"),
-            format!("{e}-"),
-            format!("{e}--1"),
-            format!("{e}-+1"),
-            format!("{e}-99999999999999999999999"),
-            format!("x{e}-1"),
-        ] {
-            assert_eq!(epoch.sequence_in(&garbage), None, "{garbage}");
-        }
+    fn a_frame_is_the_same_under_another_id() {
+        let (epoch, event) = event();
+        let other = Place {
+            number: 0,
+            ..place()
+        };
+        let frame = under(Id(&epoch, other), &event.frame);
+        let text = std::str::from_utf8(&frame).unwrap();
+        let line = format!("\nid: {}-{other}\n", epoch.as_str());
+        assert!(text.contains(&line), "{text}");
+        assert_eq!(data(&frame), data(&event.frame));
+        let beat = beat(5);
+        assert_eq!(under(Id(&epoch, other), &beat), beat, "it has none");
     }
 
     #[test]

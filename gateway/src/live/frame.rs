@@ -9,13 +9,24 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::{
-    event::{Column, Epoch, Several},
+    event::{Column, Several},
     filter::Kind,
+    place::{Epoch, Place},
 };
 use crate::{
     model::{DeviceId, Quality, SeriesKey, Value},
     store::{Device, Point, SeriesInfo},
 };
+
+/// An event id.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Id<'a>(pub(crate) &'a Epoch, pub(crate) Place);
+
+impl std::fmt::Display for Id<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.0.as_str(), self.1)
+    }
+}
 
 /// A frame that is being written.
 #[derive(Debug)]
@@ -25,17 +36,15 @@ pub(crate) struct Frame {
 
 impl Frame {
     /// With `event:`, `id:` if it has one, and the start of `data:`.
-    pub(crate) fn begin(kind: Kind, id: Option<(&Epoch, u64)>, capacity: usize) -> Self {
+    pub(crate) fn begin(kind: Kind, id: Option<Id<'_>>, capacity: usize) -> Self {
         let mut frame = Self {
             out: Vec::with_capacity(capacity),
         };
         frame.text("event: ");
         frame.text(kind.name());
-        if let Some((epoch, sequence)) = id {
+        if let Some(id) = id {
             frame.text("\nid: ");
-            frame.text(epoch.as_str());
-            frame.text("-");
-            frame.unsigned(sequence);
+            frame.text(&id.to_string());
         }
         frame.text("\ndata: ");
         frame

@@ -3,36 +3,34 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use bytes::Bytes;
-use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge},
-    registry::Registry,
-};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Config,
-    event::{self, About, Epoch, Event},
+    Past,
+    event::{self, About, Event},
     filter::{Filter, Kind},
-    frame::Frame,
+    frame::{Frame, Id},
     group::Group,
     latest::{self, Latest},
-    ring::{At, Ring},
+    place::{EarlierRun, Epoch, Mark, News, Place},
+    retelling::Retelling,
+    shared::{MAX_STATUS_KEYS, Shared, lock},
 };
-use crate::{clock::Clock, engine::Update, model::DeviceId};
+use crate::{
+    alert::Alert,
+    engine::{RecentRecord, Update},
+    journal::Position,
+    model::{DeviceId, SeriesKey},
+    store::Point,
+};
 
 /// Questions from clients that may wait; more make the asking clients wait.
 pub(super) const MAX_COMMANDS: usize = 64;
-/// Status keys at most.
-const MAX_STATUS_KEYS: usize = 1024;
 /// Updates taken at once, so that device and series news of a start become few events.
 const MAX_UPDATES: usize = 64;
 /// Alert, device and status events kept beyond the ring for clients that fell behind.
@@ -42,53 +40,13 @@ const MAX_KEPT_BYTES: usize = 1 << 20;
 /// Snapshots kept until the next event.
 const MAX_SNAPSHOTS: usize = 8;
 
-/// What the hub's task and its clients share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) config: Config,
-    pub(super) clock: Clock,
-    pub(super) epoch: Epoch,
-    pub(super) metrics: Metrics,
-    /// Every stream ends with `bye` when this is cancelled.
-    pub(super) closing: CancellationToken,
-    pub(super) wake: watch::Sender<Wake>,
-    clients: AtomicUsize,
-    // std: held for a push or a look, never over an await.
-    ring: Mutex<Ring>,
-    site: Mutex<Option<String>>,
-    statuses: Mutex<BTreeMap<String, serde_json::Value>>,
-    status_said: Notify,
-}
-
-/// What clients wait for.
-#[derive(Debug, Default)]
-pub(super) struct Wake {
-    /// Counts the beats.
-    pub(super) beats: u64,
-    /// The frame of the last one.
-    pub(super) beat: Bytes,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Metrics {
-    pub(super) clients: Gauge,
-    pub(super) refused: Counter,
-    pub(super) snapshots: Counter,
-    pub(super) resumes: Counter,
-    pub(super) gaps: Counter,
-    pub(super) cut: Counter,
-    events: Counter,
-    status_dropped: Counter,
-    replay_bytes: Gauge,
-}
-
 /// A client's question to the hub.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// A client arrives; `after` is the last sequence that it heard, if it was of this epoch.
+    /// A client arrives; `heard` are the ids that it came with, the first that is of this epoch counts.
     Join {
         filter: Filter,
-        after: Option<u64>,
+        heard: Vec<(String, Place)>,
         answer: oneshot::Sender<Joined>,
     },
     /// A client has fallen behind; the last that it heard was `after`, said at `from_ms`.
@@ -96,6 +54,7 @@ pub(super) enum Command {
         group: Arc<Group>,
         after: u64,
         from_ms: i64,
+        retelling: Option<Retelling>,
         answer: oneshot::Sender<CaughtUp>,
     },
 }
@@ -108,6 +67,7 @@ pub(super) struct Joined {
     /// What to read next.
     pub(super) next: u64,
     pub(super) resumed: bool,
+    pub(super) retelling: Option<Retelling>,
 }
 
 #[derive(Debug)]
@@ -116,141 +76,14 @@ pub(super) struct CaughtUp {
     pub(super) next: u64,
 }
 
-/// One of the places for clients; free again when dropped.
-#[derive(Debug)]
-pub(super) struct Seat(Arc<Shared>);
-
-impl Shared {
-    pub(super) fn new(
-        config: Config,
-        clock: Clock,
-        stop: &CancellationToken,
-        registry: &mut Registry,
-    ) -> Self {
-        Self {
-            ring: Mutex::new(Ring::new(config.replay_bytes)),
-            site: Mutex::new(config.site.clone()),
-            config,
-            clock,
-            epoch: Epoch::random(),
-            metrics: Metrics::new(registry),
-            closing: stop.child_token(),
-            wake: watch::Sender::default(),
-            clients: AtomicUsize::new(0),
-            statuses: Mutex::default(),
-            status_said: Notify::new(),
-        }
-    }
-
-    pub(super) fn set_site(&self, site: Option<String>) {
-        *lock(&self.site) = site;
-    }
-
-    pub(super) fn status(&self, key: &str, value: serde_json::Value) {
-        let mut statuses = lock(&self.statuses);
-        if statuses.len() >= MAX_STATUS_KEYS && !statuses.contains_key(key) {
-            self.metrics.status_dropped.inc();
-            return;
-        }
-        statuses.insert(key.to_owned(), value);
-        drop(statuses);
-        self.status_said.notify_one();
-    }
-
-    /// A seat, unless all are taken.
-    pub(super) fn seat(self: &Arc<Self>) -> Option<Seat> {
-        self.clients
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
-                (n < self.config.max_clients).then_some(n + 1)
-            })
-            .ok()?;
-        self.metrics.clients.inc();
-        Some(Seat(Arc::clone(self)))
-    }
-
-    pub(super) fn at(&self, sequence: u64) -> At {
-        lock(&self.ring).at(sequence)
-    }
-
-    /// The sequence of the newest event, and the bytes of the ring.
-    #[cfg(test)]
-    pub(super) fn newest(&self) -> (u64, usize) {
-        let ring = lock(&self.ring);
-        (ring.next() - 1, ring.bytes())
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.clients.fetch_sub(1, Ordering::AcqRel);
-        self.0.metrics.clients.dec();
-    }
-}
-
-impl Metrics {
-    fn new(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        let counters = [
-            (
-                "gateway_live_events",
-                "Events said to live clients",
-                &metrics.events,
-            ),
-            (
-                "gateway_live_clients_refused",
-                "Live clients sent away because all places were taken",
-                &metrics.refused,
-            ),
-            (
-                "gateway_live_snapshots",
-                "Live streams begun with a snapshot",
-                &metrics.snapshots,
-            ),
-            (
-                "gateway_live_resumes",
-                "Live streams resumed where they broke off",
-                &metrics.resumes,
-            ),
-            (
-                "gateway_live_gaps",
-                "Times that a slow live client skipped events",
-                &metrics.gaps,
-            ),
-            (
-                "gateway_live_frames_cut",
-                "Readings frames cut out for a filter",
-                &metrics.cut,
-            ),
-            (
-                "gateway_live_status_dropped",
-                "Status news dropped because there were too many keys",
-                &metrics.status_dropped,
-            ),
-        ];
-        for (name, help, counter) in counters {
-            registry.register(name, help, counter.clone());
-        }
-        registry.register(
-            "gateway_live_clients",
-            "Live clients connected",
-            metrics.clients.clone(),
-        );
-        registry.register(
-            "gateway_live_replay_bytes",
-            "Bytes of events kept for live clients",
-            metrics.replay_bytes.clone(),
-        );
-        metrics
-    }
-}
-
 /// The task. Ends when `updates` does.
 pub(super) async fn run(
     shared: Arc<Shared>,
+    past: Past,
     mut updates: mpsc::Receiver<Update>,
     mut commands: mpsc::Receiver<Command>,
 ) {
-    let mut state = State::new(Arc::clone(&shared));
+    let mut state = State::new(Arc::clone(&shared), past);
     // A client beats when it heard nothing since the beat before, so silence lasts at most two of these.
     let beat = shared
         .config
@@ -297,6 +130,12 @@ pub(super) async fn run(
 #[derive(Debug)]
 struct State {
     shared: Arc<Shared>,
+    epoch: Epoch,
+    run: u64,
+    /// The runs before this one, the newest last.
+    runs: Vec<EarlierRun>,
+    /// What all that was said so far brought.
+    mark: Mark,
     latest: Latest,
     /// The sequence of the newest event.
     newest: u64,
@@ -312,9 +151,26 @@ struct State {
 }
 
 impl State {
-    fn new(shared: Arc<Shared>) -> Self {
-        Self {
+    fn new(shared: Arc<Shared>, past: Past) -> Self {
+        let Past {
+            epoch,
+            run,
+            runs,
+            recent,
+            changes,
+            newest_change,
+            active,
+            ended,
+        } = past;
+        let untold = changes.first().map_or(newest_change, |c| c.number - 1);
+        let mark = Mark::all_up_to(recent.after, untold);
+        lock(&shared.ring).begin_after(mark);
+        let mut state = Self {
             shared,
+            epoch: Epoch::new(epoch),
+            run,
+            runs,
+            mark,
             latest: Latest::default(),
             newest: 0,
             kept: VecDeque::new(),
@@ -323,6 +179,36 @@ impl State {
             groups: HashMap::new(),
             snapshots: HashMap::new(),
             devices: BTreeMap::new(),
+        };
+        state.latest.alerts_of_before(active, ended);
+        let mut changes = changes.into_iter().peekable();
+        for record in recent.records {
+            while let Some(change) = changes.next_if(|c| c.position < record.position) {
+                state.say_alert(&change.alert, Some(change.number));
+            }
+            state.retell(record);
+        }
+        for change in changes {
+            state.say_alert(&change.alert, Some(change.number));
+        }
+        state.mark = Mark::all_up_to(recent.to, newest_change);
+        state
+    }
+
+    /// Says a record of an earlier run as that run has said it.
+    fn retell(&mut self, record: RecentRecord) {
+        let RecentRecord {
+            position,
+            windows,
+            readings,
+        } = record;
+        for ((series, spec, window), nth) in windows.into_iter().zip(0..) {
+            let news = News::Window(position.0, nth);
+            let frame = event::window(self.next_id(news), &series, spec, &window);
+            self.publish(Kind::Window, news, About::Series(series), frame);
+        }
+        if !readings.is_empty() {
+            self.readings(&readings, position);
         }
     }
 
@@ -340,53 +226,75 @@ impl State {
                 self.devices.entry(device.id.clone()).or_default();
                 self.latest.device(device);
             }
-            Update::Readings(readings) => {
+            Update::Readings { readings, through } => {
                 self.flush_devices();
-                let sequence = self.newest + 1;
-                let now_ms = self.shared.clock.now().as_millis();
-                let mut known = Vec::with_capacity(readings.len());
-                let mut points = 0;
-                for (key, new) in &readings {
-                    let (number, key) = self.latest.number(key);
-                    self.latest.readings(number, new, sequence, now_ms);
-                    points += new.len();
-                    known.push((number, key));
-                }
-                let columns = known
-                    .iter()
-                    .zip(&readings)
-                    .map(|((number, key), (_, points))| (*number, key, &points[..]));
-                let (frame, several) = event::readings(
-                    Some((&self.shared.epoch, sequence)),
-                    columns,
-                    96 + readings.len() * 48 + points * 24,
-                );
-                self.publish(Kind::Readings, About::Several(several), frame);
+                self.readings(&readings, through);
             }
             Update::Window {
                 series,
                 spec,
                 window,
+                position,
+                nth,
             } => {
                 self.flush_devices();
-                let frame = event::window(self.next_id(), &series, spec, &window);
-                self.publish(Kind::Window, About::Series(series), frame);
+                let news = News::Window(position.0, nth);
+                let frame = event::window(self.next_id(news), &series, spec, &window);
+                self.publish(Kind::Window, news, About::Series(series), frame);
             }
-            Update::Alert(alert) => {
+            Update::Alert { alert, number } => {
                 self.flush_devices();
                 self.latest.alert(&alert);
-                let mut frame = Frame::begin(Kind::Alert, Some(self.next_id()), 512);
-                frame.json(&alert);
-                let frame = frame.end();
-                self.publish(Kind::Alert, About::Series(latest::series_of(&alert)), frame);
+                self.say_alert(&alert, number);
+            }
+            // What is numbered from now on can't be told from what was: no id of before may be understood.
+            Update::StateLost => {
+                self.epoch = Epoch::random();
+                self.runs.clear();
             }
         }
     }
 
+    fn readings(&mut self, readings: &[(SeriesKey, Vec<Point>)], through: Position) {
+        let news = News::Readings(through.0);
+        let sequence = self.newest + 1;
+        let now_ms = self.shared.clock.now().as_millis();
+        let mut known = Vec::with_capacity(readings.len());
+        let mut points = 0;
+        for (key, new) in readings {
+            let (number, key) = self.latest.number(key);
+            self.latest.readings(number, new, sequence, now_ms);
+            points += new.len();
+            known.push((number, key));
+        }
+        let columns = known
+            .iter()
+            .zip(readings)
+            .map(|((number, key), (_, points))| (*number, key, &points[..]));
+        let (frame, several) = event::readings(
+            Some(self.next_id(news)),
+            columns,
+            160 + readings.len() * 48 + points * 24,
+        );
+        self.publish(Kind::Readings, news, About::Several(several), frame);
+    }
+
+    /// An alert that could not be written down is said without an id: it comes again.
+    fn say_alert(&mut self, alert: &Alert, number: Option<u64>) {
+        let news = number.map_or(News::Other, News::Alert);
+        let id = number.is_some().then(|| self.next_id(news));
+        let mut frame = Frame::begin(Kind::Alert, id, 512);
+        frame.json(alert);
+        let frame = frame.end();
+        let about = About::Series(latest::series_of(alert));
+        self.publish(Kind::Alert, news, about, frame);
+    }
+
     fn flush_devices(&mut self) {
         for (device, series) in std::mem::take(&mut self.devices) {
-            let (frame, several) = self.latest.device_event(self.next_id(), &device, &series);
-            self.publish(Kind::Device, About::Several(several), frame);
+            let id = self.next_id(News::Other);
+            let (frame, several) = self.latest.device_event(id, &device, &series);
+            self.publish(Kind::Device, News::Other, About::Several(several), frame);
         }
     }
 
@@ -396,22 +304,36 @@ impl State {
             if !self.latest.has_room_for(&key, MAX_STATUS_KEYS) {
                 self.shared.metrics.status_dropped.inc();
             } else if self.latest.status(&key, &value) {
-                let frame = event::status(Some(self.next_id()), &key, &value);
-                self.publish(Kind::Status, About::Everyone, frame);
+                let frame = event::status(Some(self.next_id(News::Other)), &key, &value);
+                self.publish(Kind::Status, News::Other, About::Everyone, frame);
             }
         }
     }
 
-    fn next_id(&self) -> (&Epoch, u64) {
-        (&self.shared.epoch, self.newest + 1)
+    /// The id of the next event, which brings this.
+    fn next_id(&self, news: News) -> Id<'_> {
+        let mut mark = self.mark;
+        mark.hear(news);
+        self.id(mark, self.newest + 1)
     }
 
-    fn publish(&mut self, kind: Kind, about: About, frame: Bytes) {
+    const fn id(&self, mark: Mark, number: u64) -> Id<'_> {
+        let place = Place {
+            mark,
+            run: self.run,
+            number,
+        };
+        Id(&self.epoch, place)
+    }
+
+    fn publish(&mut self, kind: Kind, news: News, about: About, frame: Bytes) {
         self.newest += 1;
+        self.mark.hear(news);
         let event = Arc::new(Event {
             sequence: self.newest,
             at_ms: self.shared.clock.now().as_millis(),
             kind,
+            news,
             about,
             frame,
         });
@@ -449,43 +371,78 @@ impl State {
         match command {
             Command::Join {
                 filter,
-                after,
+                heard,
                 answer,
-            } => drop(answer.send(self.join(filter, after))),
+            } => drop(answer.send(self.join(filter, &heard))),
             Command::CatchUp {
                 group,
                 after,
                 from_ms,
+                retelling,
                 answer,
-            } => drop(answer.send(self.catch_up(&group, after, from_ms))),
+            } => drop(answer.send(self.catch_up(&group, after, from_ms, retelling))),
         }
     }
 
-    fn join(&mut self, filter: Filter, after: Option<u64>) -> Joined {
-        let after = after.filter(|after| lock(&self.shared.ring).reaches_back_to(*after));
-        let (first, next) = match after {
-            Some(after) => {
-                let mut frame = Frame::begin(Kind::Resume, Some((&self.shared.epoch, after)), 128);
-                frame.text("{\"epoch\":");
-                frame.string(self.shared.epoch.as_str());
-                frame.text(",\"now_ms\":");
-                frame.signed(self.shared.clock.now().as_millis());
-                frame.text(",\"missed\":");
-                frame.unsigned(self.newest - after);
-                frame.text("}");
-                (VecDeque::from([frame.end()]), after + 1)
-            }
-            None => (VecDeque::from(self.snapshot(&filter)), self.newest + 1),
+    fn join(&mut self, filter: Filter, heard: &[(String, Place)]) -> Joined {
+        let heard = heard
+            .iter()
+            .find(|(epoch, _)| epoch == self.epoch.as_str())
+            .map(|(_, place)| *place);
+        let mut joined = Joined {
+            first: VecDeque::new(),
+            next: self.newest + 1,
+            resumed: true,
+            retelling: None,
+            group: self.group(filter.clone()),
         };
-        Joined {
-            group: self.group(filter),
-            first,
-            next,
-            resumed: after.is_some(),
+        if let Some(place) = heard
+            && place.run == self.run
+            && place.number > 0
+            && lock(&self.shared.ring).reaches_back_to(place.number)
+        {
+            joined.next = place.number + 1;
+            let mut head = self.greeting(Kind::Resume, place, self.newest - place.number);
+            head.text("}");
+            joined.first.push_back(head.end());
+        } else if let Some(place) = heard
+            && self.understands(&place)
+            && let Some((next, missed)) = self.shared.after(&place.mark)
+        {
+            joined.next = next;
+            joined.retelling = Some(Retelling {
+                epoch: self.epoch.clone(),
+                run: self.run,
+                heard: place.mark,
+                until: self.newest,
+            });
+            let head = self.greeting(Kind::Resume, place, missed).open();
+            joined.first.extend([head, self.known(&filter)]);
+        } else {
+            joined.resumed = false;
+            joined.first.extend(self.snapshot(&filter));
         }
+        joined
     }
 
-    fn catch_up(&mut self, group: &Group, after: u64, from_ms: i64) -> CaughtUp {
+    /// Whether the mark in the id of an earlier run, or of this one, says something about what is on disk now.
+    fn understands(&self, place: &Place) -> bool {
+        if place.run == self.run {
+            return place.number == 0 && self.mark.covers(&place.mark);
+        }
+        self.runs.iter().any(|earlier| {
+            earlier.run == place.run
+                && Mark::all_up_to(earlier.journal, earlier.alerts).covers(&place.mark)
+        })
+    }
+
+    fn catch_up(
+        &mut self,
+        group: &Group,
+        after: u64,
+        from_ms: i64,
+        mut retelling: Option<Retelling>,
+    ) -> CaughtUp {
         let mut frame = Frame::begin(Kind::Gap, None, 128);
         frame.text("{\"missed\":");
         frame.unsigned(self.newest.saturating_sub(after));
@@ -498,11 +455,15 @@ impl State {
         if after >= self.kept_after {
             frames.extend(self.latest.changed_after(after, &group.filter));
             let first = self.kept.partition_point(|event| event.sequence <= after);
-            frames.extend(
-                self.kept
-                    .range(first..)
-                    .filter_map(|event| group.frame(event, &self.shared.metrics.cut)),
-            );
+            frames.extend(self.kept.range(first..).filter_map(|event| {
+                let frame = group.frame(event, &self.shared.metrics.cut);
+                match &mut retelling {
+                    Some(retelling) if event.sequence <= retelling.until => {
+                        retelling.tell(event.news, frame)
+                    }
+                    _ => frame,
+                }
+            }));
         } else {
             frames.extend(self.snapshot(&group.filter));
         }
@@ -514,15 +475,33 @@ impl State {
 
     /// A `snapshot` in two parts: the time of each, and what all have in common until the next event.
     fn snapshot(&mut self, filter: &Filter) -> [Bytes; 2] {
-        let id = (&self.shared.epoch, self.newest);
-        let mut head = Frame::begin(Kind::Snapshot, Some(id), 160);
-        head.text("{\"epoch\":");
-        head.string(self.shared.epoch.as_str());
-        head.text(",\"now_ms\":");
-        head.signed(self.shared.clock.now().as_millis());
-        let head = head.open();
+        let place = Place {
+            mark: self.mark,
+            run: self.run,
+            number: self.newest,
+        };
+        let head = self.greeting(Kind::Snapshot, place, 0).open();
+        [head, self.known(filter)]
+    }
+
+    /// The beginning of a `snapshot` or `resume`.
+    fn greeting(&self, kind: Kind, place: Place, missed: u64) -> Frame {
+        let mut frame = Frame::begin(kind, Some(Id(&self.epoch, place)), 224);
+        frame.text("{\"epoch\":");
+        frame.string(self.epoch.as_str());
+        frame.text(",\"now_ms\":");
+        frame.signed(self.shared.clock.now().as_millis());
+        if kind == Kind::Resume {
+            frame.text(",\"missed\":");
+            frame.unsigned(missed);
+        }
+        frame
+    }
+
+    /// What is known now, as the rest of a greeting that was left open.
+    fn known(&mut self, filter: &Filter) -> Bytes {
         if let Some(rest) = self.snapshots.get(filter) {
-            return [head, rest.clone()];
+            return rest.clone();
         }
         let site = lock(&self.shared.site).clone();
         let rest = self.latest.snapshot(site.as_deref(), filter);
@@ -530,7 +509,7 @@ impl State {
             self.snapshots.clear();
         }
         self.snapshots.insert(filter.clone(), rest.clone());
-        [head, rest]
+        rest
     }
 
     fn group(&mut self, filter: Filter) -> Arc<Group> {
@@ -543,8 +522,4 @@ impl State {
         self.groups.insert(filter, Arc::downgrade(&group));
         group
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

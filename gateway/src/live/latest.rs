@@ -1,9 +1,9 @@
 //! What a client that just arrived must know: the newest state of each series, device, alert and status.
 //!
-//! Bounded by the engine's own caps on series and devices; alerts only while pending or firing.
+//! Bounded by the engine's own caps on series and devices; alerts while pending or firing, and the [`MAX_ENDED`] that ended last.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -11,9 +11,9 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 use super::{
-    event::{self, Epoch, Several},
+    event::{self, Several},
     filter::{Filter, Kind},
-    frame::Frame,
+    frame::{Frame, Id},
 };
 use crate::{
     alert::{Alert, AlertState},
@@ -21,12 +21,17 @@ use crate::{
     store::{Device, Point, SeriesInfo},
 };
 
+/// Resolved alerts that a snapshot tells of.
+pub(crate) const MAX_ENDED: usize = 50;
+
 #[derive(Debug, Default)]
 pub(crate) struct Latest {
     numbers: HashMap<Arc<SeriesKey>, u32, foldhash::fast::RandomState>,
     series: Vec<Known>,
     devices: BTreeMap<DeviceId, Device>,
     alerts: BTreeMap<SmolStr, Alert>,
+    /// The newest first.
+    ended: VecDeque<Alert>,
     status: BTreeMap<String, serde_json::Value>,
 }
 
@@ -99,13 +104,26 @@ impl Latest {
         self.devices.insert(device.id.clone(), device);
     }
 
+    /// What an earlier run left: alerts in progress, and those that were resolved last, the newest first.
+    pub(crate) fn alerts_of_before(&mut self, active: Vec<Alert>, ended: Vec<Alert>) {
+        self.alerts = active.into_iter().map(|a| (a.id.clone(), a)).collect();
+        self.ended = ended.into();
+        self.ended.truncate(MAX_ENDED);
+    }
+
     /// Remembers an alert while it matters.
     pub(crate) fn alert(&mut self, alert: &Alert) {
         match alert.state {
             AlertState::Pending | AlertState::Firing => {
                 self.alerts.insert(alert.id.clone(), alert.clone());
             }
-            AlertState::Resolved | AlertState::Cancelled => {
+            AlertState::Resolved => {
+                self.alerts.remove(&alert.id);
+                self.ended.retain(|ended| ended.id != alert.id);
+                self.ended.push_front(alert.clone());
+                self.ended.truncate(MAX_ENDED);
+            }
+            AlertState::Cancelled => {
                 self.alerts.remove(&alert.id);
             }
         }
@@ -128,7 +146,7 @@ impl Latest {
     /// The event that says that a device, and these series of it, are new or changed.
     pub(crate) fn device_event(
         &self,
-        id: (&Epoch, u64),
+        id: Id<'_>,
         device: &DeviceId,
         series: &[u32],
     ) -> (Bytes, Several) {
@@ -177,15 +195,13 @@ impl Latest {
             devices.filter(|device| measured && filter.wants_device(&device.id)),
             Frame::device,
         );
+        let wanted = |alert: &&Alert| {
+            (all || filter.wants(Kind::Alert)) && filter.wants_series(&series_of(alert))
+        };
         frame.text("],\"alerts\":[");
-        let alerts = self.alerts.values();
-        list(
-            &mut frame,
-            alerts.filter(|alert| {
-                (all || filter.wants(Kind::Alert)) && filter.wants_series(&series_of(alert))
-            }),
-            Frame::json,
-        );
+        list(&mut frame, self.alerts.values().filter(wanted), Frame::json);
+        frame.text("],\"ended\":[");
+        list(&mut frame, self.ended.iter().filter(wanted), Frame::json);
         frame.text("],\"status\":{");
         list(
             &mut frame,

@@ -15,7 +15,11 @@ mod frame;
 mod group;
 mod hub;
 mod latest;
+mod metrics;
+mod place;
+mod retelling;
 mod ring;
+mod shared;
 pub mod sse;
 
 use std::{sync::Arc, time::Duration};
@@ -24,7 +28,13 @@ use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::Clock, engine::Update};
+pub use self::place::EarlierRun;
+use crate::{
+    alert::Alert,
+    clock::Clock,
+    engine::{Recent, Update},
+    journal::Position,
+};
 
 /// Bounds of the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,10 +63,42 @@ impl Default for Config {
     }
 }
 
+/// What earlier runs said, as far as it can be made again, and how their ids are understood.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    /// The name of the data's continuity, the first half of each event id (48 bits count).
+    pub epoch: u64,
+    /// A name for this run that no other has, made at random.
+    pub run: u64,
+    /// The runs before it in this epoch.
+    pub runs: Vec<EarlierRun>,
+    /// The newest records of the journal.
+    pub recent: Recent,
+    /// The newest changes of alerts, by number and without a hole.
+    pub changes: Vec<Change>,
+    /// The number of the newest change; 0 if there never was one.
+    pub newest_change: u64,
+    /// Alerts pending or firing.
+    pub active: Vec<Alert>,
+    /// Alerts that were resolved last, the newest first.
+    pub ended: Vec<Alert>,
+}
+
+/// A change of an alert, as it was written down.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Its number, from 1.
+    pub number: u64,
+    /// The journal was evaluated up to here.
+    pub position: Position,
+    /// The alert after it.
+    pub alert: Alert,
+}
+
 /// The handle: clients subscribe through it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Hub {
-    shared: Arc<hub::Shared>,
+    shared: Arc<shared::Shared>,
     commands: mpsc::Sender<hub::Command>,
 }
 
@@ -66,14 +108,15 @@ impl Hub {
     #[must_use]
     pub fn start(
         config: Config,
+        past: Past,
         updates: mpsc::Receiver<Update>,
         clock: Clock,
         stop: CancellationToken,
         registry: &mut Registry,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (commands, asked) = mpsc::channel(hub::MAX_COMMANDS);
-        let shared = Arc::new(hub::Shared::new(config, clock, &stop, registry));
-        let task = tokio::spawn(hub::run(Arc::clone(&shared), updates, asked));
+        let shared = Arc::new(shared::Shared::new(config, clock, &stop, registry));
+        let task = tokio::spawn(hub::run(Arc::clone(&shared), past, updates, asked));
         (Self { shared, commands }, task)
     }
 

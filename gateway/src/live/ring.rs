@@ -5,7 +5,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::event::Event;
+use super::{
+    event::Event,
+    place::{Mark, News},
+};
 
 /// The newest events, without holes in their sequence.
 #[derive(Debug)]
@@ -15,6 +18,8 @@ pub(crate) struct Ring {
     max_bytes: usize,
     /// The sequence that the next event gets.
     next: u64,
+    /// What is not here, or had to go: who has heard all this misses nothing that is not here.
+    gone: Mark,
 }
 
 /// What stands at a position.
@@ -35,6 +40,11 @@ impl Ring {
             bytes: 0,
             max_bytes,
             next: 1,
+            gone: Mark {
+                readings: 0,
+                windows: (0, 0),
+                alerts: 0,
+            },
         }
     }
 
@@ -62,8 +72,31 @@ impl Ring {
         while self.bytes > self.max_bytes && self.events.len() > 1 {
             if let Some(oldest) = self.events.pop_front() {
                 self.bytes -= oldest.cost();
+                self.gone.hear(oldest.news);
             }
         }
+    }
+
+    /// Nothing up to `mark` was ever here.
+    pub(crate) const fn begin_after(&mut self, mark: Mark) {
+        self.gone = mark;
+    }
+
+    /// The place to go on from for a listener of an earlier run that heard `mark`, and how many durable events it has missed;
+    /// `None` if one of them is no longer here.
+    pub(crate) fn after(&self, mark: &Mark) -> Option<(u64, u64)> {
+        if !mark.covers(&self.gone) {
+            return None;
+        }
+        let mut first = self.next;
+        let mut missed = 0;
+        for event in &self.events {
+            if event.news != News::Other && !mark.has(event.news) {
+                first = first.min(event.sequence);
+                missed += 1;
+            }
+        }
+        Some((first, missed))
     }
 
     pub(crate) fn at(&self, sequence: u64) -> At {
@@ -96,6 +129,7 @@ mod tests {
             sequence: ring.next(),
             at_ms: 0,
             kind: Kind::Status,
+            news: News::Other,
             about: About::Everyone,
             frame: Bytes::from(vec![b'x'; bytes]),
         }));

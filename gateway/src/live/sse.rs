@@ -21,14 +21,19 @@ use super::{
     Hub, event,
     filter::Filter,
     group::Group,
-    hub::{CaughtUp, Command, Joined, Seat, Shared, Wake},
+    hub::{CaughtUp, Command, Joined},
+    place::Place,
+    retelling::Retelling,
     ring::At,
+    shared::{Seat, Shared, Wake},
 };
 
 /// The wait before a client comes back, in milliseconds; spread, so that they don't all come at once.
 const RETRY_MS: std::ops::Range<u64> = 1000..3000;
 /// The same when all places are taken.
 const RETRY_FULL_MS: std::ops::Range<u64> = 5000..10_000;
+/// Ids of one request that are looked at.
+const MAX_IDS: usize = 4;
 
 /// The fragment with `GET /events`.
 pub fn router(hub: Hub) -> Router {
@@ -57,16 +62,18 @@ async fn events(State(hub): State<Hub>, method: Method, uri: Uri, headers: Heade
         shared.metrics.refused.inc();
         return stream(Body::from(event::bye(fastrand::u64(RETRY_FULL_MS))));
     };
-    let header = headers
-        .get("last-event-id")
-        .and_then(|id| id.to_str().ok())
-        .and_then(|id| shared.epoch.sequence_in(id));
-    let after =
-        header.or_else(|| values("last_event_id").find_map(|id| shared.epoch.sequence_in(id)));
+    let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let heard = header
+        .into_iter()
+        .chain(values("last_event_id"))
+        .filter_map(Place::parse)
+        .map(|(epoch, place)| (epoch.to_owned(), place))
+        .take(MAX_IDS)
+        .collect();
     let (answer, answered) = oneshot::channel();
     let join = Command::Join {
         filter,
-        after,
+        heard,
         answer,
     };
     let joined = tokio::select! {
@@ -125,6 +132,8 @@ struct Client {
     backlog: VecDeque<Bytes>,
     /// What to read next from the ring.
     next: u64,
+    /// What it still has to hear of earlier runs.
+    retelling: Option<Retelling>,
     /// When the last event that it read was said.
     heard_ms: i64,
     /// Whether it has read all there was once; what it missed before it came does not count as being slow.
@@ -160,6 +169,7 @@ impl Client {
             group: joined.group,
             backlog: joined.first,
             next: joined.next,
+            retelling: joined.retelling,
             heard_ms: hub.shared.clock.now().as_millis(),
             caught_up: !joined.resumed,
             wake: hub.shared.wake.subscribe(),
@@ -196,6 +206,7 @@ impl Client {
                     Some(caught_up) => {
                         self.backlog = caught_up.frames;
                         self.next = caught_up.next;
+                        self.retelling = None;
                         self.caught_up = true;
                     }
                     None => return Some(self.bye()),
@@ -227,9 +238,15 @@ impl Client {
             At::Event { event, .. } => {
                 self.next += 1;
                 self.heard_ms = event.at_ms;
-                self.group
-                    .frame(&event, &shared.metrics.cut)
-                    .map_or(Step::Skip, Step::Say)
+                let mut frame = self.group.frame(&event, &shared.metrics.cut);
+                if let Some(retelling) = &mut self.retelling {
+                    if event.sequence <= retelling.until {
+                        frame = retelling.tell(event.news, frame);
+                    } else {
+                        self.retelling = None;
+                    }
+                }
+                frame.map_or(Step::Skip, Step::Say)
             }
             At::Gone => Step::CatchUp,
             At::End => {
@@ -257,6 +274,7 @@ impl Client {
             group: Arc::clone(&self.group),
             after: self.next - 1,
             from_ms: self.heard_ms,
+            retelling: self.retelling.clone(),
             answer,
         };
         tokio::select! {

@@ -21,6 +21,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     alert::{Alert, AlertState, Severity},
+    journal::Position,
     model::{DeviceId, Quality, SeriesKey, Timestamp, Unit, Value},
     store::{Device, Point, SeriesInfo, Window, WindowSpec},
 };
@@ -33,6 +34,8 @@ struct House {
     stop: CancellationToken,
     task: JoinHandle<()>,
     router: Router,
+    /// Changes of alerts said so far.
+    changes: std::cell::Cell<u64>,
 }
 
 #[derive(Debug)]
@@ -49,12 +52,27 @@ struct Reader {
     text: String,
 }
 
+const RUN: u64 = 77;
+
+fn past() -> Past {
+    Past {
+        epoch: 0xabc,
+        run: RUN,
+        ..Past::default()
+    }
+}
+
 fn house(config: Config) -> House {
+    house_after(past(), config)
+}
+
+fn house_after(past: Past, config: Config) -> House {
+    let changes = past.newest_change;
     let (updates, heard) = mpsc::channel(16);
     let stop = CancellationToken::new();
     let clock = Clock::manual(Timestamp::from_millis(1_800_000_000_000));
     let mut registry = Registry::default();
-    let (hub, task) = Hub::start(config, heard, clock, stop.clone(), &mut registry);
+    let (hub, task) = Hub::start(config, past, heard, clock, stop.clone(), &mut registry);
     let router = sse::router(hub.clone());
     House {
         hub,
@@ -62,6 +80,7 @@ fn house(config: Config) -> House {
         stop,
         task,
         router,
+        changes: std::cell::Cell::new(changes),
     }
 }
 
@@ -85,7 +104,15 @@ impl House {
     }
 
     /// Says it and waits until the hub has said it on: the hub takes updates whoever doesn't read.
-    async fn say(&self, update: Update) {
+    async fn say(&self, mut update: Update) {
+        if let Update::Alert {
+            number: Some(number),
+            ..
+        } = &mut update
+        {
+            *number = self.changes.get() + 1;
+            self.changes.set(*number);
+        }
         let before = self.hub.shared.newest().0;
         timeout(SOON, self.updates.send(update))
             .await
@@ -140,12 +167,13 @@ fn parse(frame: &str) -> Event {
 }
 
 fn readings(series: &[&str], ms: i64, value: f64) -> Update {
-    Update::Readings(
-        series
+    Update::Readings {
+        readings: series
             .iter()
             .map(|key| (SeriesKey::parse(key).unwrap(), vec![point(ms, value)]))
             .collect(),
-    )
+        through: Position(ms.unsigned_abs()),
+    }
 }
 
 fn point(ms: i64, value: f64) -> Point {
@@ -157,7 +185,14 @@ fn point(ms: i64, value: f64) -> Point {
 }
 
 fn alert(id: &str, state: AlertState) -> Update {
-    Update::Alert(Alert {
+    Update::Alert {
+        alert: an_alert(id, state),
+        number: Some(1),
+    }
+}
+
+fn an_alert(id: &str, state: AlertState) -> Alert {
+    Alert {
         id: id.into(),
         rule: "hot".into(),
         series: "a/t".into(),
@@ -171,7 +206,7 @@ fn alert(id: &str, state: AlertState) -> Update {
         fired_ms: None,
         resolved_ms: None,
         webhooks: Vec::new(),
-    })
+    }
 }
 
 fn device(id: &str) -> Device {
@@ -211,7 +246,8 @@ async fn the_first_event_is_a_snapshot_of_all_that_is_known() {
     let first = house.open("/events", None).await.expect("snapshot").await;
     assert!((1000..3000).contains(&first.retry.unwrap()));
     let epoch = first.data["epoch"].as_str().unwrap();
-    assert_eq!(first.id, Some(format!("{epoch}-7")));
+    assert_eq!(epoch, "000000000abc");
+    assert_eq!(first.id.unwrap(), format!("{epoch}-5.6.0.3.{RUN}.7"));
     assert_eq!(first.data["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(first.data["site"], "north");
     assert_eq!(first.data["now_ms"], 1_800_000_000_000_i64);
@@ -234,13 +270,16 @@ async fn the_first_event_is_a_snapshot_of_all_that_is_known() {
 async fn every_kind_of_news_arrives_with_its_id_in_order() {
     let house = house(Config::default());
     let mut reader = house.open("/events", None).await;
-    let epoch = reader.expect("snapshot").await.data["epoch"].clone();
+    let snapshot = reader.expect("snapshot").await;
+    assert_eq!(snapshot.id.unwrap(), "000000000abc-0.1.0.0.77.0");
     house.say(Update::Device(device("a"))).await;
     house.say(readings(&["a/t", "b/t"], 5, 1.0)).await;
     house
         .say(Update::Window {
             series: SeriesKey::parse("a/t").unwrap(),
             spec: WindowSpec::tumbling(Duration::from_secs(60)),
+            position: Position(6),
+            nth: 0,
             window: Window {
                 start_ms: 0,
                 end_ms: 60_000,
@@ -261,9 +300,15 @@ async fn every_kind_of_news_arrives_with_its_id_in_order() {
     house.say(alert("x", AlertState::Pending)).await;
     house.hub.status("archive", json!({"state": "writing"}));
     let mut names = Vec::new();
-    for n in 1..=5 {
+    for sequence in [
+        "0.1.0.0.77.1",
+        "5.6.0.0.77.2",
+        "5.6.1.0.77.3",
+        "5.6.1.1.77.4",
+        "5.6.1.1.77.5",
+    ] {
         let event = reader.next().await.unwrap();
-        assert_eq!(event.id, Some(format!("{}-{n}", epoch.as_str().unwrap())));
+        assert_eq!(event.id, Some(format!("000000000abc-{sequence}")));
         if event.name == "window" {
             assert_eq!(event.data["every_ms"], 60_000);
             assert_eq!(event.data["stddev"], 0.5);
@@ -291,6 +336,7 @@ async fn news_of_a_start_become_one_event_a_device() {
     let clock = Clock::manual(Timestamp(0));
     let (hub, _task) = Hub::start(
         Config::default(),
+        past(),
         heard,
         clock,
         stop,
@@ -302,18 +348,12 @@ async fn news_of_a_start_become_one_event_a_device() {
         updates,
         stop: CancellationToken::new(),
         task: tokio::spawn(async {}),
+        changes: std::cell::Cell::default(),
     };
     house.newest(1).await;
-    let mut reader = house
-        .open(
-            "/events",
-            Some(format!("{}-0", house.hub.shared.epoch.as_str()).as_bytes()),
-        )
-        .await;
-    reader.expect("resume").await;
-    let event = reader.expect("device").await;
-    assert_eq!(event.data["name"], "A");
-    assert_eq!(event.data["series"].as_array().unwrap().len(), 3);
+    let snapshot = house.open("/events", None).await.expect("snapshot").await;
+    assert_eq!(snapshot.data["devices"][0]["name"], "A");
+    assert_eq!(snapshot.data["series"].as_array().unwrap().len(), 3);
     assert_eq!(house.hub.shared.newest().0, 1);
 }
 
@@ -378,7 +418,7 @@ async fn a_client_that_comes_back_gets_what_it_missed_once_and_in_order() {
             assert_eq!(event.data["series"]["a/t"]["t"], json!([ms]));
         }
     }
-    let newest = format!("{}-4", house.hub.shared.epoch.as_str());
+    let newest = "000000000abc-4.5.0.0.77.4";
     let mut reader = house.open("/events", Some(newest.as_bytes())).await;
     assert_eq!(reader.expect("resume").await.data["missed"], 0);
     house.say(readings(&["a/t"], 5, 0.0)).await;
@@ -390,7 +430,7 @@ async fn a_client_that_comes_back_gets_what_it_missed_once_and_in_order() {
 async fn any_garbage_as_last_id_gets_a_snapshot() {
     let house = house(Config::default());
     house.say(readings(&["a/t"], 1, 0.0)).await;
-    let epoch = house.hub.shared.epoch.as_str().to_owned();
+    let epoch = "000000000abc";
     let huge = "9".repeat(8000);
     for garbage in [
         b"".to_vec(),
@@ -400,7 +440,11 @@ async fn any_garbage_as_last_id_gets_a_snapshot() {
         "ü-1".as_bytes().to_vec(),
         huge.clone().into_bytes(),
         format!("{epoch}-2").into_bytes(),
-        format!("{epoch}-18446744073709551615").into_bytes(),
+        format!("{epoch}-1.2.0.0.77.2").into_bytes(),
+        format!("{epoch}-1.2.0.0.77.18446744073709551615").into_bytes(),
+        format!("{epoch}-1.2.0.0.78.1").into_bytes(),
+        format!("{epoch}-2.2.0.0.77.0").into_bytes(),
+        format!("{epoch}-1.2.0.1.77.0").into_bytes(),
         format!("{epoch}-{huge}").into_bytes(),
         b"000000000000-1".to_vec(),
     ] {
@@ -763,7 +807,7 @@ struct Page {
 
 impl Page {
     fn hear(&mut self, event: &Event) {
-        let sequence = |id: &str| id.rsplit_once('-').unwrap().1.parse::<u64>().unwrap();
+        let sequence = |id: &str| id.rsplit_once('.').unwrap().1.parse::<u64>().unwrap();
         if let Some(id) = &event.id {
             if let Some(last) = &self.last_id {
                 assert!(

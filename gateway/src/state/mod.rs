@@ -1,10 +1,11 @@
 //! What was decided, in one SQLite file (`state.sqlite`): alerts, and the outbox of deliveries to webhooks.
 //!
 //! One thread owns the connection; callers await its answer. Every write is a transaction with `synchronous=FULL`: when a call
-//! returns, the change survives a power cut. Bounded: [`KEPT_ALERTS`] ended alerts, [`MAX_WAITING`] waiting deliveries a webhook
+//! returns, the change survives a power cut. Bounded: [`KEPT_ALERTS`] ended alerts, [`KEPT_TRANSITIONS`] of their changes, [`MAX_WAITING`] waiting deliveries a webhook
 //! (the oldest is given up, and counted), [`KEPT_DELIVERIES`] finished ones.
 
 mod outbox;
+mod runs;
 mod schema;
 
 use std::{
@@ -23,7 +24,10 @@ use smol_str::SmolStr;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::outbox::{Delivery, Verdict};
+pub use self::{
+    outbox::{Delivery, Verdict},
+    runs::{Beginning, JournalAtStart, Recorded, Run, Told},
+};
 use crate::{
     alert::{Alert, AlertState, Transition},
     cause,
@@ -39,6 +43,12 @@ pub const KEPT_ALERTS: i64 = 10_000;
 pub const MAX_WAITING: i64 = 10_000;
 /// Finished deliveries that are kept, over all webhooks.
 pub const KEPT_DELIVERIES: i64 = 1_000;
+/// Runs of the gateway that are remembered: browsers of older ones begin anew.
+pub const KEPT_RUNS: i64 = 1_000;
+/// Changes of alerts that are remembered for browsers that were away.
+pub const KEPT_TRANSITIONS: i64 = 1_000;
+/// Resolved alerts that a browser is told of when it begins.
+const KEPT_ENDED: usize = 50;
 /// Questions and writes that may wait for the thread; more wait in their callers.
 const MAX_QUEUED: usize = 64;
 
@@ -208,21 +218,36 @@ impl State {
         .await
     }
 
-    /// Writes transitions and the deliveries that follow from them in one transaction; durable when it returns.
+    /// Writes down that a run begins, and gives what is needed to go on with the ids of live events. Once a run, after
+    /// [`State::resumption`].
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`]; nothing was written then.
+    pub async fn begin_run(&self, journal: JournalAtStart) -> Result<Beginning, StateError> {
+        self.write(move |connection| runs::begin(connection, journal))
+            .await
+    }
+
+    /// Writes transitions and the deliveries that follow from them in one transaction, and numbers the transitions; durable when it
+    /// returns.
     /// What is there already (a replay after a crash) is not written twice.
     ///
     /// # Errors
     ///
     /// [`StateError`]; nothing was written then.
-    pub async fn record(&self, decided: Decided) -> Result<(), StateError> {
+    pub async fn record(&self, decided: Decided) -> Result<Recorded, StateError> {
         let (recipients, now, metrics) =
             (self.recipients(), self.clock.now(), self.metrics.clone());
-        let added = self
+        let (added, recorded) = self
             .write(move |connection| {
                 let transaction = connection.transaction()?;
                 let mut added: Vec<&str> = Vec::new();
+                let mut first = None;
                 for transition in &decided.transitions {
                     write_alert(&transaction, transition)?;
+                    let number = runs::number(&transaction, transition, decided.position)?;
+                    first.get_or_insert(number);
                     for recipient in recipients.iter().filter(|r| hears(r, transition)) {
                         let (new, given_up) = outbox::add(&transaction, recipient, transition, now)?;
                         added.extend(new.then_some(recipient.name.as_str()));
@@ -239,18 +264,23 @@ impl State {
                         "DELETE FROM alerts WHERE state = 'resolved' AND changed <= (SELECT changed FROM alerts WHERE state = 'resolved' ORDER BY changed DESC LIMIT 1 OFFSET ?1)",
                         params![KEPT_ALERTS],
                     )?;
+                    runs::forget_old(&transaction)?;
                 }
+                let recorded = Recorded {
+                    first: first.unwrap_or_default(),
+                    epoch: runs::epoch(&transaction)?,
+                };
                 transaction.commit()?;
                 for webhook in &added {
                     metrics.queued.get_or_create(&WebhookLabel { webhook: (*webhook).to_owned() }).inc();
                 }
-                Ok(added.len())
+                Ok((added.len(), recorded))
             })
             .await?;
         if added > 0 {
             self.added.send_modify(|n| *n += 1);
         }
-        Ok(())
+        Ok(recorded)
     }
 
     /// Who hears of alerts from the next change on. What waits for one that is not among them stays, and goes out when it comes
@@ -490,8 +520,7 @@ fn write_alert(transaction: &Transaction<'_>, transition: &Transition) -> rusqli
             .execute(params![alert.id.as_str()])?;
         return Ok(());
     }
-    let body = serde_json::to_string(alert)
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let body = as_json(alert)?;
     transaction
         .prepare_cached(
             "INSERT INTO alerts (id, state, changed, body) VALUES (?1, ?2, ?3, ?4)
@@ -499,6 +528,11 @@ fn write_alert(transaction: &Transaction<'_>, transition: &Transition) -> rusqli
         )?
         .execute(params![alert.id.as_str(), state_name(alert.state), transition.at.0, body])?;
     Ok(())
+}
+
+fn as_json(alert: &Alert) -> rusqlite::Result<String> {
+    serde_json::to_string(alert)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
 fn read_alerts(

@@ -25,6 +25,15 @@ const STEPS: &[&str] = &["
     );
     CREATE INDEX deliveries_waiting ON deliveries (webhook, status, number);
     CREATE TABLE delivered (webhook TEXT PRIMARY KEY, delivered INTEGER NOT NULL, given_up INTEGER NOT NULL) WITHOUT ROWID;
+","
+    CREATE TABLE transitions (number INTEGER PRIMARY KEY AUTOINCREMENT, position INTEGER NOT NULL, body TEXT NOT NULL);
+    CREATE TABLE runs (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        run INTEGER NOT NULL,
+        journal INTEGER NOT NULL,
+        next INTEGER NOT NULL,
+        told INTEGER NOT NULL
+    );
 "];
 
 /// Opens the file, brings it to the newest format and sets how it is written. One that is damaged is set aside and a new one
