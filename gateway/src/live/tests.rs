@@ -896,3 +896,5 @@ proptest! {
         });
     }
 }
+
+mod restart;
