@@ -39,18 +39,29 @@ impl Events {
     ///
     /// When it is refused.
     pub async fn open(gateway: &Gateway, query: &str) -> Self {
-        let response = reqwest::Client::new()
-            .get(gateway.url(&format!("/events?{query}")))
-            .send()
+        Self::try_open(&gateway.url(&format!("/events?{query}")), None)
             .await
-            .expect("an answer");
+            .expect("an answer")
+    }
+
+    /// Opens the stream at this address, with a `Last-Event-ID` header if there is one. `None` while nobody answers there.
+    ///
+    /// # Panics
+    ///
+    /// When it is refused.
+    pub async fn try_open(url: &str, last_id: Option<&str>) -> Option<Self> {
+        let mut request = reqwest::Client::new().get(url);
+        if let Some(id) = last_id {
+            request = request.header("last-event-id", id);
+        }
+        let response = request.send().await.ok()?;
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self {
+        Some(Self {
             response: response.bytes_stream().boxed(),
             buffer: String::new(),
             last_id: None,
-        }
+        })
     }
 
     /// The next event; `None` when the stream has ended.

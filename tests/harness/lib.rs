@@ -12,12 +12,12 @@ pub mod wait;
 
 pub use self::{
     disk::Disk,
-    events::Events,
+    events::{Event, Events},
     gateway::{Gateway, Starting, free_port, workspace_binary},
     peers::{Mosquitto, Victoria, installed},
     serial::Line,
     sinks::{InfluxSink, WebhookSink},
-    wait::{eventually, within},
+    wait::{DEADLINE, eventually, within},
 };
 
 use std::path::{Path, PathBuf};

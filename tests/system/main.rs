@@ -20,6 +20,8 @@ mod main_job;
 /// A restart is invisible.
 mod power;
 mod restart;
+/// A browser goes on with its last event id over restarts and kills.
+mod resume;
 /// Simulated sensors through the real gateway, and the reconciliation after.
 mod simulated;
 /// The code is as docs/ARCHITECTURE.md says.
