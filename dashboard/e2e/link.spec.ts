@@ -1,23 +1,4 @@
-import type { Locator, Page } from "@playwright/test";
-import { expect, expectNoReload, mark, numberTile, openPage, status, test } from "./test";
-
-/** The chart holds what the gateway holds: every point once. */
-async function expectNoDuplicates(page: Page, tile: Locator): Promise<void> {
-  const series = await tile.getAttribute("data-series");
-  const [device, metric] = (series ?? "").split(/\/(?=[^/]*$)/);
-  const path = `/api/v1/series/${encodeURIComponent(device ?? "")}/${encodeURIComponent(metric ?? "")}/points`;
-  await expect(async () => {
-    const drawn = Number(await tile.getByRole("img").getAttribute("data-points"));
-    const answer = await page.request.get(`${path}?from=${Date.now() - 5 * 60_000}&points=5000`);
-    const { t } = (await answer.json()) as { t: number[] };
-    expect(new Set(t).size).toBe(t.length);
-    expect(drawn).toBeGreaterThan(0);
-    // The answer is newer than what was drawn, and the window slid a little.
-    expect(drawn).toBeLessThanOrEqual(t.length + 5);
-    // What does not fit the page's columns is drawn in buckets.
-    if (t.length <= 1_000) expect(drawn).toBeGreaterThanOrEqual(t.length - 20);
-  }).toPass();
-}
+import { expect, expectNoDuplicates, expectNoReload, mark, numberTile, openPage, status, test } from "./test";
 
 test("the page recovers from kill -9 and a restart, without a reload and without a point twice", async ({
   page,

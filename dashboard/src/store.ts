@@ -7,7 +7,7 @@
  */
 import { SeriesState } from "./series";
 import type { LinkState } from "./stream";
-import type { Alert, Archive, Device, EventName, Events, GapEvent, Series, SnapshotEvent, Source } from "./wire";
+import type { Alert, Archive, Device, EventName, Events, GapEvent, Known, Series, Source } from "./wire";
 
 /** The shortest time between two notices to the same reader, in milliseconds. */
 export const TICK_MS = 250;
@@ -43,6 +43,8 @@ export class Store {
 
   private readonly alerts = new Map<string, Alert>();
   private ended: Alert[] = [];
+  /** Those of `alerts` that fired. */
+  private readonly fired = new Set<string>();
   private readonly listeners = new Map<Topic, Set<() => void>>();
   private readonly dirty = new Set<Topic>();
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -81,10 +83,14 @@ export class Store {
     const event = { name, data } as { [K in EventName]: { name: K; data: Events[K] } }[EventName];
     switch (event.name) {
       case "snapshot":
-        this.snapshot(event.data);
+        this.noteClock(event.data.now_ms, true);
+        this.learn(event.data);
+        this.generation++;
         break;
       case "resume":
-        this.noteClock(event.data.now_ms);
+        // Over a restart the clock may be another, and what is not kept anywhere is said anew. Points go on: none is missing.
+        this.noteClock(event.data.now_ms, isKnown(event.data));
+        if (isKnown(event.data)) this.learn(event.data);
         break;
       case "readings":
         for (const [id, column] of Object.entries(event.data.series)) {
@@ -144,7 +150,7 @@ export class Store {
     return [...this.alerts.values()].sort(byUrgency);
   }
 
-  /** Alerts that ended while the page watched, newest first. */
+  /** Alerts that ended last, newest first. */
   endedAlerts(): readonly Alert[] {
     return this.ended;
   }
@@ -158,25 +164,24 @@ export class Store {
     return worst;
   }
 
-  private snapshot(snapshot: SnapshotEvent): void {
-    this.noteClock(snapshot.now_ms, true);
-    this.version = snapshot.version;
-    this.site = snapshot.site;
-    const ids = new Set(snapshot.series.map((series) => series.id));
+  private learn(now: Known): void {
+    this.version = now.version;
+    this.site = now.site;
+    const ids = new Set(now.series.map((series) => series.id));
     for (const id of this.series.keys()) if (!ids.has(id)) this.series.delete(id);
-    for (const series of snapshot.series) this.describe(series);
+    for (const series of now.series) this.describe(series);
     this.devices.clear();
-    for (const device of snapshot.devices) this.devices.set(device.id, device);
+    for (const device of now.devices) this.devices.set(device.id, device);
 
-    const active = new Set(snapshot.alerts.filter(isActive).map((alert) => alert.id));
-    for (const id of this.alerts.keys()) if (!active.has(id)) this.alerts.delete(id);
-    for (const alert of snapshot.alerts) this.takeAlert(alert);
+    const active = new Set(now.alerts.filter(isActive).map((alert) => alert.id));
+    for (const id of this.alerts.keys()) if (!active.has(id)) this.forget(id);
+    this.end(now.ended, active);
+    for (const alert of now.alerts) this.takeAlert(alert);
 
     this.sources.clear();
     this.archive = null;
-    for (const [key, value] of Object.entries(snapshot.status)) this.status(key, value);
+    for (const [key, value] of Object.entries(now.status)) this.status(key, value);
     this.known = true;
-    this.generation++;
     this.touch("inventory");
     this.touch("alerts");
     this.touch("status");
@@ -197,20 +202,36 @@ export class Store {
   }
 
   private takeAlert(alert: Alert): void {
-    const before = this.alerts.get(alert.id);
     if (isActive(alert)) {
+      // An alert begins once: this is what was missed of one that is over.
+      if (this.ended.some((old) => old.id === alert.id)) return;
       this.alerts.set(alert.id, alert);
-      // What already fires when the page opens is in the list; only what begins is announced.
-      if (this.known && alert.state === "firing" && before?.state !== "firing") this.onFiring(alert);
-    } else {
-      this.alerts.delete(alert.id);
-      // A pending alert that never fired is no news.
-      if (alert.state === "resolved") {
-        this.ended = [alert, ...this.ended.filter((old) => old.id !== alert.id)].slice(0, ENDED_CAPACITY);
+      // What already fires when the page opens is in the list; only what begins is announced, and once.
+      if (alert.state === "firing" && !this.fired.has(alert.id)) {
+        this.fired.add(alert.id);
+        if (this.known) this.onFiring(alert);
       }
+    } else {
+      this.forget(alert.id);
+      // A pending alert that never fired is no news.
+      if (alert.state === "resolved") this.end([alert]);
     }
     this.touch("alerts");
     this.touch(`series/${alert.series}`);
+  }
+
+  private forget(alert: string): void {
+    this.alerts.delete(alert);
+    this.fired.delete(alert);
+  }
+
+  /** Adds alerts to those that ended; what is active again had not. */
+  private end(alerts: readonly Alert[], active: ReadonlySet<string> = new Set()): void {
+    const ids = new Set(alerts.map((alert) => alert.id));
+    this.ended = [...alerts, ...this.ended.filter((old) => !ids.has(old.id))]
+      .filter((alert) => !active.has(alert.id))
+      .sort((a, b) => (b.resolved_ms ?? 0) - (a.resolved_ms ?? 0))
+      .slice(0, ENDED_CAPACITY);
   }
 
   private status(key: string, value: unknown): void {
@@ -266,6 +287,10 @@ function byUrgency(a: Alert, b: Alert): number {
     RANK[a.severity] - RANK[b.severity] ||
     b.began_ms - a.began_ms
   );
+}
+
+function isKnown<T extends Partial<Known>>(event: T): event is T & Known {
+  return event.series !== undefined;
 }
 
 function isActive(alert: Alert): boolean {

@@ -63,18 +63,26 @@ export interface Archive {
   lag_records: number;
 }
 
-export interface SnapshotEvent {
-  epoch: string | number;
-  now_ms: number;
+/** What the gateway knows now. */
+export interface Known {
   version: string;
   site: string | null;
   series: Series[];
   devices: Device[];
+  /** Pending or firing. */
   alerts: Alert[];
+  /** Resolved last, the newest first. */
+  ended: Alert[];
   status: Record<string, unknown>;
 }
 
-export interface ResumeEvent {
+export interface SnapshotEvent extends Known {
+  epoch: string | number;
+  now_ms: number;
+}
+
+/** What was missed follows. Over a restart of the gateway it also says what is known now. */
+export interface ResumeEvent extends Partial<Known> {
   epoch: string | number;
   now_ms: number;
   missed: number;

@@ -42,6 +42,7 @@ const snapshot = (over: Partial<SnapshotEvent> = {}): SnapshotEvent => ({
   series: [series("boiler/temperature")],
   devices: [device("boiler")],
   alerts: [],
+  ended: [],
   status: {},
   ...over,
 });
@@ -57,6 +58,31 @@ beforeEach(() => {
 });
 afterEach(() => {
   vi.useRealTimers();
+});
+
+describe("a resume over a restart", () => {
+  it("says what is known, keeps the points and lets charts stand", () => {
+    const store = new Store();
+    store.apply("snapshot", snapshot({ status: { "source/gone": { name: "gone" } } }));
+    store.apply("readings", readings("boiler/temperature", [T0 + 1000], [21]));
+    const before = store.generation;
+    const { epoch, now_ms, ...known } = snapshot({
+      version: "2",
+      series: [series("boiler/temperature", { t: T0 + 3000, v: 23 }), series("boiler/pressure")],
+    });
+    store.apply("resume", { epoch, now_ms, missed: 2, ...known });
+    store.apply("readings", readings("boiler/temperature", [T0 + 2000, T0 + 3000], [22, 23]));
+    expect(pointsOf(store, "boiler/temperature")).toEqual([
+      [0, 20],
+      [1000, 21],
+      [2000, 22],
+      [3000, 23],
+    ]);
+    expect(store.generation).toBe(before);
+    expect(store.version).toBe("2");
+    expect([...store.series.keys()]).toEqual(["boiler/temperature", "boiler/pressure"]);
+    expect(store.sources.size).toBe(0);
+  });
 });
 
 describe("readings", () => {
@@ -281,6 +307,40 @@ describe("alerts", () => {
     // Fired while the page was away: the next snapshot brings it.
     store.apply("snapshot", snapshot({ epoch: "e2", alerts: [alert("before"), alert("a"), alert("b")] }));
     expect(said).toEqual(["a", "b"]);
+  });
+
+  it("that ended while the page was away are in a snapshot's list, also without having been known", () => {
+    const store = new Store();
+    store.apply("snapshot", snapshot({ alerts: [alert("a")] }));
+    store.apply(
+      "snapshot",
+      snapshot({
+        alerts: [alert("c")],
+        ended: [
+          alert("b", { state: "resolved", resolved_ms: T0 + 2 }),
+          alert("a", { state: "resolved", resolved_ms: T0 + 1 }),
+        ],
+      }),
+    );
+    expect(store.activeAlerts().map((one) => one.id)).toEqual(["c"]);
+    expect(store.endedAlerts().map((one) => one.id)).toEqual(["b", "a"]);
+  });
+
+  it("that a restart tells of are announced once, and not at all when they are over", () => {
+    const store = new Store();
+    const announced: string[] = [];
+    store.onFiring = (one) => announced.push(one.id);
+    store.apply("snapshot", snapshot({ alerts: [alert("old")] }));
+    const over = alert("over", { state: "resolved", resolved_ms: T0 });
+    const { epoch, now_ms, ...known } = snapshot({ alerts: [alert("new")], ended: [over] });
+    store.apply("resume", { epoch, now_ms, missed: 5, ...known });
+    store.apply("alert", alert("new", { state: "pending" }));
+    store.apply("alert", alert("over"));
+    store.apply("alert", over);
+    store.apply("alert", alert("new"));
+    expect(announced).toEqual(["new"]);
+    expect(store.activeAlerts().map((one) => one.id)).toEqual(["new"]);
+    expect(store.endedAlerts().map((one) => one.id)).toEqual(["over"]);
   });
 
   it("that ended move to a bounded list, and cancelled ones vanish", () => {

@@ -21,7 +21,7 @@ class FakeConnection implements Connection {
   }
 }
 
-const snapshot = (epoch = "e1") => ({ epoch, now_ms: 0, version: "1", site: null, series: [], devices: [], alerts: [], status: {} });
+const snapshot = (epoch = "e1") => ({ epoch, now_ms: 0, version: "1", site: null, series: [], devices: [], alerts: [], ended: [], status: {} });
 
 function setUp() {
   const connections: FakeConnection[] = [];

@@ -62,7 +62,7 @@ export function Alerts() {
       {active.length > SHOWN && <p class="quiet">And {active.length - SHOWN} more.</p>}
       {ended.length > 0 && (
         <details>
-          <summary>{ended.length} resolved since this page was opened</summary>
+          <summary>{ended.length} resolved recently</summary>
           <ul class="alert-list">
             {ended.map((alert) => (
               <AlertRow key={alert.id} alert={alert} />
