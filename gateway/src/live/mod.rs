@@ -7,6 +7,24 @@
 //!   device and status event that it missed, or a new `snapshot`.
 //! - The hub always takes what the engine says; no client can make it wait.
 //!
+//! # Event ids over a restart
+//!
+//! A restart, or a kill at any moment, is invisible: a client that comes back with the last id that it heard is told what it missed,
+//! nothing twice, or gets a `snapshot`. Nothing is written down for that while events are said:
+//!
+//! 1. An event is said only about what is durable: records of the journal, with the windows that they close, and changes of
+//!    alerts that have their number in the state file. Devices, series and status are not durable; they are said anew.
+//! 2. An id says how much of that its listener has heard (`place.rs`), beside the number of the event in this run.
+//! 3. At a start the replay makes the newest events again, record by record, into the ring ([`Past`]). A client of an earlier
+//!    run gets what is known now with its `resume`, and then each event of the ring that its id does not cover
+//!    (`retelling.rs`), under ids that keep count for it alone: earlier runs said the same things in another order.
+//! 4. When the ring does not reach back to the id, the answer is a `snapshot`: behind a hole in the journal, too.
+//!
+//! The epoch is in the state file. It changes when the journal is new, or ends before what other files note of it. Each start
+//! writes down a random name for its run and where journal and changes of alerts stand. So an id is not believed when its run is unknown,
+//! or when it speaks of more than there was when the run after it began: then records were lost, or put back, unnoticed.
+//! When the state file is lost while the gateway runs, ids go on in an epoch that no file knows.
+//!
 //! Not here: who may connect (`http`), and commands from clients.
 
 mod event;
