@@ -261,3 +261,91 @@ async fn a_file_that_turns_out_to_be_damaged_in_use_is_set_aside_and_the_next_tr
     state.record(firing("b")).await.unwrap();
     assert_eq!(state.resumption().await.unwrap().alerts.len(), 2);
 }
+
+const fn journal(newest: u64, next: u64, noted: u64) -> JournalAtStart {
+    JournalAtStart {
+        newest: Position(newest),
+        next: Position(next),
+        noted: Position(noted),
+        is_new: false,
+    }
+}
+
+#[tokio::test]
+async fn runs_share_an_epoch_until_the_journal_is_new_or_ends_before_what_is_known_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path(), &[]);
+    let first = state.begin_run(journal(0, 1, 0)).await.unwrap();
+    let second = state.begin_run(journal(7, 8, 5)).await.unwrap();
+    assert_eq!(second.epoch, first.epoch);
+    assert_eq!(second.runs.len(), 2);
+    assert_ne!(second.runs[0].run, second.runs[1].run);
+    assert_eq!(
+        (second.runs[1].journal, second.runs[1].next),
+        (Position(7), Position(8))
+    );
+
+    let put_back = state.begin_run(journal(6, 7, 5)).await.unwrap();
+    assert_ne!(put_back.epoch, second.epoch);
+    assert_eq!(put_back.runs.len(), 1, "no id of before is understood");
+    let noted = state.begin_run(journal(7, 10, 9)).await.unwrap();
+    assert_ne!(noted.epoch, put_back.epoch);
+    let told_before = state.begin_run(journal(7, 10, 9)).await.unwrap();
+    assert_eq!(told_before.epoch, noted.epoch);
+    let is_new = JournalAtStart {
+        is_new: true,
+        ..journal(0, 10, 9)
+    };
+    let new = state.begin_run(is_new).await.unwrap();
+    assert_ne!(new.epoch, told_before.epoch);
+}
+
+#[tokio::test]
+async fn changes_are_numbered_on_over_a_restart_and_the_newest_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path(), &[]);
+    let epoch = state.begin_run(journal(0, 1, 0)).await.unwrap().epoch;
+    let change = |id: &str| transition(id, AlertState::Resolved, 5);
+    let recorded = state
+        .record(decided(3, vec![change("a"), change("b")]))
+        .await
+        .unwrap();
+    assert_eq!((recorded.first, recorded.epoch), (1, Some(epoch)));
+    drop(state);
+    let state = open(dir.path(), &[]);
+    let beginning = state.begin_run(journal(3, 4, 3)).await.unwrap();
+    let told: Vec<_> = beginning
+        .told
+        .iter()
+        .map(|told| (told.number, told.position, told.alert.id.as_str()))
+        .collect();
+    assert_eq!(told, [(1, Position(3), "a"), (2, Position(3), "b")]);
+    assert_eq!(beginning.runs[1].told, 2);
+    assert_eq!(beginning.ended.len(), 2);
+    let many = (0..KEPT_TRANSITIONS)
+        .map(|n| change(&format!("x{n}")))
+        .collect();
+    assert_eq!(state.record(decided(4, many)).await.unwrap().first, 3);
+    let beginning = state.begin_run(journal(4, 5, 4)).await.unwrap();
+    assert_eq!(beginning.told.len() as i64, KEPT_TRANSITIONS);
+    assert_eq!(beginning.told[0].number, 3);
+    assert_eq!(beginning.ended.len(), 50);
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_format_gets_its_epoch_and_keeps_its_alerts() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path(), &[]);
+    let firing = transition("a", AlertState::Firing, 5);
+    state.record(decided(1, vec![firing])).await.unwrap();
+    drop(state);
+    let old = rusqlite::Connection::open(dir.path().join("state.sqlite")).unwrap();
+    old.execute_batch("DROP TABLE transitions; DROP TABLE runs; PRAGMA user_version = 1;")
+        .unwrap();
+    drop(old);
+    let state = open(dir.path(), &[]);
+    assert_eq!(state.resumption().await.unwrap().alerts.len(), 1);
+    let beginning = state.begin_run(journal(1, 2, 1)).await.unwrap();
+    assert!(beginning.told.is_empty());
+    assert_eq!(beginning.runs.len(), 1);
+}
