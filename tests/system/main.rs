@@ -13,6 +13,8 @@ mod configs;
 mod demo;
 /// What is broken on purpose costs only itself.
 mod faults;
+/// Nothing is written while nothing happens.
+mod idle;
 /// The live stream keeps its word to clients.
 mod live;
 /// The whole way, end to end, on real input.
