@@ -1,6 +1,7 @@
 //! A real gateway process.
 
 use std::{
+    collections::BTreeMap,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::{ExitStatus, Stdio},
@@ -77,6 +78,8 @@ pub struct Gateway {
     /// Its folder: config and data.
     pub dir: Arc<TempDir>,
     config: String,
+    /// The port of the page as the config says it.
+    port: u16,
     /// Where the page is.
     pub address: SocketAddr,
     /// Where its listeners are, in the order of the config.
@@ -98,6 +101,7 @@ pub struct Starting {
     child: Child,
     dir: Arc<TempDir>,
     config: String,
+    port: u16,
     said: watch::Receiver<Said>,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -122,6 +126,7 @@ impl Starting {
             child: self.child,
             dir: self.dir,
             config: self.config,
+            port: self.port,
             address,
             listeners: said.listeners,
             log: self.log,
@@ -179,11 +184,7 @@ impl Gateway {
     pub fn launch(dir: Arc<TempDir>, config: &str, port: u16) -> Starting {
         drop(rustls::crypto::ring::default_provider().install_default());
         let file = dir.path().join("gateway.toml");
-        let head = "data_dir = \"data\"\n";
-        let tail = format!(
-            "\n[log]\nlevel = \"info\"\nformat = \"json\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n"
-        );
-        std::fs::write(&file, format!("{head}{config}{tail}")).expect("the config can be written");
+        std::fs::write(&file, whole(config, port)).expect("the config can be written");
         let mut child = Command::new(workspace_binary("gateway"))
             .arg("run")
             .arg("--config")
@@ -200,9 +201,65 @@ impl Gateway {
             child,
             dir,
             config: config.to_owned(),
+            port,
             said,
             log,
         }
+    }
+
+    /// Puts another config in the place of the one that it runs with, as editors do that rename over a file. It is not told.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be written.
+    pub fn write_config(&mut self, config: &str) {
+        self.config = config.to_owned();
+        let (new, file) = (
+            self.dir.path().join("gateway.toml.new"),
+            self.dir.path().join("gateway.toml"),
+        );
+        std::fs::write(&new, whole(config, self.port)).expect("the config can be written");
+        std::fs::rename(new, file).expect("it can be renamed");
+    }
+
+    /// As [`Gateway::write_config`], then SIGHUP. Says what came of it: `applied`, `unchanged` or `refused`.
+    pub async fn reload(&mut self, config: &str) -> String {
+        let before = self.reloads().await;
+        self.write_config(config);
+        self.signal(rustix::process::Signal::HUP);
+        self.reloaded(&before).await
+    }
+
+    /// Waits until the config was read once more than `before` says, and tells what came of it.
+    pub async fn reloaded(&self, before: &BTreeMap<String, u64>) -> String {
+        eventually("the config is read again", || async {
+            let now = self.reloads().await;
+            now.into_iter()
+                .find(|(result, count)| before.get(result) < Some(count))
+                .map(|(result, _)| result)
+        })
+        .await
+    }
+
+    /// How often the config was read again, by what came of it.
+    pub async fn reloads(&self) -> BTreeMap<String, u64> {
+        let metrics = self
+            .client
+            .get(self.url("/metrics"))
+            .send()
+            .await
+            .expect("an answer")
+            .text()
+            .await
+            .expect("a body");
+        metrics
+            .lines()
+            .filter_map(|line| {
+                let rest = line.strip_prefix("gateway_config_reloads_total{result=\"")?;
+                let (result, count) = rest.split_once("\"} ")?;
+                Some((result.to_owned(), count.parse().ok()?))
+            })
+            .collect()
     }
 
     /// Ends it as a power cut would, without a goodbye.
@@ -381,6 +438,13 @@ impl Stopped {
     pub async fn start_with(self, config: &str) -> Gateway {
         Gateway::start_in(self.dir, config).await
     }
+}
+
+/// A config with what every test needs around it.
+fn whole(config: &str, port: u16) -> String {
+    format!(
+        "data_dir = \"data\"\n{config}\n[log]\nlevel = \"info\"\nformat = \"json\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n"
+    )
 }
 
 fn follow(child: &mut Child, log: Arc<Mutex<Vec<String>>>) -> watch::Receiver<Said> {

@@ -17,6 +17,8 @@ mod faults;
 mod live;
 /// The whole way, end to end, on real input.
 mod main_job;
+/// A changed config touches only what changed.
+mod reload;
 /// A restart is invisible.
 mod power;
 mod restart;
