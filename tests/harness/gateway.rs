@@ -378,6 +378,13 @@ impl Gateway {
         .await
     }
 
+    /// A figure of the account over all sources.
+    pub async fn account_sum(&self, figure: &str) -> u64 {
+        let status = self.get("/api/v1/status").await;
+        let rows = status["account"].as_array().expect("rows");
+        rows.iter().filter_map(|row| row[figure].as_u64()).sum()
+    }
+
     /// The account row of a source, once nothing waits any more and `wanted` likes it. Asserts that it balances.
     pub async fn account(&self, source: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let wanted = &wanted;

@@ -17,10 +17,10 @@ mod faults;
 mod live;
 /// The whole way, end to end, on real input.
 mod main_job;
-/// A changed config touches only what changed.
-mod reload;
 /// A restart is invisible.
 mod power;
+/// A changed config touches only what changed.
+mod reload;
 mod restart;
 /// Simulated sensors through the real gateway, and the reconciliation after.
 mod simulated;

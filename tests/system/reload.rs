@@ -551,3 +551,143 @@ async fn the_demo_has_no_file_to_read_again_and_goes_on() {
     let status = tests::within("it stops", demo.wait()).await.unwrap();
     assert!(status.success());
 }
+
+/// Sends over three ways, numbers every reading, and keeps a ledger.
+fn scenario(broker: u16, listener: u16, http: u16) -> String {
+    let device = |id: &str, transport: &str| {
+        format!(
+            "[[device]]\nid = \"{id}\"\n{transport}\nformat = \"json\"\ntime = \"epoch_ms\"\nsequence = true\ninterval = \"10ms\"\n\
+             signal = [{{ metric = \"v\", shape = \"counter\", amplitude = 1 }}]\n"
+        )
+    };
+    let mqtt =
+        |port: u16| format!("mqtt = {{ port = {port}, topic = \"sim/{{device}}\", qos = 1 }}");
+    let http = format!("http = {{ url = \"http://127.0.0.1:{http}/api/v1/readings\" }}");
+    format!(
+        "seed = 5\nduration = \"1h\"\n{}{}{}",
+        device("m", &mqtt(broker)),
+        device("l", &mqtt(listener)),
+        device("h", &http)
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_reloads_under_load_lose_and_repeat_nothing() {
+    let Some(broker) = Mosquitto::start().await else {
+        return;
+    };
+    let (first, second) = (WebhookSink::start().await, WebhookSink::start().await);
+    let (port, http) = (free_port(), free_port());
+    let plant = |keep_alive: u32, ignore: &str| {
+        format!(
+            "[[source]]\nname = \"plant\"\ntype = \"mqtt\"\nurl = \"mqtt://127.0.0.1:{}\"\nkeep_alive = \"{keep_alive}s\"\n[[source.mapping]]\ntopic = \"sim/{{device}}\"\ntime = \"time\"\nignore = [\"{ignore}\"]\n",
+            broker.port
+        )
+    };
+    let door = format!(
+        "[[source]]\nname = \"door\"\ntype = \"mqtt_listener\"\nlisten = \"127.0.0.1:{port}\"\n[[source.mapping]]\ntopic = \"sim/{{device}}\"\ntime = \"time\"\n"
+    );
+    let rising =
+        |above: u32| format!("[[rule]]\nname = \"rising\"\nseries = \"*/seq\"\nabove = {above}\n");
+    let ops = |sink: &WebhookSink| webhook("ops", &sink.url());
+    // Each step is one change from the step before: a source comes, a mapping, a rule, a webhook, a connection, a source goes.
+    let step = |n: u32| {
+        let at = |from: u32| n % 6 >= from;
+        let mut config = plant(
+            if at(4) { 31 } else { 30 },
+            if at(1) { "nothing" } else { "none" },
+        );
+        if at(0) && !at(5) {
+            config += &door;
+        }
+        config + &rising(if at(2) { 20 } else { 10 }) + &ops(if at(3) { &first } else { &second })
+    };
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let mut gateway = Gateway::start_at(dir, &step(5), http).await;
+    gateway.source_is("plant", "up").await;
+    let (file, ledger) = (
+        gateway.dir.path().join("scenario.toml"),
+        gateway.dir.path().join("ledger.jsonl"),
+    );
+    std::fs::write(&file, scenario(broker.port, port, http)).unwrap();
+    let simulator = workspace_binary("sensor-sim");
+    let mut running = tokio::process::Command::new(&simulator)
+        .arg("run")
+        .arg(&file)
+        .arg("--ledger")
+        .arg(&ledger)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut events = Events::open(&gateway, "types=snapshot").await;
+    assert_eq!(events.next().await.unwrap().kind, "snapshot");
+    for n in 0..100 {
+        // Readings flow between any two.
+        let before = gateway.account_sum("accepted").await;
+        eventually("readings flow", || async {
+            (gateway.account_sum("accepted").await > before).then_some(())
+        })
+        .await;
+        assert_eq!(gateway.reload(&step(n)).await, "applied", "reload {n}");
+    }
+    // All that was sent to the listener finds it there at the end.
+    assert_eq!(gateway.reload(&step(102)).await, "applied");
+    gateway.source_is("door", "up").await;
+    gateway.source_is("plant", "up").await;
+    for series in ["m/seq", "l/seq", "h/seq"] {
+        let now = gateway.value(series, |_| true).await["v"].as_f64().unwrap();
+        gateway
+            .value(series, |v| v.as_f64().is_some_and(|v| v > now))
+            .await;
+    }
+    let id = i32::try_from(running.id().unwrap()).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(id).unwrap(),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
+    assert!(
+        tests::within("the simulator ends", running.wait())
+            .await
+            .unwrap()
+            .success()
+    );
+    let verify = || async {
+        let verified = tokio::process::Command::new(&simulator)
+            .arg("verify")
+            .arg(&ledger)
+            .arg("--gateway")
+            .arg(gateway.url(""))
+            .output()
+            .await
+            .unwrap();
+        let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+        (verified.status.success(), said)
+    };
+    // What the broker still holds comes in time; what is lost never does.
+    let (_, said) = eventually("the ledger is found again", || async {
+        let verdict = verify().await;
+        println!("{}", verdict.1);
+        verdict.0.then_some(verdict)
+    })
+    .await;
+    println!("{said}");
+    for source in ["plant", "door", "push"] {
+        let row = gateway
+            .account(source, |row| row["accepted"].as_u64() > Some(100))
+            .await;
+        println!("{row}");
+        assert_eq!(row["rejected"], json!({}), "{row}");
+        assert_eq!(row["dropped"]["queue_full"], 0, "{row}");
+    }
+    assert_eq!(gateway.reloads().await["applied"], 101);
+    // Every alert once, to whichever address was in force.
+    let ids: Vec<String> = [&first, &second]
+        .into_iter()
+        .flat_map(WebhookSink::headers)
+        .map(|h| h["webhook-id"].to_str().unwrap().to_owned())
+        .collect();
+    let different: std::collections::BTreeSet<&String> = ids.iter().collect();
+    assert_eq!(different.len(), ids.len(), "a delivery was made twice");
+    assert!(ids.len() >= 6, "{ids:?}");
+}
