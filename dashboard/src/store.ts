@@ -7,7 +7,7 @@
  */
 import { SeriesState } from "./series";
 import type { LinkState } from "./stream";
-import type { Alert, Archive, Device, EventName, Events, GapEvent, Series, SnapshotEvent, Source } from "./wire";
+import type { Alert, Archive, Config, Device, EventName, Events, GapEvent, Series, SnapshotEvent, Source } from "./wire";
 
 /** The shortest time between two notices to the same reader, in milliseconds. */
 export const TICK_MS = 250;
@@ -29,6 +29,7 @@ export class Store {
   readonly devices = new Map<string, Device>();
   readonly sources = new Map<string, Source>();
   archive: Archive | null = null;
+  config: Config | null = null;
   link: LinkState = "connecting";
   version = "";
   site: string | null = null;
@@ -174,6 +175,7 @@ export class Store {
 
     this.sources.clear();
     this.archive = null;
+    this.config = null;
     for (const [key, value] of Object.entries(snapshot.status)) this.status(key, value);
     this.known = true;
     this.generation++;
@@ -220,6 +222,7 @@ export class Store {
     }
     if (key.startsWith("source/")) this.sources.set(key.slice("source/".length), value as Source);
     else if (key === "archive") this.archive = value as Archive;
+    else if (key === "config") this.config = value as Config;
     this.touch("status");
   }
 

@@ -49,10 +49,21 @@ export interface Alert {
 export interface Source {
   name: string;
   kind: "serial" | "mqtt" | "mqtt_listener" | "push";
-  state: "connecting" | "up" | "down" | "stopped";
+  state: "connecting" | "up" | "down" | "stopped" | "removed";
   since_ms: number;
   detail: string;
   connects: number;
+}
+
+/** Where the gateway's config is from and how its changes went. */
+export interface Config {
+  file: string | null;
+  loaded_at: string;
+  reloads: number;
+  /** Why the last change was refused; nothing of it is in force. */
+  last_error: { at: string; faults: string[] } | null;
+  /** Settings that were changed and hold only after a restart. */
+  restart_needed: string[];
 }
 
 export interface Archive {
@@ -166,6 +177,8 @@ export interface Account {
   rejected: Record<string, number>;
   dropped: Record<string, number>;
   waiting: number;
+  /** Whether the source was taken out of the config since. */
+  removed: boolean;
 }
 
 /** The part of `GET /api/v1/status` that the page shows. */

@@ -303,6 +303,9 @@ describe("status", () => {
     store.apply("status", { key: "source/tty0", value: { name: "tty0", state: "down" } });
     expect(store.sources.get("tty0")?.state).toBe("down");
     expect(store.archive?.state).toBe("disabled");
+    const last_error = { at: "2026-11-20T12:00:00Z", faults: ["gateway.toml:3:1: unknown key"] };
+    store.apply("status", { key: "config", value: { file: "gateway.toml", last_error, restart_needed: [] } });
+    expect(store.config?.last_error).toEqual(last_error);
   });
 
   it("takes the gateway's clock from the beat: the quickest way, or a clock that was set", () => {

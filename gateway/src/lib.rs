@@ -13,7 +13,7 @@
 //! - [`archive`] and [`history`]: cursors over the journal, to InfluxDB and to disk
 //! - [`http`]: one router of fragments
 //!
-//! [`app`] is the one file that knows everybody. `docs/ARCHITECTURE.md` says who may import whom;
+//! [`app`] is the one room that knows everybody. `docs/ARCHITECTURE.md` says who may import whom;
 //! a test holds the code to it.
 
 pub mod alert;

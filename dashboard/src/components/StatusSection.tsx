@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { fetchStatus } from "../api";
 import { durationText, fullTimeText, isoTime, numberText, timeText } from "../format";
 import { useSecond, useTopic, useVisible } from "../hooks";
-import type { Account, Archive, Source, Status } from "../wire";
+import type { Account, Archive, Config, Source, Status } from "../wire";
 import { Icon, type IconName } from "./Icon";
 
 const REFRESH_MS = 15_000;
@@ -23,6 +23,7 @@ export function StatusSection() {
       {store.sources.size > 0 && <Sources sources={[...store.sources.entries()]} now={store.now()} />}
       <ul class="facts">
         {store.archive !== null && <ArchiveFact archive={store.archive} />}
+        {store.config !== null && <ConfigFacts config={store.config} now={store.now()} />}
         {account !== null && !account.clock_trusted && (
           <li>
             <Icon name="warning" />
@@ -86,6 +87,7 @@ const STATES: Record<Source["state"], { icon: IconName; word: string }> = {
   up: { icon: "good", word: "up" },
   down: { icon: "down", word: "down" },
   stopped: { icon: "silent", word: "stopped" },
+  removed: { icon: "silent", word: "removed" },
 };
 
 function Sources({ sources, now }: { sources: [string, Source][]; now: number }) {
@@ -149,6 +151,32 @@ function ArchiveFact({ archive }: { archive: Archive }) {
   );
 }
 
+function ConfigFacts({ config, now }: { config: Config; now: number }) {
+  return (
+    <>
+      {config.last_error !== null && (
+        <li>
+          <Icon name="warning" />
+          <div>
+            The changed config was refused at {timeText(Date.parse(config.last_error.at), now)}; the one before stays in force.
+            <ul class="faults">
+              {config.last_error.faults.map((fault) => (
+                <li key={fault}>{fault}</li>
+              ))}
+            </ul>
+          </div>
+        </li>
+      )}
+      {config.restart_needed.length > 0 && (
+        <li>
+          <Icon name="wait" />
+          Changed in the config, and in force after a restart of the gateway: {config.restart_needed.join(", ")}
+        </li>
+      )}
+    </>
+  );
+}
+
 function LossAccount({ rows }: { rows: Account[] }) {
   return (
     <div class="scroll" role="region" aria-label="Readings received and lost" tabIndex={0}>
@@ -167,7 +195,10 @@ function LossAccount({ rows }: { rows: Account[] }) {
         <tbody>
           {rows.map((row) => (
             <tr key={row.source}>
-              <th scope="row">{row.source}</th>
+              <th scope="row">
+                {row.source}
+                {row.removed && <span class="quiet"> removed</span>}
+              </th>
               <td class="number">{numberText(row.received)}</td>
               <td class="number">{numberText(row.accepted)}</td>
               <td class="number">{numberText(row.duplicates)}</td>
