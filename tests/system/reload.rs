@@ -691,3 +691,72 @@ async fn a_hundred_reloads_under_load_lose_and_repeat_nothing() {
     assert_eq!(different.len(), ids.len(), "a delivery was made twice");
     assert!(ids.len() >= 6, "{ids:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listeners_swap_ports_and_names_and_no_port_is_given_twice() {
+    let (left, right) = (free_port(), free_port());
+    let named = |name: &str, port: u16| {
+        listener(port, "", name).replace("name = \"door\"", &format!("name = \"{name}\""))
+    };
+    let at = |a: u16, b: u16| named("a", a) + &named("b", b);
+    let mut gateway = Gateway::start(&at(left, right)).await;
+    publish(left, &["-q", "1", "-t", "l/d", "-m", "1"]).await;
+    gateway.value("d/a", |v| v == 1.0).await;
+    assert_eq!(gateway.reload(&at(right, left)).await, "applied");
+    publish(left, &["-q", "1", "-t", "l/d", "-m", "2"]).await;
+    gateway.value("d/b", |v| v == 2.0).await;
+    publish(right, &["-q", "1", "-t", "l/d", "-m", "3"]).await;
+    gateway.value("d/a", |v| v == 3.0).await;
+    // Another name for what is there: the port goes with it.
+    let renamed = named("c", right) + &named("b", left);
+    assert_eq!(gateway.reload(&renamed).await, "applied");
+    publish(right, &["-q", "1", "-t", "l/d", "-m", "4"]).await;
+    gateway.value("d/c", |v| v == 4.0).await;
+    gateway.source_is("a", "removed").await;
+    // Two on one port is nothing that a reload may leave half done.
+    let both = named("c", right) + &named("b", right);
+    assert_eq!(gateway.reload(&both).await, "refused");
+    publish(left, &["-q", "1", "-t", "l/d", "-m", "5"]).await;
+    gateway.value("d/b", |v| v == 5.0).await;
+    for source in ["a", "b", "c"] {
+        gateway.account(source, |row| row["accepted"] != 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_signals_ends_with_the_last_config() {
+    let port = free_port();
+    let mut gateway = Gateway::start("").await;
+    for n in 0..40 {
+        let source = if n % 2 == 0 {
+            listener(port, "", "v")
+        } else {
+            String::new()
+        };
+        gateway.write_config(&(source + &rule(&format!("r{n}"), "above = 1\n")));
+        gateway.signal(rustix::process::Signal::HUP);
+    }
+    let gateway = &gateway;
+    eventually("the last one is in force", || async move {
+        let rules = gateway.get("/api/v1/rules").await;
+        (rules["rules"][0]["name"] == "r39").then_some(())
+    })
+    .await;
+    assert_eq!(gateway.reloads().await["refused"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_in_the_middle_of_a_reload_is_a_good_one() {
+    for _ in 0..5 {
+        let port = free_port();
+        let mut gateway = Gateway::start(&listener(port, "", "v")).await;
+        push(&gateway, "a/v", 1.0, LATER).await;
+        gateway.write_config(&listener(port, "max_connections = 7\n", "w"));
+        gateway.signal(rustix::process::Signal::HUP);
+        gateway.signal(rustix::process::Signal::TERM);
+        let (status, stopped) = gateway.stop_waiting().await;
+        assert!(status.success(), "{status}");
+        let gateway = stopped.start().await;
+        gateway.value("a/v", |v| v == 1.0).await;
+    }
+}
