@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::ErrorCode;
+use rusqlite::{Connection, ErrorCode};
 
 /// The file is not what it should be, and trying again won't help.
 #[must_use]
@@ -12,6 +12,22 @@ pub fn is_damage(error: &rusqlite::Error) -> bool {
         error.sqlite_error_code(),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
     )
+}
+
+/// Syncs what an earlier process wrote. One that was killed between writing and syncing leaves changes in the log that can be read
+/// and would be lost with the power; what follows from them (a delivery, a journal that lets go) must not come before.
+///
+/// # Errors
+///
+/// SQLite's; a full disk is none, as a checkpoint syncs the log before it needs room.
+pub fn make_durable(connection: &Connection) -> rusqlite::Result<()> {
+    match connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+            tracing::debug!(%error, "the log of a file stays beside it until there is room");
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// Renames the file to `<name>.damaged` (only the last one is kept) and removes its log, so that a new one can be made

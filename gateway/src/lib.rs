@@ -26,6 +26,7 @@ pub mod clock;
 pub mod config;
 pub mod damage;
 pub mod decode;
+pub mod disk;
 pub mod engine;
 pub mod glob;
 pub mod history;

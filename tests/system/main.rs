@@ -12,6 +12,7 @@ mod configs;
 /// The demo needs nothing and leaves nothing.
 mod demo;
 /// What is broken on purpose costs only itself.
+mod disk;
 mod faults;
 /// The live stream keeps its word to clients.
 mod live;

@@ -5,6 +5,7 @@
 mod condition;
 mod identity;
 mod machine;
+mod own;
 mod slot;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -12,7 +13,10 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-pub use self::machine::{Counts, Lapsed, Machine, Moment, lapse};
+pub use self::{
+    machine::{Counts, Lapsed, Machine, Moment, lapse},
+    own::{DISK_RULE, DISK_SERIES, Own, is_own},
+};
 use crate::model::{SeriesKey, Timestamp, Value};
 
 /// A condition over series that can raise an alert.

@@ -14,11 +14,10 @@ use super::{
 };
 use crate::{
     archive,
-    backoff::{self, Backoff},
-    cause,
     clock::Clock,
     config::{Config, PUSH_SOURCE},
-    engine::{Booting, Decided, Ends},
+    disk,
+    engine::{Booting, Ends},
     history::History,
     http, ingest,
     ingest::Account,
@@ -30,7 +29,7 @@ use crate::{
     rejects::Rejects,
     shutdown::Parts,
     source::{broker, intake::Door, push, status::SourceMetrics},
-    state::{State, StateError},
+    state::{self, State},
 };
 
 /// Records between journal and engine; full makes the journal's writer wait.
@@ -127,7 +126,15 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     };
     let (engine, engine_task) = booting.start(ends, &mut registry);
     let state_part = front.register("state");
-    let state_task = tokio::spawn(write_down(decided, state.clone()));
+    let state_stop = CancellationToken::new();
+    let writing_down = state::write_down(decided, state.clone(), state_stop.clone());
+    let state_task = tokio::spawn(writing_down);
+    let writers = disk::Writers {
+        journal: journal.clone(),
+        state: state.clone(),
+        history: history.clone(),
+    };
+    tokio::spawn(disk::watch(writers, engine.clone()));
     for (part, task) in [
         (hub_part, hub_task),
         (engine_part, engine_task),
@@ -251,6 +258,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         clock,
         ready,
         http_stop,
+        state_stop,
         sources,
         outlets,
         engine,
@@ -281,21 +289,4 @@ async fn replay(
         (normaliser, booting)
     });
     replayed.await.map_err(|_| StartError::Replay)
-}
-
-/// Writes what the engine decided. A decision waits until it is written: alerts are never dropped.
-async fn write_down(mut decided: mpsc::Receiver<Decided>, state: State) {
-    let mut backoff = Backoff::new(backoff::Config::default());
-    while let Some(decision) = decided.recv().await {
-        while let Err(error) = state.record(decision.clone()).await {
-            if matches!(error, StateError::Closed) {
-                return;
-            }
-            if backoff.failures() == 0 {
-                tracing::error!(error = %cause::chain(&error), "alerts cannot be written down; trying again");
-            }
-            tokio::time::sleep(backoff.next_wait()).await;
-        }
-        backoff.reset();
-    }
 }

@@ -120,6 +120,7 @@ pub struct App {
     clock: Clock,
     ready: watch::Sender<http::Readiness>,
     http_stop: CancellationToken,
+    state_stop: CancellationToken,
     sources: Sources,
     outlets: Outlets,
     engine: Engine,
@@ -181,6 +182,8 @@ impl App {
         {
             late.push(String::from("journal"));
         }
+        // What a disk that refuses keeps from being written down would only wait for the deadline.
+        self.state_stop.cancel();
         late.extend(
             self.front
                 .ended_within(left())

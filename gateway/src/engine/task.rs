@@ -195,10 +195,20 @@ impl Task {
         for transition in &transitions {
             self.outgoing.alert(transition.alert.clone());
         }
-        self.undecided = Some(Decided {
-            position: self.core.position(),
-            transitions,
-        });
+        let position = self.core.position();
+        match &mut self.undecided {
+            // Only the alert about the disk comes while others wait: it must not replace them.
+            Some(waiting) => {
+                waiting.position = position;
+                waiting.transitions.extend(transitions);
+            }
+            None => {
+                self.undecided = Some(Decided {
+                    position,
+                    transitions,
+                });
+            }
+        }
     }
 
     fn note_position(&mut self) {
@@ -221,7 +231,7 @@ impl Task {
             self.outgoing.device(device);
         }
         let changed: HashSet<_> = self.core.changed().map(|alert| alert.id.clone()).collect();
-        for alert in self.core.machine.alerts() {
+        for alert in self.core.alerts() {
             if !changed.contains(&alert.id) {
                 self.outgoing.alert(alert.clone());
             }
@@ -249,7 +259,7 @@ impl Task {
     }
 
     /// Who asked and went away misses nothing: an answer that cannot be given is dropped.
-    fn answer(&self, query: Query) {
+    fn answer(&mut self, query: Query) {
         let store = &self.core.store;
         match query {
             Query::Devices(answer) => drop(answer.send(store.devices())),
@@ -272,16 +282,20 @@ impl Task {
                 drop(answer.send(found.map(|series| store.windows(series, spec))));
             }
             Query::Alerts(answer) => {
-                drop(answer.send(self.core.machine.alerts().cloned().collect()));
+                drop(answer.send(self.core.alerts().cloned().collect()));
             }
             Query::Status(answer) => drop(answer.send(self.status())),
             // The loop does this one itself: it changes what the others look at.
             Query::Reconfigure(_, answer) => drop(answer),
+            Query::Disk(problem) => {
+                self.core.disk(problem, self.now());
+                self.decide();
+            }
         }
     }
 
     fn status(&self) -> EngineStatus {
-        let (store, alerts) = (&self.core.store, self.core.machine.counts());
+        let (store, alerts) = (&self.core.store, self.core.counts());
         EngineStatus {
             devices: store.devices_known(),
             series: store.series_known(),

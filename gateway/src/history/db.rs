@@ -22,7 +22,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::chunk;
 use crate::{
-    damage::{is_damage, set_aside},
+    damage::{is_damage, make_durable, set_aside},
     journal::Position,
     model::{SeriesKey, Timestamp},
     store::Point,
@@ -79,13 +79,14 @@ impl Db {
 
     fn open_as_is(path: &Path) -> rusqlite::Result<Self> {
         let mut connection = Connection::open(path)?;
-        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0))?;
+        // Only in an empty file does it mean anything, and it would write to every other one: the disk may be full.
+        if version == 0 {
+            connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        }
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "FULL")?;
-        // Changes of a process that was killed before its sync can be read and are not durable: a checkpoint syncs them before
-        // the journal lets go of what they hold.
-        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-        let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0))?;
+        make_durable(&connection)?;
         match version {
             0 => {
                 let make = connection.transaction()?;

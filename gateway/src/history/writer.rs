@@ -5,7 +5,7 @@
 //! chunk of points is written early on its own, without moving the position, so that a fast series never waits longer
 //! than its points stay in the engine's memory; after a crash these points are stored again over themselves.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use foldhash::HashMap;
 use tokio::time::Instant;
@@ -27,6 +27,11 @@ use crate::{
 pub(super) const MAX_WAITING: usize = 50_000;
 /// Readings asked of the cursor at a time.
 const READ: usize = 5_000;
+/// The waits while the file refuses; short, so that a disk with room again is noticed soon.
+const RETRY: backoff::Config = backoff::Config {
+    initial: Duration::from_millis(500),
+    max: Duration::from_secs(5),
+};
 /// How often the last flush is tried when stopping; what is left stays in the journal.
 const LAST_TRIES: u32 = 3;
 
@@ -81,7 +86,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut cursor: Cursor, stop: Cancellat
         shared,
         waiting: Waiting::default(),
         due: None,
-        backoff: Backoff::new(backoff::Config::default()),
+        backoff: Backoff::new(RETRY),
     };
     follower.begin(&mut cursor);
     loop {

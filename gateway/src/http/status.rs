@@ -133,7 +133,10 @@ async fn rejects(State(api): State<Api>) -> Response {
 async fn readyz(State(api): State<Api>) -> Response {
     let ready = api.parts.ready.borrow().clone();
     let mut response = match ready {
-        Readiness::Ready => "ready".into_response(),
+        Readiness::Ready => match api.parts.journal.failing() {
+            None => "ready".into_response(),
+            Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
+        },
         Readiness::NotReady(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
     };
     response

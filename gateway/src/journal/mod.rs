@@ -56,7 +56,10 @@ use std::{
 
 use prometheus_client::registry::Registry;
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 pub use self::cursor::Cursor;
@@ -72,6 +75,8 @@ use crate::model::Batch;
 
 /// Batches that may wait for the writer. Their bytes are bounded by the door that they came through.
 pub const MAX_WAITING: usize = 256;
+/// A record that takes longer to become durable is told as trouble.
+pub const SLOW: Duration = Duration::from_secs(10);
 /// The largest segment: offsets in it are 32 bits wide.
 const MAX_SEGMENT_BYTES: u64 = 64 << 20;
 
@@ -171,6 +176,8 @@ struct Shared {
     // std: held for a look or an unlink, never over an await.
     index: Mutex<Index>,
     failing: Mutex<Option<String>>,
+    /// Since when the record under way is being written.
+    writing_since: Mutex<Option<Instant>>,
     /// The newest durable record; its sender ends with the writer.
     durable: watch::Receiver<Position>,
     closing: (Mutex<bool>, Condvar),
@@ -274,6 +281,7 @@ impl Journal {
             metrics,
             index: Mutex::new(recovered.index),
             failing: Mutex::default(),
+            writing_since: Mutex::default(),
             durable: seen,
             closing: (Mutex::new(false), Condvar::new()),
             closed: AtomicBool::new(false),
@@ -377,6 +385,24 @@ impl Journal {
         }
     }
 
+    /// Why nothing becomes durable now: the last error, or that the disk takes longer than [`SLOW`]. `None` when writing works.
+    #[must_use]
+    pub fn failing(&self) -> Option<String> {
+        let failing = self.shared.failing.lock();
+        let error = failing.unwrap_or_else(PoisonError::into_inner).clone();
+        error.or_else(|| {
+            let since = self.shared.writing_since.lock();
+            let took = since
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_ref()?
+                .elapsed();
+            (took >= SLOW).then(|| {
+                let seconds = took.as_secs();
+                format!("the disk has not taken a record for {seconds} s: it is slow, or hangs")
+            })
+        })
+    }
+
     /// For the status page.
     #[must_use]
     pub fn status(&self) -> JournalStatus {
@@ -387,12 +413,7 @@ impl Journal {
             segments: index.segments.len(),
             newest: index.newest,
             oldest: index.segments.front().map_or(0, |s| s.first),
-            failing: self
-                .shared
-                .failing
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            failing: self.failing(),
             dropped_unread: index.dropped_unread,
             cursors: index
                 .cursors

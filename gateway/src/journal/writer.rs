@@ -201,9 +201,11 @@ impl Writer {
     fn persist(&mut self, position: u64) -> bool {
         let mut backoff = Backoff::new(RETRY);
         let began = Instant::now();
+        self.shared.set_writing_since(Some(began));
         loop {
             let error = match self.restore_reserve().and_then(|()| self.write(position)) {
                 Ok(()) => {
+                    self.shared.set_writing_since(None);
                     if backoff.failures() > 0 {
                         let seconds = began.elapsed().as_secs();
                         tracing::warn!(seconds, "the journal can write again");
@@ -420,6 +422,13 @@ impl Shared {
                 .1
                 .wait_timeout_while(closing, wait, |closing| !*closing),
         );
+    }
+
+    fn set_writing_since(&self, since: Option<Instant>) {
+        *self
+            .writing_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     fn set_failing(&self, error: Option<&io::Error>) {

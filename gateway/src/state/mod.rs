@@ -4,8 +4,11 @@
 //! returns, the change survives a power cut. Bounded: [`KEPT_ALERTS`] ended alerts, [`MAX_WAITING`] waiting deliveries a webhook
 //! (the oldest is given up, and counted), [`KEPT_DELIVERIES`] finished ones.
 
+mod deliveries;
 mod outbox;
+mod recorder;
 mod schema;
+mod urgent;
 
 use std::{
     path::Path,
@@ -23,7 +26,11 @@ use smol_str::SmolStr;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::outbox::{Delivery, Verdict};
+use self::urgent::Urgent;
+pub use self::{
+    outbox::{Delivery, Verdict},
+    recorder::write_down,
+};
 use crate::{
     alert::{Alert, AlertState, Transition},
     cause,
@@ -139,6 +146,8 @@ pub struct State {
     added: watch::Sender<u64>,
     /// Why the last use failed. std: held for a look only.
     failing: Arc<Mutex<Option<String>>>,
+    // std: held for a look only.
+    urgent: Arc<Mutex<Urgent>>,
 }
 
 impl State {
@@ -178,6 +187,7 @@ impl State {
             metrics,
             added: watch::Sender::new(0),
             failing: Arc::default(),
+            urgent: Arc::default(),
         })
     }
 
@@ -217,6 +227,11 @@ impl State {
     pub async fn record(&self, decided: Decided) -> Result<(), StateError> {
         let (recipients, now, metrics) =
             (self.recipients(), self.clock.now(), self.metrics.clone());
+        let urgent: Vec<String> = self
+            .urgent_of(&decided)
+            .into_iter()
+            .map(|delivery| delivery.id)
+            .collect();
         let added = self
             .write(move |connection| {
                 let transaction = connection.transaction()?;
@@ -224,7 +239,8 @@ impl State {
                 for transition in &decided.transitions {
                     write_alert(&transaction, transition)?;
                     for recipient in recipients.iter().filter(|r| hears(r, transition)) {
-                        let (new, given_up) = outbox::add(&transaction, recipient, transition, now)?;
+                        let delivery = outbox::delivery(recipient, transition, now)?;
+                        let (new, given_up) = outbox::add(&transaction, &delivery)?;
                         added.extend(new.then_some(recipient.name.as_str()));
                         metrics.given_up.get_or_create(&WebhookLabel { webhook: recipient.name.to_string() }).inc_by(given_up);
                     }
@@ -247,6 +263,9 @@ impl State {
                 Ok(added.len())
             })
             .await?;
+        for id in &urgent {
+            self.urgent().recorded(id);
+        }
         if added > 0 {
             self.added.send_modify(|n| *n += 1);
         }
@@ -332,46 +351,6 @@ impl State {
     pub fn failing(&self) -> Option<String> {
         let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         failing.clone()
-    }
-
-    /// The oldest waiting delivery to this webhook.
-    ///
-    /// # Errors
-    ///
-    /// [`StateError`]
-    pub async fn next_delivery(&self, webhook: &str) -> Result<Option<Delivery>, StateError> {
-        let webhook = webhook.to_owned();
-        self.with(move |connection| outbox::next(connection, &webhook))
-            .await
-    }
-
-    /// Writes down how a try went.
-    ///
-    /// # Errors
-    ///
-    /// [`StateError`]
-    pub async fn settle(&self, delivery: &Delivery, verdict: Verdict) -> Result<(), StateError> {
-        let label = WebhookLabel {
-            webhook: delivery.webhook.clone(),
-        };
-        let counter = match &verdict {
-            Verdict::Delivered => Some(self.metrics.delivered.get_or_create(&label).clone()),
-            Verdict::GivenUp { .. } => Some(self.metrics.given_up.get_or_create(&label).clone()),
-            Verdict::TryAgain { .. } => None,
-        };
-        let (id, now) = (delivery.id.clone(), self.clock.now());
-        self.write(move |connection| outbox::settle(connection, &id, &verdict, now))
-            .await?;
-        if let Some(counter) = counter {
-            counter.inc();
-        }
-        Ok(())
-    }
-
-    /// Changes whenever deliveries were added: wait on it instead of polling.
-    #[must_use]
-    pub fn deliveries_added(&self) -> watch::Receiver<u64> {
-        self.added.subscribe()
     }
 
     async fn with<T: Send + 'static>(

@@ -59,13 +59,12 @@ struct Body<'a> {
     alert: &'a Alert,
 }
 
-/// Adds the delivery of a change unless it is there. Says whether it is new, and how many old ones were given up for it.
-pub(super) fn add(
-    transaction: &Transaction<'_>,
+/// The delivery of a change.
+pub(super) fn delivery(
     recipient: &Recipient,
     transition: &Transition,
     now: Timestamp,
-) -> rusqlite::Result<(bool, u64)> {
+) -> rusqlite::Result<Delivery> {
     let alert = &transition.alert;
     let event = state_name(alert.state);
     let id = format!("{}.{event}.{}", alert.id, recipient.name);
@@ -89,15 +88,36 @@ pub(super) fn add(
         object.insert(String::from("id"), id.as_str().into());
         object.insert(String::from("alert_id"), alert.id.as_str().into());
     }
+    Ok(Delivery {
+        id,
+        webhook: recipient.name.to_string(),
+        body: body.to_string(),
+        created: now,
+        tries: 0,
+    })
+}
+
+/// Adds a delivery unless it is there. Says whether it is new, and how many old ones were given up for it.
+pub(super) fn add(
+    transaction: &Transaction<'_>,
+    delivery: &Delivery,
+) -> rusqlite::Result<(bool, u64)> {
+    let Delivery {
+        id,
+        webhook,
+        body,
+        created,
+        ..
+    } = delivery;
     let new = transaction
         .prepare_cached(
             "INSERT INTO deliveries (id, webhook, status, body, created, changed, tries) VALUES (?1, ?2, 'waiting', ?3, ?4, ?4, 0)
              ON CONFLICT (id) DO NOTHING",
         )?
-        .execute(params![id, recipient.name.as_str(), body.to_string(), now.0])?
+        .execute(params![id, webhook, body, created.0])?
         > 0;
     let given_up = if new {
-        give_up_oldest(transaction, &recipient.name, now)?
+        give_up_oldest(transaction, webhook, *created)?
     } else {
         0
     };
@@ -156,10 +176,14 @@ pub(super) fn settle(
         Verdict::GivenUp { error } => ("given_up", Some(error)),
     };
     let transaction = connection.transaction()?;
-    transaction
-        .prepare_cached("UPDATE deliveries SET status = ?2, error = ?3, changed = ?4, tries = tries + 1 WHERE id = ?1")?
-        .execute(params![id, status, error, now.0])?;
-    if status != "waiting" {
+    let changed = transaction
+        .prepare_cached(
+            "UPDATE deliveries SET status = ?2, error = ?3, changed = ?4, tries = tries + 1 WHERE id = ?1 AND status = 'waiting'",
+        )?
+        .execute(params![id, status, error, now.0])?
+        > 0;
+    // What was written down before, by a try that a slow disk held up, counts once.
+    if changed && status != "waiting" {
         let webhook: String = transaction.query_row(
             "SELECT webhook FROM deliveries WHERE id = ?1",
             params![id],

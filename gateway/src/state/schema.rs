@@ -56,11 +56,7 @@ fn open_as_is(path: &Path) -> Result<Connection, StateError> {
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;",
         )
         .map_err(failed)?;
-    // A process that was killed between writing and syncing leaves changes that can be read and are not durable. A
-    // checkpoint syncs them first; without it they would count before they are safe.
-    connection
-        .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-        .map_err(failed)?;
+    damage::make_durable(&connection).map_err(failed)?;
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
     let found: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
@@ -73,14 +69,17 @@ fn open_as_is(path: &Path) -> Result<Connection, StateError> {
         });
     }
     let done = usize::try_from(found).unwrap_or(0);
-    let transaction = connection.transaction().map_err(failed)?;
-    for step in &STEPS[done..] {
-        transaction.execute_batch(step).map_err(failed)?;
+    // Nothing is written without need: the disk may be full.
+    if found < known {
+        let transaction = connection.transaction().map_err(failed)?;
+        for step in &STEPS[done..] {
+            transaction.execute_batch(step).map_err(failed)?;
+        }
+        transaction
+            .pragma_update(None, "user_version", known)
+            .map_err(failed)?;
+        transaction.commit().map_err(failed)?;
     }
-    transaction
-        .pragma_update(None, "user_version", known)
-        .map_err(failed)?;
-    transaction.commit().map_err(failed)?;
     // Damage anywhere shows here rather than when an alert is to be written. The file is small.
     let verdict: String = connection
         .pragma_query_value(None, "quick_check", |row| row.get(0))
