@@ -3,6 +3,8 @@
 
 /// What was accepted reaches the archive, through outages and refusals.
 mod archive;
+/// Brokers that go away, forget, limit, refuse and repeat.
+mod brokers;
 /// The command line: exit codes and what a typing mistake gives.
 mod cli;
 /// What every source must do.
@@ -20,6 +22,8 @@ mod main_job;
 /// A restart is invisible.
 mod power;
 mod restart;
+/// Serial ports that are pulled, renamed, flooded, silent, noisy or broken.
+mod serial;
 /// Simulated sensors through the real gateway, and the reconciliation after.
 mod simulated;
 /// The code is as docs/ARCHITECTURE.md says.

@@ -15,7 +15,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -437,9 +437,16 @@ fn explain(error: &tokio_serial::Error, device: &Path) -> String {
         ErrorKind::NoDevice => {
             format!("{at}: another program has it open; stop that one (`fuser {at}` names it)")
         }
-        _ if error.description.contains("typewriter") => format!("{at}: this is not a serial port"),
+        _ if error.description.contains("typewriter") || !is_character_device(device) => {
+            format!("{at}: this is not a serial port; run `gateway ports` to see those that are there")
+        }
         _ => format!("{at}: {error}"),
     }
+}
+
+/// Whether it can be a port at all; what can't be looked at may be one.
+fn is_character_device(device: &Path) -> bool {
+    fs::metadata(device).map_or(true, |found| found.file_type().is_char_device())
 }
 
 /// The name of the group that a device file belongs to, from `/etc/group`.
