@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use rustix::pty::OpenptFlags;
 use serde_json::{Value, json};
 use tests::{Gateway, Line, eventually, peers};
 
@@ -211,17 +212,17 @@ async fn what_is_no_serial_port_is_told_and_used_as_soon_as_it_is_one() {
     std::fs::create_dir(at("folder")).unwrap();
     std::os::unix::fs::symlink("/dev/full", at("full")).unwrap();
     std::os::unix::fs::symlink("/dev/null", at("null")).unwrap();
-    // A terminal whose other end is gone: it opens with an error, or not at all.
-    let mut dead = Line::plug_in(&at("dead"));
-    let tty = std::fs::canonicalize(at("dead")).unwrap();
-    dead.unplug();
-    std::os::unix::fs::symlink(&tty, at("dead")).unwrap();
+    // A terminal that is there and answers with EIO: it was never unlocked.
+    let locked = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    rustix::pty::grantpt(&locked).unwrap();
+    let tty = rustix::pty::ptsname(&locked, Vec::new()).unwrap();
+    std::os::unix::fs::symlink(tty.to_str().unwrap(), at("failing")).unwrap();
     let cases = [
         ("file", "not a serial port"),
         ("folder", "not a serial port"),
         ("full", "not a serial port"),
         ("null", "not a serial port"),
-        ("dead", "dead: "),
+        ("failing", "/failing: "),
         ("absent", "no such device; plug it in"),
     ];
     let config: String = cases.iter().map(|(name, _)| port(name, &at(name), "")).collect();
@@ -238,6 +239,8 @@ async fn what_is_no_serial_port_is_told_and_used_as_soon_as_it_is_one() {
         assert_eq!(warnings, 1, "{name}: {}", gateway.log());
     }
     neighbour_takes(&gateway, 1.0).await;
+    // Held until the end: the number of a terminal that is gone is given to the next one, and an old link would lead there.
+    let mut lines = Vec::new();
     for (name, _) in cases {
         drop(std::fs::remove_file(at(name)));
         drop(std::fs::remove_dir(at(name)));
@@ -246,6 +249,7 @@ async fn what_is_no_serial_port_is_told_and_used_as_soon_as_it_is_one() {
         line.send("t=5\n");
         gateway.value(&format!("{name}/t"), |v| v == 5.0).await;
         gateway.account(name, |row| row["accepted"] == 1).await;
+        lines.push(line);
     }
 }
 
