@@ -27,6 +27,7 @@ pub mod config;
 pub mod damage;
 pub mod decode;
 pub mod engine;
+pub mod files;
 pub mod glob;
 pub mod history;
 pub mod http;

@@ -132,7 +132,8 @@ async fn a_broker_that_restarts_loses_and_repeats_nothing_at_an_in_flight_limit_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_comes_late_goes_away_and_forgets_everything_is_used_as_soon_as_it_is_there() {
+async fn a_broker_that_comes_late_goes_away_and_forgets_everything_is_used_as_soon_as_it_is_there()
+{
     let Some(mut broker) = Mosquitto::start().await else {
         return;
     };
@@ -262,7 +263,10 @@ async fn what_a_killed_gateway_had_not_acknowledged_is_stored_once_if_it_carries
     gateway.source_is("plant", "up").await;
     wire.deaf.store(true, Ordering::SeqCst);
     for i in 1..=5 {
-        let message = format!("{{\"t\": {}, \"v\": {i}}}", 1_763_640_000_000_i64 + i * 1000);
+        let message = format!(
+            "{{\"t\": {}, \"v\": {i}}}",
+            1_763_640_000_000_i64 + i * 1000
+        );
         broker
             .publish(&["-q", "1", "-t", "n/d", "-m", &message])
             .await;
@@ -345,8 +349,9 @@ async fn a_subscription_that_the_broker_refuses_is_named_and_costs_only_itself()
             return;
         };
         let more = format!("version = \"{version}\"");
-        let mappings =
-            format!("[[source.mapping]]\ntopic = \"secret/{{device}}\"\nformat = \"number\"\nmetric = \"v\"\n{NUMBERS}");
+        let mappings = format!(
+            "[[source.mapping]]\ntopic = \"secret/{{device}}\"\nformat = \"number\"\nmetric = \"v\"\n{NUMBERS}"
+        );
         let gateway = Gateway::start(&source(broker.port, &more, &mappings)).await;
         says(&gateway, "refused these subscriptions: secret/+").await;
         says(&gateway, "check its access rules").await;
@@ -397,7 +402,8 @@ async fn packets_that_are_too_large_are_rejects_or_named_and_ingest_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_of_the_broker_on_sizes_costs_nothing_but_what_is_over_it() {
-    let Some(broker) = Mosquitto::start_with("message_size_limit 1000\nmax_packet_size 2000\n").await
+    let Some(broker) =
+        Mosquitto::start_with("message_size_limit 1000\nmax_packet_size 2000\n").await
     else {
         return;
     };
@@ -418,7 +424,8 @@ async fn a_filter_that_left_the_config_brings_nothing_any_more() {
             return;
         };
         let more = format!("version = \"{version}\"");
-        let old = "[[source.mapping]]\ntopic = \"old/{device}\"\nformat = \"number\"\nmetric = \"v\"\n";
+        let old =
+            "[[source.mapping]]\ntopic = \"old/{device}\"\nformat = \"number\"\nmetric = \"v\"\n";
         let both = source(broker.port, &more, &format!("{NUMBERS}{old}"));
         let gateway = Gateway::start(&both).await;
         gateway.source_is("plant", "up").await;

@@ -19,6 +19,8 @@ mod faults;
 mod live;
 /// The whole way, end to end, on real input.
 mod main_job;
+/// Whatever comes, memory is bounded.
+mod memory;
 /// A restart is invisible.
 mod power;
 mod restart;

@@ -112,7 +112,10 @@ async fn a_port_flooded_at_full_speed_drops_its_oldest_and_harms_nobody() {
     let config = port("s", &link, "max_waiting_messages = 200");
     let gateway = Gateway::start(&format!("{config}{NEIGHBOUR}")).await;
     gateway.source_is("s", "up").await;
-    let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (stop, sent) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+    );
     let flooding = std::thread::spawn({
         let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
         let mut master = line.master();
@@ -152,11 +155,17 @@ async fn a_silent_port_is_up_and_says_since_when_it_is_silent() {
     let mut line = Line::plug_in(&link);
     let gateway = Gateway::start(&port("s", &link, "silent_after = \"1s\"")).await;
     let source = says(&gateway, "s", "silent since 20").await;
-    assert_eq!((&source["state"], &source["last_message_ms"]), (&json!("up"), &json!(null)));
+    assert_eq!(
+        (&source["state"], &source["last_message_ms"]),
+        (&json!("up"), &json!(null))
+    );
     line.send("t=1\n");
     gateway.value("s/t", |v| v == 1.0).await;
     let source = says(&gateway, "s", "silent since 20").await;
-    assert!(source["last_message_ms"].as_i64() > Some(1_700_000_000_000), "{source}");
+    assert!(
+        source["last_message_ms"].as_i64() > Some(1_700_000_000_000),
+        "{source}"
+    );
     line.send("t=2\n");
     eventually("it is not silent any more", || async {
         let source = detail(&gateway, "s").await;
@@ -225,7 +234,10 @@ async fn what_is_no_serial_port_is_told_and_used_as_soon_as_it_is_one() {
         ("failing", "/failing: "),
         ("absent", "no such device; plug it in"),
     ];
-    let config: String = cases.iter().map(|(name, _)| port(name, &at(name), "")).collect();
+    let config: String = cases
+        .iter()
+        .map(|(name, _)| port(name, &at(name), ""))
+        .collect();
     let gateway = Gateway::start(&format!("{config}{NEIGHBOUR}")).await;
     for (name, words) in cases {
         let source = says(&gateway, name, words).await;

@@ -438,7 +438,9 @@ fn explain(error: &tokio_serial::Error, device: &Path) -> String {
             format!("{at}: another program has it open; stop that one (`fuser {at}` names it)")
         }
         _ if error.description.contains("typewriter") || !is_character_device(device) => {
-            format!("{at}: this is not a serial port; run `gateway ports` to see those that are there")
+            format!(
+                "{at}: this is not a serial port; run `gateway ports` to see those that are there"
+            )
         }
         _ => format!("{at}: {error}"),
     }

@@ -238,12 +238,12 @@ impl Session<'_> {
     fn on_pinged(&mut self) {
         let good_after = self.good_after();
         let books = &mut self.books;
-        books
-            .unacked
-            .pinged(books.ready.len() + books.requested);
+        books.unacked.pinged(books.ready.len() + books.requested);
         books.pinged_at = Instant::now();
         books.ping_due = false;
-        let good = books.connected_at.is_some_and(|at| at.elapsed() >= good_after);
+        let good = books
+            .connected_at
+            .is_some_and(|at| at.elapsed() >= good_after);
         if good && books.contested.take().is_some() {
             self.status.note(self.detail());
         }

@@ -313,7 +313,10 @@ mod tests {
         unacked.lost();
         unacked.connected(true);
         new(unacked.arrived(1, PUBACK, 7, true));
-        assert!(matches!(unacked.arrived(2, PUBACK, 8, true), Arrival::Durable(_)));
+        assert!(matches!(
+            unacked.arrived(2, PUBACK, 8, true),
+            Arrival::Durable(_)
+        ));
 
         // By a connection on which it did not come again.
         let mut unacked = connected();
