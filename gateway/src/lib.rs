@@ -28,6 +28,7 @@ pub mod damage;
 pub mod decode;
 pub mod disk;
 pub mod engine;
+pub mod files;
 pub mod glob;
 pub mod history;
 pub mod http;

@@ -306,6 +306,35 @@ impl Gateway {
         self.child.id().unwrap_or_default()
     }
 
+    /// A line of `/proc/PID/status` in bytes: `VmRSS`, `VmHWM`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    #[must_use]
+    pub fn memory(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .expect("the gateway runs");
+        let kib = status.lines().find_map(|l| {
+            let rest = l.strip_prefix(line)?.strip_prefix(':')?;
+            rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+        });
+        kib.expect("a figure in kB") * 1024
+    }
+
+    /// The value of a metric with its labels as `/metrics` writes it, such as `gateway_x_total{a="b"}`; 0 if it is not there.
+    ///
+    /// # Panics
+    ///
+    /// When there is no answer.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let answer = self.client.get(self.url("/metrics")).send().await;
+        let text = answer.expect("an answer").text().await.expect("a body");
+        text.lines()
+            .find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+            .unwrap_or(0.0)
+    }
+
     /// Everything it has logged so far.
     #[must_use]
     pub fn log(&self) -> String {

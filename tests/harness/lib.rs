@@ -5,6 +5,7 @@
 pub mod disk;
 pub mod events;
 pub mod gateway;
+pub mod onslaught;
 pub mod peers;
 pub mod serial;
 pub mod sinks;
@@ -16,7 +17,7 @@ pub use self::{
     gateway::{Gateway, Starting, free_port, workspace_binary},
     peers::{Mosquitto, Victoria, installed},
     serial::Line,
-    sinks::{InfluxSink, WebhookSink},
+    sinks::{HangingSink, InfluxSink, WebhookSink},
     wait::{eventually, within},
 };
 

@@ -158,6 +158,47 @@ impl WebhookSink {
     }
 }
 
+/// A webhook receiver that takes connections and requests, and never answers.
+#[derive(Clone, Debug)]
+pub struct HangingSink {
+    address: SocketAddr,
+    connections: Arc<Mutex<Vec<tokio::net::TcpStream>>>,
+}
+
+impl HangingSink {
+    /// Starts one.
+    ///
+    /// # Panics
+    ///
+    /// When there is no free port.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let sink = Self {
+            address: listener.local_addr().expect("an address"),
+            connections: Arc::default(),
+        };
+        let connections = Arc::clone(&sink.connections);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.lock().expect("the sink").push(stream);
+            }
+        });
+        sink
+    }
+
+    /// Connections that came so far.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.lock().expect("the sink").len()
+    }
+
+    /// Its address for the config.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}/hook", self.address)
+    }
+}
+
 /// An InfluxDB that parses every line and refuses what a real one would.
 #[derive(Clone, Debug)]
 pub struct InfluxSink {

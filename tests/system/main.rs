@@ -3,6 +3,8 @@
 
 /// What was accepted reaches the archive, through outages and refusals.
 mod archive;
+/// Brokers that go away, forget, limit, refuse and repeat.
+mod brokers;
 /// The command line: exit codes and what a typing mistake gives.
 mod cli;
 /// What every source must do.
@@ -18,11 +20,15 @@ mod faults;
 mod live;
 /// The whole way, end to end, on real input.
 mod main_job;
+/// Whatever comes, memory is bounded.
+mod memory;
 /// A restart is invisible.
 mod power;
 /// A changed config touches only what changed.
 mod reload;
 mod restart;
+/// Serial ports that are pulled, renamed, flooded, silent, noisy or broken.
+mod serial;
 /// Simulated sensors through the real gateway, and the reconciliation after.
 mod simulated;
 /// The code is as docs/ARCHITECTURE.md says.

@@ -18,6 +18,7 @@ use crate::{
     config::{Config, PUSH_SOURCE},
     disk,
     engine::{Booting, Ends},
+    files,
     history::History,
     http, ingest,
     ingest::Account,
@@ -47,6 +48,7 @@ const MAX_DECIDED: usize = 64;
 pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let http_listener = bind(config.http.listen, "HTTP").await?;
     let http_address = http_listener.local_addr().unwrap_or(config.http.listen);
+    let limit = files::raise_limit();
     let mut prepared = Vec::new();
     for source in &config.sources {
         prepared.push(prepare(source, None).await?);
@@ -223,6 +225,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         started,
         ready: readiness,
     };
+    let http_metrics = http::Metrics::new(&mut registry);
     let mut fragments = vec![
         live::sse::router(hub.clone()),
         metrics::router(Arc::new(registry)),
@@ -231,14 +234,23 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         let config = push::Config::default();
         fragments.push(push::router(config, intake, reporter, rejects));
     }
+    let most = http::Config::default().max_connections;
     let http_config = http::Config {
         hosts: config.http.allowed_hosts.clone(),
+        max_connections: most.min(files::share(limit)),
         ..http::Config::default()
     };
+    if http_config.max_connections < most {
+        tracing::warn!(
+            limit,
+            http = http_config.max_connections,
+            "the system allows few open files, so that fewer connections are taken; raise the limit (`ulimit -n`, LimitNOFILE=)"
+        );
+    }
     let router = http::router(&http_config, http_address, parts, fragments);
     let (part, stop) = (sources.parts.register("HTTP"), http_stop.clone());
     tokio::spawn(async move {
-        http::serve(http_listener, router, &http_config, stop).await;
+        http::serve(http_listener, router, &http_config, http_metrics, stop).await;
         drop(part);
     });
 

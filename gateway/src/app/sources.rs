@@ -16,6 +16,7 @@ use super::{StartError, bind, listen_error, pass_on};
 use crate::{
     clock::Clock,
     config::{PUSH_SOURCE, SourceConfig, SourceKind},
+    files,
     ingest::{Account, Change},
     live::Hub,
     model::SourceName,
@@ -312,7 +313,11 @@ pub(super) async fn prepare(
     });
     let (listener, held) =
         both.map_err(|error| listen_error(config.listen, &source.name.0, error))?;
-    Ok(Prepared::Listener(config.clone(), listener, held))
+    let config = broker::Config {
+        max_connections: config.max_connections.min(files::share(files::limit())),
+        ..config.clone()
+    };
+    Ok(Prepared::Listener(config, listener, held))
 }
 
 pub(super) fn mappings_of(source: &SourceConfig) -> SourceMappings {

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Alerts at once; more are counted, and begin when there is room.
-const MAX_ALERTS: usize = 100_000;
+const MAX_ALERTS: usize = 10_000;
 
 /// How readings are taken.
 #[derive(Clone, Copy, PartialEq, Eq)]

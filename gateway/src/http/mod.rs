@@ -17,26 +17,33 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    body::{self, Body, HttpBody as _},
     extract::{Request, State},
     http::{Method, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use tokio::sync::{Semaphore, watch};
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower_http::{CompressionLevel, compression::CompressionLayer};
 
 use self::problem::Problem;
-pub use self::serve::serve;
+pub use self::serve::{Metrics, serve};
 use crate::{
     alert::Rule, archive::ArchiveStatus, clock::Clock, engine::Engine, history::History,
     ingest::Account, journal::Journal, model::Timestamp, notify::WebhookConfig, rejects::Rejects,
     source::SourceStatus, state,
 };
 
+/// Bytes of answers that may wait to be read, over all connections; further ones are answered 503.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// An answer up to this size takes no room.
+const SMALL_ANSWER_BYTES: u64 = 16 << 10;
+
 /// Bounds and whom it answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Connections at most; more wait to be accepted. Default 1 024. Must be above the live hub's clients.
+    /// Connections at most; one more is answered 503. Default 1 024. Must be above the live hub's clients.
     pub max_connections: usize,
     /// A connection on which nothing moved for this long is closed. Default 75 s; above the live beat.
     pub idle_after: Duration,
@@ -160,6 +167,11 @@ pub fn router(
     for fragment in fragments {
         router = router.merge(fragment);
     }
+    // The page's files lie in the program and take no memory.
+    router = router.layer(middleware::from_fn_with_state(
+        Arc::new(Semaphore::new(MAX_ANSWER_BYTES)),
+        in_room,
+    ));
     let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
     router
         .fallback(fallback)
@@ -178,6 +190,48 @@ pub fn router(
             Arc::new(guard::Guard::new(address, &config.hosts)),
             guard::guard,
         ))
+}
+
+/// Answers that wait to be read take room, all together [`MAX_ANSWER_BYTES`]: who asks for much and does not read it takes
+/// room from others who do so, and no more memory. Streams have no length, and bounds of their own.
+async fn in_room(State(room): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let bytes = response.body().size_hint().exact().unwrap_or(0);
+    if bytes <= SMALL_ANSWER_BYTES {
+        return response;
+    }
+    let cost = u32::try_from(bytes).unwrap_or(u32::MAX);
+    let Ok(place) = room.try_acquire_many_owned(cost) else {
+        return Problem::unavailable("too many large answers wait to be read: try again later")
+            .into_response();
+    };
+    let (parts, body) = response.into_parts();
+    match body::to_bytes(body, usize::MAX).await {
+        // The place goes with the bytes themselves: what the network layer still holds of them counts.
+        Ok(bytes) => Response::from_parts(
+            parts,
+            Body::from(Bytes::from_owner(Held {
+                bytes,
+                _place: place,
+            })),
+        ),
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be put together");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Bytes and the room that they take.
+struct Held {
+    bytes: Bytes,
+    _place: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// The page for people, a problem for programs.

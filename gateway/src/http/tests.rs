@@ -543,8 +543,16 @@ async fn a_live_stream_passes_unpacked_at_once_and_ends_with_the_server() {
     )
     .router;
     let token = stop.clone();
-    let server =
-        tokio::spawn(async move { serve(listener, router, &Config::default(), token).await });
+    let server = tokio::spawn(async move {
+        serve(
+            listener,
+            router,
+            &Config::default(),
+            Metrics::default(),
+            token,
+        )
+        .await
+    });
     let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
     let request =
         format!("GET /events HTTP/1.1\r\nHost: {address}\r\nAccept-Encoding: gzip\r\n\r\n");

@@ -26,6 +26,7 @@ use super::{
     group::Group,
     latest::{self, Latest},
     ring::{At, Ring},
+    snapshots::Snapshots,
 };
 use crate::{clock::Clock, engine::Update, model::DeviceId};
 
@@ -39,8 +40,6 @@ const MAX_UPDATES: usize = 64;
 const MAX_KEPT: usize = 4096;
 /// Their bytes at most.
 const MAX_KEPT_BYTES: usize = 1 << 20;
-/// Snapshots kept until the next event.
-const MAX_SNAPSHOTS: usize = 8;
 
 /// What the hub's task and its clients share.
 #[derive(Debug)]
@@ -305,8 +304,7 @@ struct State {
     /// Everything kept after this sequence is complete.
     kept_after: u64,
     groups: HashMap<Filter, Weak<Group>>,
-    /// Snapshots of the state as it is now, for many who arrive at once.
-    snapshots: HashMap<Filter, Bytes>,
+    snapshots: Snapshots,
     /// Device and series news not yet said.
     devices: BTreeMap<DeviceId, Vec<u32>>,
 }
@@ -321,7 +319,7 @@ impl State {
             kept_bytes: 0,
             kept_after: 0,
             groups: HashMap::new(),
-            snapshots: HashMap::new(),
+            snapshots: Snapshots::default(),
             devices: BTreeMap::new(),
         }
     }
@@ -419,7 +417,6 @@ impl State {
             self.keep(Arc::clone(&event));
         }
         self.shared.metrics.events.inc();
-        self.snapshots.clear();
         lock(&self.shared.ring).push(event);
     }
 
@@ -451,17 +448,24 @@ impl State {
                 filter,
                 after,
                 answer,
-            } => drop(answer.send(self.join(filter, after))),
+            } => match self.join(filter, after) {
+                Some(joined) => drop(answer.send(joined)),
+                // Not answered, the client hears `bye` and when to come back.
+                None => drop(self.shared.metrics.refused.inc()),
+            },
             Command::CatchUp {
                 group,
                 after,
                 from_ms,
                 answer,
-            } => drop(answer.send(self.catch_up(&group, after, from_ms))),
+            } => match self.catch_up(&group, after, from_ms) {
+                Some(caught_up) => drop(answer.send(caught_up)),
+                None => drop(self.shared.metrics.refused.inc()),
+            },
         }
     }
 
-    fn join(&mut self, filter: Filter, after: Option<u64>) -> Joined {
+    fn join(&mut self, filter: Filter, after: Option<u64>) -> Option<Joined> {
         let after = after.filter(|after| lock(&self.shared.ring).reaches_back_to(*after));
         let (first, next) = match after {
             Some(after) => {
@@ -475,17 +479,20 @@ impl State {
                 frame.text("}");
                 (VecDeque::from([frame.end()]), after + 1)
             }
-            None => (VecDeque::from(self.snapshot(&filter)), self.newest + 1),
+            None => {
+                let (frames, sequence) = self.snapshot(&filter)?;
+                (VecDeque::from(frames), sequence + 1)
+            }
         };
-        Joined {
+        Some(Joined {
             group: self.group(filter),
             first,
             next,
             resumed: after.is_some(),
-        }
+        })
     }
 
-    fn catch_up(&mut self, group: &Group, after: u64, from_ms: i64) -> CaughtUp {
+    fn catch_up(&mut self, group: &Group, after: u64, from_ms: i64) -> Option<CaughtUp> {
         let mut frame = Frame::begin(Kind::Gap, None, 128);
         frame.text("{\"missed\":");
         frame.unsigned(self.newest.saturating_sub(after));
@@ -495,8 +502,13 @@ impl State {
         frame.signed(self.shared.clock.now().as_millis());
         frame.text("}");
         let mut frames = VecDeque::from([frame.end()]);
+        let mut sequence = self.newest;
         if after >= self.kept_after {
-            frames.extend(self.latest.changed_after(after, &group.filter));
+            if self.snapshots.is_full() {
+                return None;
+            }
+            let changed = self.latest.changed_after(after, &group.filter);
+            frames.extend(changed.map(|frame| self.snapshots.count(frame)));
             let first = self.kept.partition_point(|event| event.sequence <= after);
             frames.extend(
                 self.kept
@@ -504,33 +516,38 @@ impl State {
                     .filter_map(|event| group.frame(event, &self.shared.metrics.cut)),
             );
         } else {
-            frames.extend(self.snapshot(&group.filter));
+            let (snapshot, of) = self.snapshot(&group.filter)?;
+            frames.extend(snapshot);
+            sequence = of;
         }
-        CaughtUp {
+        Some(CaughtUp {
             frames,
-            next: self.newest + 1,
-        }
+            next: sequence + 1,
+        })
     }
 
-    /// A `snapshot` in two parts: the time of each, and what all have in common until the next event.
-    fn snapshot(&mut self, filter: &Filter) -> [Bytes; 2] {
-        let id = (&self.shared.epoch, self.newest);
+    /// A `snapshot` in two parts, the time of each and what many have in common, and the newest event that is in it. `None`
+    /// when too much waits to be read already.
+    fn snapshot(&mut self, filter: &Filter) -> Option<([Bytes; 2], u64)> {
+        let known = self
+            .snapshots
+            .find(filter, self.newest, &lock(&self.shared.ring));
+        let snapshot = match known {
+            Some(known) => known,
+            None if self.snapshots.is_full() => return None,
+            None => {
+                let site = lock(&self.shared.site).clone();
+                let rest = self.latest.snapshot(site.as_deref(), filter);
+                self.snapshots.keep(filter, self.newest, rest)
+            }
+        };
+        let id = (&self.shared.epoch, snapshot.sequence);
         let mut head = Frame::begin(Kind::Snapshot, Some(id), 160);
         head.text("{\"epoch\":");
         head.string(self.shared.epoch.as_str());
         head.text(",\"now_ms\":");
         head.signed(self.shared.clock.now().as_millis());
-        let head = head.open();
-        if let Some(rest) = self.snapshots.get(filter) {
-            return [head, rest.clone()];
-        }
-        let site = lock(&self.shared.site).clone();
-        let rest = self.latest.snapshot(site.as_deref(), filter);
-        if self.snapshots.len() == MAX_SNAPSHOTS {
-            self.snapshots.clear();
-        }
-        self.snapshots.insert(filter.clone(), rest.clone());
-        [head, rest]
+        Some(([head.open(), snapshot.rest], snapshot.sequence))
     }
 
     fn group(&mut self, filter: Filter) -> Arc<Group> {

@@ -16,6 +16,7 @@ mod group;
 mod hub;
 mod latest;
 mod ring;
+mod snapshots;
 pub mod sse;
 
 use std::{sync::Arc, time::Duration};
