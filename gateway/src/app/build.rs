@@ -13,7 +13,7 @@ use super::{
     sources::{Sources, Surroundings, kind_name, mappings_of, prepare},
 };
 use crate::{
-    archive,
+    archive::{self, DeadLetters},
     backoff::{self, Backoff},
     cause,
     clock::Clock,
@@ -141,10 +141,12 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         });
     }
     let archive_metrics = archive::Metrics::new(journal.clone(), &mut registry);
+    let letters = DeadLetters::new(dir, clock.clone(), &mut registry);
     let mut outlets = Outlets::new(
         state.clone(),
         journal.clone(),
         archive_metrics,
+        letters.clone(),
         clock.clone(),
     );
     for webhook in &config.webhooks {
@@ -211,6 +213,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         rejects: rejects.clone(),
         account,
         archive,
+        letters,
         configured: configured.subscribe(),
         clock: clock.clone(),
         started,
