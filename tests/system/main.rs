@@ -3,12 +3,16 @@
 
 /// What was accepted reaches the archive, through outages and refusals.
 mod archive;
+/// The archive is away in every way there is, and what is fresh goes first afterwards.
+mod archive_away;
 /// The command line: exit codes and what a typing mistake gives.
 mod cli;
 /// What every source must do.
 mod compliance;
 /// The configs that people start from are right.
 mod configs;
+/// What the archive refuses for good costs only itself, and can be sent again.
+mod dead_letters;
 /// The demo needs nothing and leaves nothing.
 mod demo;
 /// What is broken on purpose costs only itself.

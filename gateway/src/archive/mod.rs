@@ -45,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     influx::{Answer, ClientError, Influx},
     lane::{Lane, Which},
+    letters::LettersError,
     line::{Encoder, Origin},
     settle::{Settled, settle},
 };
@@ -283,14 +284,20 @@ impl Archiver {
     /// One request of a lane, or what goes before and after it.
     async fn step(&mut self, which: Which) {
         if self.lane(which).is_open() {
-            match which {
-                Which::Fresh => {}
+            let taken = match which {
+                Which::Fresh => Ok(()),
                 Which::Replay => self.take_letters().await,
-                Which::Backfill => self.take_behind().await,
+                Which::Backfill => {
+                    self.take_behind().await;
+                    Ok(())
+                }
+            };
+            if let Err(error) = taken {
+                return self.fail(which, cause::chain(&error), None);
             }
             let lane = self.lane(which);
             if lane.reached.is_none() && lane.lines.is_empty() {
-                return;
+                return self.succeed(which);
             }
             lane.close();
         }
@@ -328,11 +335,8 @@ impl Archiver {
     }
 
     /// Fills the batch with letters that are to be sent again.
-    async fn take_letters(&mut self) {
-        let letters = match self.letters.waiting(self.config.batch_lines).await {
-            Ok(letters) => letters,
-            Err(error) => return self.fail(Which::Replay, cause::chain(&error), None),
-        };
+    async fn take_letters(&mut self) -> Result<(), LettersError> {
+        let letters = self.letters.waiting(self.config.batch_lines).await?;
         self.marked = !letters.is_empty();
         for letter in letters {
             let device = letter.series.first().and_then(|s| SeriesKey::parse(s));
@@ -343,6 +347,7 @@ impl Archiver {
             };
             self.replay.lines.push(&letter.line, origin);
         }
+        Ok(())
     }
 
     /// Fills the batch with what was left behind.
