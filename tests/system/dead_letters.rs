@@ -253,3 +253,28 @@ async fn dead_letters_that_cannot_be_written_down_make_the_archive_wait_and_not_
     caught_up(&gateway).await;
     gateway.account("push", |row| row["waiting"] == 0).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_influxdb_there_are_no_dead_letters_and_nowhere_to_send_them() {
+    let gateway = Gateway::start("").await;
+    letters(&gateway, 0).await;
+    assert_eq!(
+        send(&gateway, "POST", "/api/v1/dead-letters/replay")
+            .await
+            .0,
+        409
+    );
+    assert_eq!(
+        send(&gateway, "POST", "/api/v1/dead-letters/1/replay")
+            .await
+            .0,
+        409
+    );
+    for path in ["/api/v1/dead-letters/1", "/api/v1/dead-letters/x"] {
+        assert_eq!(send(&gateway, "DELETE", path).await.0, 404);
+    }
+    for query in ["limit=0", "limit=1001", "before=x"] {
+        let path = format!("/api/v1/dead-letters?{query}");
+        assert_eq!(send(&gateway, "GET", &path).await.0, 400, "{query}");
+    }
+}

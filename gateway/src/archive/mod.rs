@@ -157,6 +157,7 @@ impl Archiver {
     /// written after the next start.
     pub async fn run(mut self, stop: CancellationToken) {
         let (journal, status) = (self.journal.clone(), self.status.clone());
+        let letters = self.letters.clone();
         status.send_modify(|status| {
             (status.state, status.detail) = ("connecting", String::new());
             status.backfill.state = "idle";
@@ -167,7 +168,7 @@ impl Archiver {
         let archiving = async {
             tokio::select! {
                 () = self.archive_all() => {}
-                () = tell_lag(journal, status) => {}
+                () = tell_lag(journal, letters, status) => {}
             }
         };
         stop.run_until_cancelled(archiving).await;
@@ -498,13 +499,14 @@ fn warn_if_unwritten(noted: std::io::Result<()>) {
     }
 }
 
-/// The lag grows while a request hangs and between two tries, when the archiver itself says nothing.
-async fn tell_lag(journal: Journal, status: watch::Sender<ArchiveStatus>) {
+/// The lag grows while a request hangs and between two tries, and letters are discarded, when the archiver itself says nothing.
+async fn tell_lag(journal: Journal, letters: DeadLetters, status: watch::Sender<ArchiveStatus>) {
     loop {
         tokio::time::sleep(TELL_LAG_EVERY).await;
         status.send_if_modified(|status| {
             let before = status.clone();
             status.look(&journal);
+            status.dead_letters = letters.count();
             *status != before
         });
     }
