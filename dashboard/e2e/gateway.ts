@@ -1,12 +1,12 @@
 /**
  * A real gateway, and the door that a page goes through to it.
  *
- * The gateway is the binary that GATEWAY_BIN names, run as `gateway demo`. The door is a TCP relay in front of it
+ * The gateway is the binary that GATEWAY_BIN names, run as `gateway demo` or with a config of the spec's own. The door is a TCP relay in front of it
  * that keeps one address for the page, and can cut connections or answer 503 as a proxy does.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -23,16 +23,17 @@ export class Gateway {
     private readonly binary: string,
     readonly port: number,
     private readonly dataDir: string,
+    private readonly config: string | null,
   ) {}
 
-  /** Starts one on a free port with fresh data and waits until it is ready. */
-  static async start(): Promise<Gateway> {
+  /** Starts one on a free port with fresh data and waits until it is ready: the demo, or one with this config. */
+  static async start(config: string | null = null): Promise<Gateway> {
     const binary = process.env["GATEWAY_BIN"];
     if (binary === undefined || binary === "") {
       throw new Error("GATEWAY_BIN is not set: build the gateway and name its binary, as in GATEWAY_BIN=$PWD/../target/debug/gateway");
     }
     const dataDir = await mkdtemp(join(tmpdir(), "gateway-page-"));
-    const gateway = new Gateway(binary, await freePort(), dataDir);
+    const gateway = new Gateway(binary, await freePort(), dataDir, config);
     await gateway.run();
     return gateway;
   }
@@ -44,9 +45,7 @@ export class Gateway {
   /** Runs the binary on the same port and data as before. */
   async run(): Promise<void> {
     this.log = "";
-    const child = spawn(this.binary, ["demo", "--listen", `127.0.0.1:${this.port}`, "--data-dir", this.dataDir], {
-      stdio: ["ignore", "pipe", "pipe"],
-    });
+    const child = spawn(this.binary, await this.command(), { stdio: ["ignore", "pipe", "pipe"] });
     const keep = (bytes: Buffer) => {
       this.log = (this.log + bytes.toString()).slice(-20_000);
     };
@@ -67,6 +66,14 @@ export class Gateway {
     }
     await this.kill();
     throw new Error(`the gateway did not become ready: ${failure ?? state}\n${this.log}`);
+  }
+
+  private async command(): Promise<string[]> {
+    const address = `127.0.0.1:${this.port}`;
+    if (this.config === null) return ["demo", "--listen", address, "--data-dir", this.dataDir];
+    const file = join(this.dataDir, "gateway.toml");
+    await writeFile(file, `data_dir = "data"\n[http]\nlisten = "${address}"\n${this.config}`);
+    return ["run", "--config", file];
   }
 
   /** As a power cut: no chance to say anything. */

@@ -72,6 +72,29 @@ export interface Archive {
   written: number;
   refused: number;
   lag_records: number;
+  backfill: {
+    state: "idle" | "writing" | "paused" | "failing";
+    lag_readings: number;
+    rate: number;
+  };
+  dead_letters: number;
+}
+
+/** A point that InfluxDB refused for good. */
+export interface DeadLetter {
+  id: number;
+  at_ms: number;
+  source: string;
+  series: string[];
+  line: string;
+  words: string;
+  refusals: number;
+  replaying: boolean;
+}
+
+export interface DeadLetters {
+  total: number;
+  dead_letters: DeadLetter[];
 }
 
 export interface SnapshotEvent {

@@ -4,6 +4,7 @@
 //! gateway and a bare rumqttc loop that only counts, and the medians are printed with their spread.
 
 mod demo;
+mod drain;
 mod journal;
 mod latency;
 mod publisher;
@@ -12,17 +13,19 @@ mod saturation;
 use std::time::Duration;
 
 const HELP: &str =
-    "bench [saturation] [latency] [journal] [demo] [--messages N] [--rounds N] [--demo-minutes N]
-Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes.";
+    "bench [saturation] [latency] [journal] [drain] [demo] [--messages N] [--rounds N] [--demo-minutes N]
+      [--live-rate N] [--outage-seconds N]
+Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes; drain: 1000 readings/s live, 120 seconds.";
 
 fn main() {
     let mut names = Vec::new();
     let (mut messages, mut rounds, mut minutes) = (200_000_usize, 3_usize, 5_u64);
+    let (mut live_rate, mut outage) = (1_000_usize, 120_u64);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|n| n.parse::<u64>().ok());
         let known = match argument.as_str() {
-            "saturation" | "latency" | "journal" | "demo" => {
+            "saturation" | "latency" | "journal" | "drain" | "demo" => {
                 names.push(argument.clone());
                 true
             }
@@ -33,6 +36,10 @@ fn main() {
                 .map(|n| rounds = usize::try_from(n).unwrap_or(rounds))
                 .is_some(),
             "--demo-minutes" => number().map(|n| minutes = n).is_some(),
+            "--live-rate" => number()
+                .map(|n| live_rate = usize::try_from(n).unwrap_or(live_rate))
+                .is_some(),
+            "--outage-seconds" => number().map(|n| outage = n).is_some(),
             _ => false,
         };
         if !known {
@@ -52,6 +59,9 @@ fn main() {
         }
         if wanted("journal") {
             journal::run().await;
+        }
+        if wanted("drain") {
+            drain::run(live_rate, Duration::from_secs(outage)).await;
         }
         if wanted("demo") {
             demo::run(Duration::from_secs(60 * minutes)).await;

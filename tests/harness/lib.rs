@@ -3,6 +3,7 @@
 //! Everything binds to loopback on free ports, lives in a temporary folder, and is ended when its value is dropped.
 
 pub mod disk;
+pub mod door;
 pub mod events;
 pub mod gateway;
 pub mod onslaught;
@@ -13,6 +14,7 @@ pub mod wait;
 
 pub use self::{
     disk::Disk,
+    door::{Door, Way},
     events::Events,
     gateway::{Gateway, Starting, free_port, workspace_binary},
     peers::{Mosquitto, Victoria, installed},

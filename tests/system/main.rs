@@ -3,6 +3,8 @@
 
 /// What was accepted reaches the archive, through outages and refusals.
 mod archive;
+/// The archive is away in every way there is, and what is fresh goes first afterwards.
+mod archive_away;
 /// Brokers that go away, forget, limit, refuse and repeat.
 mod brokers;
 /// The command line: exit codes and what a typing mistake gives.
@@ -11,6 +13,8 @@ mod cli;
 mod compliance;
 /// The configs that people start from are right.
 mod configs;
+/// What the archive refuses for good costs only itself, and can be sent again.
+mod dead_letters;
 /// The demo needs nothing and leaves nothing.
 mod demo;
 /// What is broken on purpose costs only itself.

@@ -4,6 +4,7 @@ import { fetchStatus } from "../api";
 import { durationText, fullTimeText, isoTime, numberText, timeText } from "../format";
 import { useSecond, useTopic, useVisible } from "../hooks";
 import type { Account, Archive, Config, Source, Status } from "../wire";
+import { DeadLetterList } from "./DeadLetterList";
 import { Icon, type IconName } from "./Icon";
 
 const REFRESH_MS = 15_000;
@@ -51,6 +52,9 @@ export function StatusSection() {
           </li>
         )}
       </ul>
+      {store.archive !== null && (
+        <DeadLetterList count={store.archive.dead_letters} active={visible && link === "live"} now={store.now()} />
+      )}
       {account !== null && account.account.length > 0 && <LossAccount rows={account.account} />}
     </section>
   );
@@ -140,6 +144,7 @@ function ArchiveFact({ archive }: { archive: Archive }) {
   const counts = [
     archive.state === "disabled" ? "" : `${numberText(archive.written)} written`,
     archive.lag_records > 0 ? `${numberText(archive.lag_records)} waiting` : "",
+    backfillText(archive),
     archive.refused > 0 ? `${numberText(archive.refused)} refused` : "",
     archive.detail,
   ];
@@ -175,6 +180,15 @@ function ConfigFacts({ config, now }: { config: Config; now: number }) {
       )}
     </>
   );
+}
+
+/** What waited during an outage, and how fast it is caught up with. */
+function backfillText({ backfill }: Archive): string {
+  if (backfill.state === "idle") return "";
+  const left = `back-fill: about ${numberText(backfill.lag_readings)} readings left`;
+  if (backfill.state === "paused") return `${left}, paused until new readings get through`;
+  if (backfill.state === "failing") return `${left}, failing`;
+  return backfill.rate > 0 ? `${left}, ${numberText(backfill.rate)} a second` : left;
 }
 
 function LossAccount({ rows }: { rows: Account[] }) {

@@ -13,7 +13,7 @@ use super::{
     sources::{Sources, Surroundings, kind_name, mappings_of, prepare},
 };
 use crate::{
-    archive,
+    archive::{self, DeadLetters},
     clock::Clock,
     config::{Config, PUSH_SOURCE},
     disk,
@@ -150,10 +150,12 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         });
     }
     let archive_metrics = archive::Metrics::new(journal.clone(), &mut registry);
+    let letters = DeadLetters::new(dir, clock.clone(), &mut registry);
     let mut outlets = Outlets::new(
         state.clone(),
         journal.clone(),
         archive_metrics,
+        letters.clone(),
         clock.clone(),
     );
     for webhook in &config.webhooks {
@@ -220,6 +222,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         rejects: rejects.clone(),
         account,
         archive,
+        letters,
         configured: configured.subscribe(),
         clock: clock.clone(),
         started,

@@ -359,6 +359,7 @@ pub(super) fn influxdb(mut table: Table<'_>, around: &Surroundings<'_>) -> Optio
         batch_lines: 5_000,
         timeout: Duration::from_secs(30),
         linger: Duration::from_secs(1),
+        backfill_rate: 20_000,
         backoff: backoff::Config {
             initial: Duration::from_secs(1),
             max: Duration::from_secs(60),
@@ -368,6 +369,7 @@ pub(super) fn influxdb(mut table: Table<'_>, around: &Surroundings<'_>) -> Optio
     table.set_count("batch_lines", &mut archive.batch_lines, 1, 100_000);
     table.set_within_seconds("timeout", &mut archive.timeout, 1, 600);
     table.set_within_seconds("linger", &mut archive.linger, 0, 60);
+    table.set_count("backfill_rate", &mut archive.backfill_rate, 1, 10_000_000);
     table.finish();
     Some(archive)
 }

@@ -6,6 +6,7 @@
 
 mod api;
 mod guard;
+mod letters;
 mod page;
 mod points;
 pub mod problem;
@@ -30,9 +31,18 @@ use tower_http::{CompressionLevel, compression::CompressionLayer};
 use self::problem::Problem;
 pub use self::serve::{Metrics, serve};
 use crate::{
-    alert::Rule, archive::ArchiveStatus, clock::Clock, engine::Engine, history::History,
-    ingest::Account, journal::Journal, model::Timestamp, notify::WebhookConfig, rejects::Rejects,
-    source::SourceStatus, state,
+    alert::Rule,
+    archive::{ArchiveStatus, DeadLetters},
+    clock::Clock,
+    engine::Engine,
+    history::History,
+    ingest::Account,
+    journal::Journal,
+    model::Timestamp,
+    notify::WebhookConfig,
+    rejects::Rejects,
+    source::SourceStatus,
+    state,
 };
 
 /// Bytes of answers that may wait to be read, over all connections; further ones are answered 503.
@@ -132,6 +142,8 @@ pub struct Parts {
     pub archive: watch::Receiver<ArchiveStatus>,
     /// What the config in force says.
     pub configured: watch::Receiver<Configured>,
+    /// What the archive refused for good.
+    pub letters: DeadLetters,
     /// For `now`.
     pub clock: Clock,
     /// When the process started.
@@ -163,6 +175,7 @@ pub fn router(
     let mut router = api::router()
         .merge(status::router())
         .merge(points::router())
+        .merge(letters::router())
         .with_state(api);
     for fragment in fragments {
         router = router.merge(fragment);

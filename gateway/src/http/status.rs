@@ -94,11 +94,12 @@ async fn status(State(api): State<Api>) -> Result<Response, Problem> {
     };
     let account = parts.account.rows();
     let journal = parts.journal.status();
-    let archive = ArchiveStatus {
-        // Its own figure is of its last report.
-        lag_records: parts.journal.lag(crate::archive::CURSOR),
-        ..parts.archive.borrow().clone()
-    };
+    let mut archive = parts.archive.borrow().clone();
+    if archive.state != "disabled" {
+        // Its own figures are of its last report.
+        archive.look(&parts.journal);
+        archive.dead_letters = parts.letters.count();
+    }
     let configured = parts.configured.borrow().clone();
     let now = parts.clock.now();
     Ok(Json(Status {

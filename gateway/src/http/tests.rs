@@ -189,6 +189,7 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
             config: ConfigStatus::default(),
         })
         .1,
+        letters: DeadLetters::new(dir.path(), Clock::system(), &mut registry),
         clock,
         started: Timestamp::from_millis(NOW_MS - 90_000),
         ready: readiness,

@@ -11,6 +11,7 @@
 //! | `segment.rs` | names of segment files, reading past damage, what a file holds at start |
 //! | `writer.rs` | the one thread that writes: group commit, a failing disk |
 //! | `cursor.rs` | reading behind |
+//! | `progress.rs` | how far a cursor is, and what it left behind; pure |
 //! | `recovery.rs` | taking the directory and finding what is in it |
 //! | `retention.rs` | what may and must go |
 //!
@@ -37,6 +38,7 @@ mod cursor;
 mod disk;
 mod format;
 mod metrics;
+mod progress;
 mod recovery;
 mod retention;
 mod segment;
@@ -62,7 +64,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::cursor::Cursor;
+pub use self::{
+    cursor::Cursor,
+    progress::{MAX_STRETCHES, Stretch},
+};
 use self::{
     cursor::Reader,
     disk::Disk,
@@ -175,6 +180,8 @@ struct Shared {
     metrics: Metrics,
     // std: held for a look or an unlink, never over an await.
     index: Mutex<Index>,
+    /// Held while a cursor's note is written.
+    noting: Mutex<()>,
     failing: Mutex<Option<String>>,
     /// Since when the record under way is being written.
     writing_since: Mutex<Option<Instant>>,
@@ -214,6 +221,34 @@ pub struct JournalStatus {
     pub dropped_unread: u64,
     /// Name and lag (records) of each cursor.
     pub cursors: Vec<(String, u64)>,
+}
+
+/// So much of the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Records.
+    pub records: u64,
+    /// Readings in them, about: exact for whole segments.
+    pub readings: u64,
+}
+
+/// What a cursor has not done with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Behind its front.
+    pub fresh: Amount,
+    /// Left behind.
+    pub behind: Amount,
+    /// Stretches in which that is.
+    pub stretches: usize,
+}
+
+impl Backlog {
+    /// Records, of both kinds.
+    #[must_use]
+    pub const fn records(&self) -> u64 {
+        self.fresh.records + self.behind.records
+    }
 }
 
 impl Default for Config {
@@ -280,6 +315,7 @@ impl Journal {
             disk,
             metrics,
             index: Mutex::new(recovered.index),
+            noting: Mutex::default(),
             failing: Mutex::default(),
             writing_since: Mutex::default(),
             durable: seen,
@@ -350,12 +386,14 @@ impl Journal {
         }
     }
 
-    /// Records that this cursor has not done with; 0 for one that is not in use.
+    /// What this cursor has not done with; nothing for one that is not in use.
     #[must_use]
-    pub fn lag(&self, cursor: &str) -> u64 {
+    pub fn backlog(&self, cursor: &str) -> Backlog {
         let index = self.shared.index();
-        let at = index.cursors.get(cursor).copied().unwrap_or(u64::MAX);
-        index.newest.saturating_sub(at)
+        index
+            .cursors
+            .get(cursor)
+            .map_or_else(Backlog::default, |progress| index.backlog(progress))
     }
 
     /// Reads all kept records in order, for the replay at start; blocking. Damaged ones are skipped.
@@ -366,7 +404,7 @@ impl Journal {
         let mut after = 0;
         let mut give_up = false;
         loop {
-            match reader.read(&self.shared, after, READINGS, give_up) {
+            match reader.read(&self.shared, (after, u64::MAX), READINGS, give_up) {
                 Ok(read) => {
                     give_up = false;
                     if read.entries.is_empty() {
@@ -418,7 +456,7 @@ impl Journal {
             cursors: index
                 .cursors
                 .iter()
-                .map(|(name, at)| (name.clone(), index.newest.saturating_sub(*at)))
+                .map(|(name, at)| (name.clone(), index.backlog(at).records()))
                 .collect(),
         }
     }

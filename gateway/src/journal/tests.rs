@@ -705,3 +705,83 @@ async fn numbers_that_others_noted_are_not_given_again() {
     );
     assert_eq!(third.submit(numbered(4, 1)).await, Position(102));
 }
+
+#[tokio::test]
+async fn a_backlog_left_behind_is_read_later_and_both_places_outlive_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    for n in 1..=10 {
+        first.submit(numbered(n, 1)).await;
+    }
+    let mut cursor = first.journal.cursor("influx");
+    let two = cursor.read(cursor.position(), 2).await;
+    cursor.advance(two.last().unwrap().position).await.unwrap();
+    assert!(cursor.leave_backlog().await.unwrap());
+    assert!(
+        !cursor.leave_backlog().await.unwrap(),
+        "there is nothing to leave"
+    );
+    first.submit(numbered(11, 1)).await;
+    let fresh = cursor.read(cursor.position(), 100).await;
+    assert_eq!(numbers(&fresh), [11]);
+    cursor.advance(fresh[0].position).await.unwrap();
+    let behind = cursor.behind().unwrap();
+    let some = cursor.read_behind(behind.after, 3).await;
+    assert_eq!(numbers(&some), [3, 4, 5]);
+    cursor.fill(some[2].position).await.unwrap();
+    let backlog = first.journal.backlog("influx");
+    assert_eq!((backlog.fresh.records, backlog.behind.records), (0, 5));
+
+    // Killed in the middle of it.
+    let copied = copy(dir.path());
+    let second = open(copied.path());
+    let mut cursor = second.journal.cursor("influx");
+    assert_eq!(cursor.position(), Position(11));
+    second.submit(numbered(12, 1)).await;
+    let behind = cursor.behind().unwrap();
+    let rest = cursor.read_behind(behind.after, 100).await;
+    assert_eq!(numbers(&rest), [6, 7, 8, 9, 10]);
+    assert!(cursor.read_behind(rest[4].position, 100).await.is_empty());
+    cursor.fill(rest[4].position).await.unwrap();
+    assert_eq!(cursor.behind(), None);
+    assert_eq!(numbers(&cursor.read(cursor.position(), 100).await), [12]);
+}
+
+#[tokio::test]
+async fn what_is_left_behind_stays_on_disk_until_it_is_filled_or_the_limit_takes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        max_bytes: 64 << 10,
+        keep_bytes: 0,
+        ..small()
+    };
+    let open = open_with(dir.path(), config);
+    let mut cursor = open.journal.cursor("influx");
+    for n in 1..=20 {
+        open.submit(numbered(n, 20)).await;
+    }
+    assert!(cursor.leave_backlog().await.unwrap());
+    for n in 21..=40 {
+        open.submit(numbered(n, 20)).await;
+        cursor.advance(cursor.newest()).await.unwrap();
+    }
+    assert_eq!(
+        open.journal.status().oldest,
+        1,
+        "the stretch holds its segments"
+    );
+    // Now the limit takes the oldest: of these, only what was left behind is lost.
+    let mut n = 41;
+    while open.journal.status().oldest <= 25 {
+        open.submit(numbered(n, 20)).await;
+        cursor.advance(cursor.newest()).await.unwrap();
+        n += 1;
+    }
+    assert_eq!(open.journal.status().dropped_unread, 20 * 20);
+    let behind = cursor.behind().unwrap();
+    assert!(cursor.read_behind(behind.after, 100).await.is_empty());
+    assert_eq!(cursor.missed(), 20);
+    assert_eq!(open.journal.backlog("influx").behind.records, 0);
+    cursor.fill(behind.until).await.unwrap();
+    assert_eq!(open.journal.status().segments, 1, "nobody holds anything");
+}
