@@ -2,7 +2,7 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, OnceLock},
 };
@@ -115,12 +115,7 @@ impl Gateway {
     /// When it does not get ready; its log is shown.
     pub async fn start_at(dir: Arc<TempDir>, config: &str, port: u16) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
-        let file = dir.path().join("gateway.toml");
-        let head = "data_dir = \"data\"\n";
-        let tail = format!(
-            "\n[log]\nlevel = \"info\"\nformat = \"json\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n"
-        );
-        std::fs::write(&file, format!("{head}{config}{tail}")).expect("the config can be written");
+        let file = write_config(dir.path(), config, port);
         let mut child = Command::new(workspace_binary("gateway"))
             .arg("run")
             .arg("--config")
@@ -205,6 +200,17 @@ impl Gateway {
     #[must_use]
     pub fn log(&self) -> String {
         self.log.lock().expect("the log").join("\n")
+    }
+
+    /// How many lines it has logged so far.
+    #[must_use]
+    pub fn log_lines(&self) -> usize {
+        self.log.lock().expect("the log").len()
+    }
+
+    /// Writes another config over its own; it applies when the gateway is told so.
+    pub fn configure(&self, config: &str) {
+        write_config(self.dir.path(), config, self.address.port());
     }
 
     /// A full address on it.
@@ -333,6 +339,16 @@ impl Stopped {
     pub async fn start_with(self, config: &str) -> Gateway {
         Gateway::start_in(self.dir, config).await
     }
+}
+
+fn write_config(dir: &Path, config: &str, port: u16) -> PathBuf {
+    let file = dir.join("gateway.toml");
+    let head = "data_dir = \"data\"\n";
+    let tail = format!(
+        "\n[log]\nlevel = \"info\"\nformat = \"json\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n"
+    );
+    std::fs::write(&file, format!("{head}{config}{tail}")).expect("the config can be written");
+    file
 }
 
 fn follow(child: &mut Child, log: Arc<Mutex<Vec<String>>>) -> watch::Receiver<Said> {
