@@ -341,6 +341,12 @@ impl Gateway {
         self.log.lock().expect("the log").join("\n")
     }
 
+    /// How many lines it has logged so far.
+    #[must_use]
+    pub fn log_lines(&self) -> usize {
+        self.log.lock().expect("the log").len()
+    }
+
     /// A full address on it.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
