@@ -760,3 +760,18 @@ async fn a_stop_in_the_middle_of_a_reload_is_a_good_one() {
         gateway.value("a/v", |v| v == 1.0).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_names_of_sources_than_a_process_keeps_rows_for_are_refused() {
+    let mut gateway = Gateway::start("").await;
+    let many: String = (0..1_024)
+        .map(|n| {
+            format!("[[source]]\nname = \"s{n}\"\ntype = \"serial\"\ndevice = \"/nowhere/{n}\"\n")
+        })
+        .collect();
+    assert_eq!(gateway.reload(&many).await, "refused");
+    let fault = config_status(&gateway).await["last_error"]["faults"][0].clone();
+    assert!(fault.as_str().unwrap().contains("1024"), "{fault}");
+    let status = gateway.get("/api/v1/status").await;
+    assert_eq!(status["sources"].as_array().unwrap().len(), 1);
+}

@@ -253,8 +253,9 @@ impl Sources {
                 ending.push((number, running));
             }
         }
+        let until = tokio::time::Instant::now() + STOP_WITHIN;
         for (number, mut running) in ending {
-            if tokio::time::timeout(STOP_WITHIN, &mut running.task)
+            if tokio::time::timeout_at(until, &mut running.task)
                 .await
                 .is_err()
             {
