@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use crate::{
-    config::{Config, SourceConfig, SourceKind},
+    config::{Config, Http, Log, SourceConfig, SourceKind},
+    engine, live,
     model::SourceName,
+    store,
 };
 
 /// What changed, as far as it can be applied while the gateway runs.
@@ -92,6 +94,7 @@ impl Difference {
 
     /// What must be done to get from `old`, which is in force, to `new`.
     pub(super) fn between(old: &Config, new: &Config) -> Self {
+        every_setting_has_its_place(new);
         let mut difference = Self {
             normalise: old.normalise != new.normalise,
             site: old.site != new.site,
@@ -148,6 +151,58 @@ impl Difference {
             }
         }
     }
+}
+
+/// A setting that comes to one of these must be compared in [`Difference::between`] or in [`restart_needed`], and kept by
+/// [`in_force`] in the second case: without that a change of it would be taken and do nothing. What is compared as a whole is not
+/// listed.
+fn every_setting_has_its_place(config: &Config) {
+    let Config {
+        file: _,
+        site: _,
+        data_dir: _,
+        stop_within: _,
+        watch: _,
+        log: Log { level: _, json: _ },
+        http:
+            Http {
+                listen: _,
+                allowed_hosts: _,
+            },
+        push: _,
+        journal: _,
+        normalise: _,
+        engine:
+            engine::Config {
+                store:
+                    store::Config {
+                        bytes_per_series: _,
+                        max_series: _,
+                        windows: _,
+                        lateness: _,
+                        kept_windows: _,
+                        site: _,
+                    },
+                rules: _,
+                devices: _,
+                tick: _,
+            },
+        live:
+            live::Config {
+                max_clients: _,
+                replay_bytes: _,
+                // Not in the file.
+                client_queue: _,
+                beat: _,
+                site: _,
+            },
+        history: _,
+        archive: _,
+        sources: _,
+        webhooks: _,
+        files: _,
+        doubts: _,
+    } = config;
 }
 
 /// The files that a connection reads for itself when it begins.

@@ -210,7 +210,7 @@ impl Port<'_> {
         stop: &CancellationToken,
     ) -> Option<&'static str> {
         let mut framer = Framer::new(self.config.max_line_bytes);
-        let mut wire = Wire::new(&self.config);
+        let mut wire = Wire::new(self.config);
         let mut buffer = vec![0; READ_BYTES];
         let mut heard_at = self.status.now();
         let mut silent = false;
