@@ -217,6 +217,8 @@ async fn a_disk_that_hangs_is_told_although_the_outbox_hangs_too() {
     hears(&webhook, "disk", "firing").await;
     let (status, why) = ready(&gateway).await;
     assert!(status == 503 && why.contains("slow"), "{status} {why}");
+    let status = gateway.get("/api/v1/status").await;
+    assert!(status["journal"]["failing"].is_string(), "{status}");
     disk.slow_sync(Duration::ZERO);
     becomes_ready(&gateway).await;
     assert_eq!(push(&gateway, 22.0, LATER + 2_000).await, 200);

@@ -16,6 +16,7 @@ use crate::{
     archive::{self, DeadLetters},
     clock::Clock,
     config::{Config, PUSH_SOURCE},
+    damage::SetAside,
     disk,
     engine::{Booting, Ends},
     files,
@@ -62,6 +63,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let started = clock.now();
     let mut registry = Registry::default();
     metrics::register_process(&mut registry, started);
+    let set_aside = SetAside::new(dir, &mut registry);
     let rejects = Rejects::new(&mut registry);
     let source_metrics = SourceMetrics::new(&mut registry);
     let listener_metrics = broker::Metrics::new(&mut registry);
@@ -219,6 +221,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         state: state.clone(),
         history: history.clone(),
         journal: journal.clone(),
+        set_aside,
         rejects: rejects.clone(),
         account,
         archive,

@@ -34,6 +34,7 @@ use crate::{
     alert::Rule,
     archive::{ArchiveStatus, DeadLetters},
     clock::Clock,
+    damage::SetAside,
     engine::Engine,
     history::History,
     ingest::Account,
@@ -134,6 +135,8 @@ pub struct Parts {
     pub history: Option<History>,
     /// Sizes and lags.
     pub journal: Journal,
+    /// Damaged files beside the good ones.
+    pub set_aside: SetAside,
     /// Samples of what could not be used.
     pub rejects: Rejects,
     /// The loss account.

@@ -1,6 +1,8 @@
 //! How the gateway does: for people (`/api/v1/status`), for those who look for a lost reading (`/api/v1/rejects`), and
 //! for machines (`/healthz`, `/readyz`).
 
+use std::time::Duration;
+
 use axum::{
     Json, Router,
     extract::State,
@@ -10,12 +12,16 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::{Api, ConfigStatus, Readiness, problem::Problem};
 use crate::{
     archive::ArchiveStatus, engine::EngineStatus, history::HistoryStatus, ingest::AccountRow,
     journal::JournalStatus, source::SourceStatus, state::WebhookStatus,
 };
+
+/// A disk that hangs must not hide the status that says so.
+const STATE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) fn router() -> Router<Api> {
     Router::new()
@@ -42,6 +48,8 @@ struct Status {
     archive: ArchiveStatus,
     engine: EngineStatus,
     state: StateStatus,
+    /// Names of files that were damaged and set aside.
+    damaged_files: Vec<String>,
     webhooks: Vec<WebhookStatus>,
     account: Vec<AccountRow>,
 }
@@ -88,9 +96,14 @@ async fn status(State(api): State<Api>) -> Result<Response, Problem> {
     let parts = &api.parts;
     let engine = parts.engine.status().await?;
     // A state that can't be read must not hide everything else.
-    let (webhooks, unreadable) = match parts.state.webhooks().await {
-        Ok(webhooks) => (webhooks, None),
-        Err(error) => (Vec::new(), Some(crate::cause::chain(&error))),
+    let webhooks = timeout(STATE_ANSWERS_WITHIN, parts.state.webhooks());
+    let (webhooks, unreadable) = match webhooks.await {
+        Ok(Ok(webhooks)) => (webhooks, None),
+        Ok(Err(error)) => (Vec::new(), Some(crate::cause::chain(&error))),
+        Err(_) => {
+            let hangs = "the state file does not answer: the disk is slow, or hangs";
+            (Vec::new(), Some(String::from(hangs)))
+        }
     };
     let account = parts.account.rows();
     let journal = parts.journal.status();
@@ -121,6 +134,7 @@ async fn status(State(api): State<Api>) -> Result<Response, Problem> {
         state: StateStatus {
             failing: unreadable.or_else(|| parts.state.failing()),
         },
+        damaged_files: parts.set_aside.names(),
         webhooks,
         account,
     })

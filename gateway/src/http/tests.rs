@@ -179,6 +179,7 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
         state: state::State::open(dir.path(), &[], Clock::system(), &mut registry).unwrap(),
         history: None,
         journal,
+        set_aside: crate::damage::SetAside::new(dir.path(), &mut registry),
         rejects: rejects.clone(),
         account: Account::new([], rejects.clone(), &mut registry),
         archive: watch::channel(ArchiveStatus::default()).1,

@@ -58,6 +58,7 @@ impl Cursor {
             }
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
+                    shared.metrics.unreadable_cursors.inc();
                     tracing::warn!(cursor = name, %error, "the cursor's position is unreadable and begins anew");
                 }
                 oldest

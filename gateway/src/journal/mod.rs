@@ -219,6 +219,12 @@ pub struct JournalStatus {
     pub failing: Option<String>,
     /// Readings lost to the byte limit before every cursor had read them.
     pub dropped_unread: u64,
+    /// Bytes of unfinished records that were cut off at the start.
+    pub torn_bytes: u64,
+    /// Damaged records that readers met since the start and skipped; each reader counts.
+    pub damaged_records: u64,
+    /// Cursor files that could not be read at the start: their readers began anew.
+    pub unreadable_cursors: u64,
     /// Name and lag (records) of each cursor.
     pub cursors: Vec<(String, u64)>,
 }
@@ -310,6 +316,7 @@ impl Journal {
         let (submissions, waiting) = mpsc::channel(MAX_WAITING);
         let metrics = Metrics::new(registry);
         metrics.set_size(recovered.index.bytes());
+        metrics.torn.inc_by(recovery.torn_bytes);
         let shared = Arc::new(Shared {
             config,
             disk,
@@ -453,6 +460,9 @@ impl Journal {
             oldest: index.segments.front().map_or(0, |s| s.first),
             failing: self.failing(),
             dropped_unread: index.dropped_unread,
+            torn_bytes: self.shared.metrics.torn.get(),
+            damaged_records: self.shared.metrics.damaged.get(),
+            unreadable_cursors: self.shared.metrics.unreadable_cursors.get(),
             cursors: index
                 .cursors
                 .iter()
