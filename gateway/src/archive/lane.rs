@@ -143,7 +143,10 @@ impl Lane {
                     continue;
                 }
             }
-            counted.refused += self.lines.readings(line);
+            // A letter was counted when it was refused first.
+            if origin.letter.is_none() {
+                counted.refused += self.lines.readings(line);
+            }
             let text = self.lines.line(line);
             let series = parsed::fields(text)
                 .iter()

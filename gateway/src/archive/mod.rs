@@ -298,7 +298,11 @@ impl Archiver {
             }
             let lane = self.lane(which);
             if lane.reached.is_none() && lane.lines.is_empty() {
-                return self.succeed(which);
+                // Nothing was sent: that says nothing of the server.
+                if lane.is_failing() {
+                    self.succeed(which);
+                }
+                return;
             }
             lane.close();
         }
