@@ -7,15 +7,17 @@
  */
 import { SeriesState } from "./series";
 import type { LinkState } from "./stream";
-import type { Alert, Archive, Config, Device, EventName, Events, GapEvent, Series, SnapshotEvent, Source } from "./wire";
+import type { Alert, Archive, Config, Device, EventName, Events, GapEvent, Series, Silence, SnapshotEvent, Source } from "./wire";
 
 /** The shortest time between two notices to the same reader, in milliseconds. */
 export const TICK_MS = 250;
 /** Alerts that ended, kept to be shown. */
 export const ENDED_CAPACITY = 50;
+/** Silences that are over, kept to be shown. */
+export const OVER_CAPACITY = 50;
 
-/** What can change: the link, the alerts, the status, which series there are, or one series. */
-export type Topic = "link" | "alerts" | "status" | "inventory" | `series/${string}`;
+/** What can change: the link, the alerts, the silences, what people did, the status, which series there are, or one series. */
+export type Topic = "link" | "alerts" | "silences" | "audit" | "status" | "inventory" | `series/${string}`;
 
 export interface DeviceGroup {
   device: Device;
@@ -43,6 +45,7 @@ export class Store {
   onFiring: (alert: Alert) => void = () => {};
 
   private readonly alerts = new Map<string, Alert>();
+  private readonly silences = new Map<string, Silence>();
   private ended: Alert[] = [];
   private readonly listeners = new Map<Topic, Set<() => void>>();
   private readonly dirty = new Set<Topic>();
@@ -97,6 +100,10 @@ export class Store {
       case "alert":
         this.takeAlert(event.data);
         break;
+      case "silence":
+        this.takeSilence(event.data);
+        this.touch("audit");
+        break;
       case "device": {
         const { series, ...device } = event.data;
         this.devices.set(device.id, device);
@@ -150,6 +157,22 @@ export class Store {
     return this.ended;
   }
 
+  /** Active ones before planned ones, the next to end first. */
+  openSilences(): Silence[] {
+    return [...this.silences.values()]
+      .filter((silence) => silence.state !== "ended")
+      .sort((a, b) => text.compare(a.state, b.state) || a.ends_ms - b.ends_ms);
+  }
+
+  /** The last that ended first. */
+  endedSilences(): Silence[] {
+    return [...this.silences.values()].filter((silence) => silence.state === "ended").sort((a, b) => b.ends_ms - a.ends_ms);
+  }
+
+  silence(id: string): Silence | undefined {
+    return this.silences.get(id);
+  }
+
   /** The worst active alert on a series: firing before pending. */
   alertOn(series: string): Alert | null {
     let worst: Alert | null = null;
@@ -173,6 +196,9 @@ export class Store {
     for (const id of this.alerts.keys()) if (!active.has(id)) this.alerts.delete(id);
     for (const alert of snapshot.alerts) this.takeAlert(alert);
 
+    this.silences.clear();
+    for (const silence of snapshot.silences) this.takeSilence(silence);
+
     this.sources.clear();
     this.archive = null;
     this.config = null;
@@ -181,6 +207,8 @@ export class Store {
     this.generation++;
     this.touch("inventory");
     this.touch("alerts");
+    this.touch("silences");
+    this.touch("audit");
     this.touch("status");
   }
 
@@ -203,7 +231,9 @@ export class Store {
     if (isActive(alert)) {
       this.alerts.set(alert.id, alert);
       // What already fires when the page opens is in the list; only what begins is announced.
-      if (this.known && alert.state === "firing" && before?.state !== "firing") this.onFiring(alert);
+      const begins = alert.state === "firing" && before?.state !== "firing";
+      if (this.known && begins && alert.silenced_by.length === 0) this.onFiring(alert);
+      if (before?.acknowledged?.at_ms !== alert.acknowledged?.at_ms) this.touch("audit");
     } else {
       this.alerts.delete(alert.id);
       // A pending alert that never fired is no news.
@@ -213,6 +243,12 @@ export class Store {
     }
     this.touch("alerts");
     this.touch(`series/${alert.series}`);
+  }
+
+  private takeSilence(silence: Silence): void {
+    this.silences.set(silence.id, silence);
+    for (const over of this.endedSilences().slice(OVER_CAPACITY)) this.silences.delete(over.id);
+    this.touch("silences");
   }
 
   private status(key: string, value: unknown): void {

@@ -44,6 +44,53 @@ export interface Alert {
   fired_ms: number | null;
   resolved_ms: number | null;
   webhooks: string[];
+  acknowledged: Acknowledgement | null;
+  /** The active silences that match it. */
+  silenced_by: string[];
+}
+
+export interface Acknowledgement {
+  by: string;
+  comment: string;
+  at_ms: number;
+}
+
+/** `name` is `rule`, `series`, `device`, `site`, `severity`, or `label.` and the name of a label. */
+export interface Matcher {
+  name: string;
+  value: string;
+  glob: boolean;
+}
+
+export interface Silence {
+  id: string;
+  version: number;
+  state: "planned" | "active" | "ended";
+  matchers: Matcher[];
+  starts_ms: number;
+  ends_ms: number;
+  created_by: string;
+  created_ms: number;
+  changed_by: string | null;
+  changed_ms: number | null;
+  comment: string;
+}
+
+/** One line of `GET /api/v1/audit`. */
+export interface AuditEntry {
+  number: number;
+  at_ms: number;
+  by: string;
+  action: "alert_acknowledged" | "alert_unacknowledged" | "silence_created" | "silence_changed" | "silence_ended";
+  target: string;
+  detail: AlertDetail | Silence | { before: Silence; after: Silence };
+}
+
+export interface AlertDetail {
+  rule: string;
+  series: string;
+  summary: string;
+  comment: string;
 }
 
 export interface Source {
@@ -105,6 +152,7 @@ export interface SnapshotEvent {
   series: Series[];
   devices: Device[];
   alerts: Alert[];
+  silences: Silence[];
   status: Record<string, unknown>;
 }
 
@@ -147,6 +195,7 @@ export interface Events {
   resume: ResumeEvent;
   readings: ReadingsEvent;
   alert: Alert;
+  silence: Silence;
   device: DeviceEvent;
   status: StatusEvent;
   gap: GapEvent;
@@ -160,6 +209,7 @@ export const EVENT_NAMES: readonly EventName[] = [
   "resume",
   "readings",
   "alert",
+  "silence",
   "device",
   "status",
   "gap",

@@ -33,6 +33,8 @@ mod reload;
 mod restart;
 /// Serial ports that are pulled, renamed, flooded, silent, noisy or broken.
 mod serial;
+/// Acknowledgements and silences hold over kills and at their edges.
+mod silences;
 /// Simulated sensors through the real gateway, and the reconciliation after.
 mod simulated;
 /// The code is as docs/ARCHITECTURE.md says.

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    App, StartError, bind,
+    App, StartError, attention, bind,
     outlets::{Outlets, recipients},
     pass_on, reload,
     sources::{Sources, Surroundings, kind_name, mappings_of, prepare},
@@ -128,6 +128,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         updates: updates_in,
         decided: decided_in,
     };
+    attention::tell(&hub, &state, http_stop.clone()).await?;
     let (engine, engine_task) = booting.start(ends, &mut registry);
     let state_part = front.register("state");
     let state_stop = CancellationToken::new();
@@ -151,6 +152,13 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
             drop(part);
         });
     }
+    // Not with the late ones: deliveries that go on look at the clock themselves.
+    let (part, stop) = (front.register("silences"), http_stop.clone());
+    let following = state.clone();
+    tokio::spawn(async move {
+        following.follow_clock(stop).await;
+        drop(part);
+    });
     let archive_metrics = archive::Metrics::new(journal.clone(), &mut registry);
     let letters = DeadLetters::new(dir, clock.clone(), &mut registry);
     let mut outlets = Outlets::new(

@@ -5,6 +5,7 @@
 //! | file | job |
 //! |---|---|
 //! | `build` | from a config to a running gateway |
+//! | `attention` | what people do about alerts, to the browsers |
 //! | `sources` | the ways in as named tasks, started and stopped one by one |
 //! | `outlets` | webhooks and archive, ended and begun one by one |
 //! | `change` | the difference of two configs; pure |
@@ -14,6 +15,7 @@
 //! archives, ingest, HTTP, and last the sources. Stopping: sources, HTTP, then each stage ends because its input
 //! ended; archives and webhooks get a short time and go on after the next start.
 
+mod attention;
 mod build;
 mod change;
 mod outlets;

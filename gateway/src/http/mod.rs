@@ -4,6 +4,7 @@
 //! Every answer carries the security headers; every request passes the [`guard`]. Errors are problem answers
 //! (RFC 9457). Not here: logins and TLS.
 
+mod alerts;
 mod api;
 mod guard;
 mod letters;
@@ -11,6 +12,7 @@ mod page;
 mod points;
 pub mod problem;
 mod serve;
+mod silences;
 mod status;
 mod times;
 
@@ -176,6 +178,8 @@ pub fn router(
         ranges: Arc::new(Semaphore::new(points::MAX_RANGES)),
     };
     let mut router = api::router()
+        .merge(alerts::router())
+        .merge(silences::router())
         .merge(status::router())
         .merge(points::router())
         .merge(letters::router())

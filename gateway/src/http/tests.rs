@@ -1,5 +1,7 @@
 //! The whole router, with a task that answers for the engine.
 
+mod attention;
+
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use axum::{

@@ -28,7 +28,12 @@ use super::{
     ring::{At, Ring},
     snapshots::Snapshots,
 };
-use crate::{clock::Clock, engine::Update, model::DeviceId};
+use crate::{
+    alert::{Alert, silence::Attention},
+    clock::Clock,
+    engine::Update,
+    model::DeviceId,
+};
 
 /// Questions from clients that may wait; more make the asking clients wait.
 pub(super) const MAX_COMMANDS: usize = 64;
@@ -81,7 +86,7 @@ pub(super) struct Metrics {
     replay_bytes: Gauge,
 }
 
-/// A client's question to the hub.
+/// A client's question to the hub, or what people did.
 #[derive(Debug)]
 pub(super) enum Command {
     /// A client arrives; `after` is the last sequence that it heard, if it was of this epoch.
@@ -96,6 +101,11 @@ pub(super) enum Command {
         after: u64,
         from_ms: i64,
         answer: oneshot::Sender<CaughtUp>,
+    },
+    /// People acknowledged or silenced, or time began or ended a silence.
+    Attend {
+        attention: Attention,
+        answer: oneshot::Sender<()>,
     },
 }
 
@@ -373,12 +383,32 @@ impl State {
             Update::Alert(alert) => {
                 self.flush_devices();
                 self.latest.alert(&alert);
-                let mut frame = Frame::begin(Kind::Alert, Some(self.next_id()), 512);
-                frame.json(&alert);
-                let frame = frame.end();
-                self.publish(Kind::Alert, About::Series(latest::series_of(&alert)), frame);
+                self.say_alert(&alert);
             }
         }
+    }
+
+    fn say_alert(&mut self, alert: &Alert) {
+        let mut frame = Frame::begin(Kind::Alert, Some(self.next_id()), 512);
+        frame.json(&self.latest.attended(alert));
+        let frame = frame.end();
+        self.publish(Kind::Alert, About::Series(latest::series_of(alert)), frame);
+    }
+
+    fn attend(&mut self, attention: Attention) {
+        let news = self.latest.attend(attention);
+        // The silence first: whoever is told of an alert that it silences knows it.
+        for silence in news.silences {
+            let mut frame = Frame::begin(Kind::Silence, Some(self.next_id()), 512);
+            frame.json(&silence);
+            let frame = frame.end();
+            self.publish(Kind::Silence, About::Everyone, frame);
+        }
+        for alert in news.alerts {
+            self.say_alert(&alert);
+        }
+        // What changed without an event, as an acknowledgement of an alert that is over, is in the next snapshot.
+        self.snapshots.forget();
     }
 
     fn flush_devices(&mut self) {
@@ -462,6 +492,12 @@ impl State {
                 Some(caught_up) => drop(answer.send(caught_up)),
                 None => drop(self.shared.metrics.refused.inc()),
             },
+            Command::Attend { attention, answer } => {
+                self.attend(attention);
+                self.wake();
+                // Who asked may be gone; it is said all the same.
+                let _gone = answer.send(());
+            }
         }
     }
 

@@ -16,7 +16,10 @@ use super::{
     frame::Frame,
 };
 use crate::{
-    alert::{Alert, AlertState},
+    alert::{
+        Alert, AlertState,
+        silence::{Attended, Attention, Silence, SilenceState},
+    },
     model::{DeviceId, Metric, SeriesKey},
     store::{Device, Point, SeriesInfo},
 };
@@ -28,6 +31,17 @@ pub(crate) struct Latest {
     devices: BTreeMap<DeviceId, Device>,
     alerts: BTreeMap<SmolStr, Alert>,
     status: BTreeMap<String, serde_json::Value>,
+    /// What people did; none before the first word of it.
+    attention: Option<Attention>,
+}
+
+/// What is news in what people did.
+#[derive(Debug, Default)]
+pub(crate) struct AttentionNews {
+    /// Silences that are new or changed.
+    pub(crate) silences: Vec<Silence>,
+    /// Alerts that are acknowledged or silenced otherwise than before.
+    pub(crate) alerts: Vec<Alert>,
 }
 
 /// A series as it was last heard of.
@@ -111,6 +125,70 @@ impl Latest {
         }
     }
 
+    /// An alert with what people did about it.
+    pub(crate) fn attended<'a>(&'a self, alert: &'a Alert) -> Attended<'a> {
+        match &self.attention {
+            Some(attention) => attention.to(alert),
+            None => Attended {
+                alert,
+                acknowledged: None,
+                silenced_by: Vec::new(),
+            },
+        }
+    }
+
+    /// Takes what people did up to now. After a start all of it is news: clients of the run before may know it otherwise.
+    pub(crate) fn attend(&mut self, attention: Attention) -> AttentionNews {
+        let Some(before) = self.attention.take() else {
+            let news = AttentionNews {
+                silences: attention.silences.clone(),
+                alerts: self.alerts.values().cloned().collect(),
+            };
+            self.attention = Some(attention);
+            return news;
+        };
+        let by_id = |all: &'_ [Silence]| -> HashMap<SmolStr, Silence> {
+            all.iter().map(|s| (s.id.clone(), s.clone())).collect()
+        };
+        let (old, new) = (by_id(&before.silences), by_id(&attention.silences));
+        // Of those that ended only the last are kept; one that is gone ended with the many before them.
+        let gone = before
+            .silences
+            .iter()
+            .filter(|silence| {
+                silence.state != SilenceState::Ended && !new.contains_key(&silence.id)
+            })
+            .map(|silence| Silence {
+                state: SilenceState::Ended,
+                ..silence.clone()
+            });
+        let silences: Vec<Silence> = attention
+            .silences
+            .iter()
+            .filter(|silence| old.get(&silence.id) != Some(silence))
+            .cloned()
+            .chain(gone)
+            .collect();
+        // Asked are only the silences that changed, so that many alerts under many silences cost little.
+        let silenced_otherwise = |alert: &Alert| {
+            silences.iter().any(|silence| {
+                let held = old.get(&silence.id).is_some_and(|s| s.holds(alert.facts()));
+                held != silence.holds(alert.facts())
+            })
+        };
+        let alerts = self
+            .alerts
+            .values()
+            .filter(|alert| {
+                before.acknowledged.get(&alert.id) != attention.acknowledged.get(&alert.id)
+                    || silenced_otherwise(alert)
+            })
+            .cloned()
+            .collect();
+        self.attention = Some(attention);
+        AttentionNews { silences, alerts }
+    }
+
     /// Whether there is room for the key.
     pub(crate) fn has_room_for(&self, key: &str, max_keys: usize) -> bool {
         self.status.len() < max_keys || self.status.contains_key(key)
@@ -184,6 +262,15 @@ impl Latest {
             alerts.filter(|alert| {
                 (all || filter.wants(Kind::Alert)) && filter.wants_series(&series_of(alert))
             }),
+            |frame, alert| frame.json(&self.attended(alert)),
+        );
+        frame.text("],\"silences\":[");
+        list(
+            &mut frame,
+            self.attention
+                .iter()
+                .flat_map(|attention| &attention.silences)
+                .filter(|_| all || filter.wants(Kind::Silence)),
             Frame::json,
         );
         frame.text("],\"status\":{");

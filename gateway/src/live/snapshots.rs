@@ -71,6 +71,11 @@ impl Snapshots {
         snapshot
     }
 
+    /// Keeps none of them: something changed without an event.
+    pub(super) fn forget(&mut self) {
+        self.kept.clear();
+    }
+
     /// The same bytes, counted until the last who holds them lets go.
     pub(super) fn count(&self, bytes: Bytes) -> Bytes {
         self.bytes.fetch_add(bytes.len(), Ordering::AcqRel);

@@ -62,7 +62,14 @@ impl State {
                 return Ok(Some(delivery));
             }
             let name = webhook.to_owned();
-            let next = self.with(move |connection| outbox::next(connection, &name));
+            let (signals, moment) = (self.signals.clone(), self.moment());
+            let next = self.with(move |connection| {
+                // What must be held from now on must not go out. A full disk must not keep the others: `follow_clock` tells of it.
+                if let Err(error) = signals.turn_now(connection, moment) {
+                    tracing::debug!(%error, "silences cannot begin or end");
+                }
+                outbox::next(connection, &name)
+            });
             let Some(delivery) = next.await? else {
                 return Ok(None);
             };
@@ -117,7 +124,7 @@ impl State {
         Ok(())
     }
 
-    /// Changes whenever deliveries were added: wait on it instead of polling.
+    /// Changes whenever deliveries were added or let go: wait on it instead of polling.
     #[must_use]
     pub fn deliveries_added(&self) -> watch::Receiver<u64> {
         self.added.subscribe()

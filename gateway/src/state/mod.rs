@@ -1,13 +1,18 @@
-//! What was decided, in one SQLite file (`state.sqlite`): alerts, and the outbox of deliveries to webhooks.
+//! What was decided, in one SQLite file (`state.sqlite`): alerts, the outbox of deliveries to webhooks, and what people did:
+//! acknowledgements, silences, the audit trail.
 //!
 //! One thread owns the connection; callers await its answer. Every write is a transaction with `synchronous=FULL`: when a call
 //! returns, the change survives a power cut. Bounded: [`KEPT_ALERTS`] ended alerts, [`MAX_WAITING`] waiting deliveries a webhook
-//! (the oldest is given up, and counted), [`KEPT_DELIVERIES`] finished ones.
+//! (the oldest is given up, and counted), [`KEPT_DELIVERIES`] finished ones, [`MAX_SILENCES`] silences (one more is refused) and
+//! [`KEPT_SILENCES`] that are over, [`KEPT_ENTRIES`] lines of the trail.
 
+mod attention;
+mod audit;
 mod deliveries;
 mod outbox;
 mod recorder;
 mod schema;
+mod silences;
 mod urgent;
 
 use std::{
@@ -28,8 +33,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::urgent::Urgent;
 pub use self::{
+    attention::AttentionError,
+    audit::{AuditEntry, KEPT_ENTRIES},
     outbox::{Delivery, Verdict},
     recorder::write_down,
+    silences::{KEPT_SILENCES, MAX_SILENCES},
 };
 use crate::{
     alert::{Alert, AlertState, Transition},
@@ -99,10 +107,14 @@ pub struct WebhookStatus {
     pub name: String,
     /// Deliveries waiting, the one being tried included.
     pub waiting: u64,
+    /// Deliveries held back by silences.
+    pub held: u64,
     /// Delivered since the file was made.
     pub delivered: u64,
     /// Given up.
     pub given_up: u64,
+    /// Held back by a silence until their alert was over, and never sent.
+    pub withdrawn: u64,
     /// What the last failure said; none if the last try worked.
     pub last_error: Option<String>,
 }
@@ -117,6 +129,8 @@ struct Metrics {
     queued: Family<WebhookLabel, Counter>,
     delivered: Family<WebhookLabel, Counter>,
     given_up: Family<WebhookLabel, Counter>,
+    withdrawn: Family<WebhookLabel, Counter>,
+    silences_refused: Counter,
     failures: Counter,
     failing: Gauge,
 }
@@ -142,8 +156,9 @@ pub struct State {
     recipients: Arc<Mutex<Arc<[Recipient]>>>,
     clock: Clock,
     metrics: Metrics,
-    /// Changes whenever deliveries were added.
+    /// Changes whenever deliveries were added or let go.
     added: watch::Sender<u64>,
+    signals: attention::Signals,
     /// Why the last use failed. std: held for a look only.
     failing: Arc<Mutex<Option<String>>>,
     // std: held for a look only.
@@ -167,6 +182,9 @@ impl State {
         let mut connection = schema::open(&path)?;
         let (work, mut queued) = mpsc::channel::<Work>(MAX_QUEUED);
         let shown = path.display().to_string();
+        let added = watch::Sender::new(0);
+        let signals = attention::Signals::new(added.clone());
+        let told = signals.clone();
         std::thread::Builder::new()
             .name(String::from("state"))
             .spawn(move || {
@@ -174,7 +192,10 @@ impl State {
                 while let Some(work) = queued.blocking_recv() {
                     // Until a new file is there, everything fails and is tried again by those who asked.
                     damaged = work(&mut connection) || damaged;
-                    damaged = damaged && !begin_anew(&mut connection, &path);
+                    if damaged && begin_anew(&mut connection, &path) {
+                        damaged = false;
+                        told.begun_anew();
+                    }
                 }
             })
             .map_err(StateError::Thread)?;
@@ -185,7 +206,8 @@ impl State {
             recipients: Arc::new(Mutex::new(recipients.into())),
             clock,
             metrics,
-            added: watch::Sender::new(0),
+            added,
+            signals,
             failing: Arc::default(),
             urgent: Arc::default(),
         })
@@ -225,25 +247,58 @@ impl State {
     ///
     /// [`StateError`]; nothing was written then.
     pub async fn record(&self, decided: Decided) -> Result<(), StateError> {
-        let (recipients, now, metrics) =
-            (self.recipients(), self.clock.now(), self.metrics.clone());
+        let (recipients, metrics) = (self.recipients(), self.metrics.clone());
+        let (signals, moment) = (self.signals.clone(), self.moment());
+        let now = moment.time;
         let urgent: Vec<String> = self
             .urgent_of(&decided)
             .into_iter()
             .map(|delivery| delivery.id)
             .collect();
+        let told: Vec<String> = {
+            let memory = self.urgent();
+            urgent
+                .iter()
+                .filter(|id| memory.knows(id))
+                .cloned()
+                .collect()
+        };
         let added = self
             .write(move |connection| {
                 let transaction = connection.transaction()?;
                 let mut added: Vec<&str> = Vec::new();
+                let mut silences = Vec::new();
+                if !decided.transitions.is_empty() {
+                    signals.turn(&transaction, moment)?;
+                    silences = silences::active(&transaction)?;
+                }
+                let mut withdrawn: Vec<String> = Vec::new();
+                let mut finished = 0;
                 for transition in &decided.transitions {
                     write_alert(&transaction, transition)?;
-                    for recipient in recipients.iter().filter(|r| hears(r, transition)) {
-                        let delivery = outbox::delivery(recipient, transition, now)?;
-                        let (new, given_up) = outbox::add(&transaction, &delivery)?;
-                        added.extend(new.then_some(recipient.name.as_str()));
-                        metrics.given_up.get_or_create(&WebhookLabel { webhook: recipient.name.to_string() }).inc_by(given_up);
+                    let silenced = silences.iter().any(|s| s.holds(transition.alert.facts()));
+                    if transition.alert.state == AlertState::Resolved {
+                        withdrawn.extend(outbox::withdraw(&transaction, &recipients, &transition.alert.id, now)?);
                     }
+                    for recipient in recipients.iter().filter(|r| hears(r, transition)) {
+                        if outbox::was_withdrawn(&transaction, recipient, transition)? {
+                            continue;
+                        }
+                        let delivery = outbox::delivery(recipient, transition, now)?;
+                        // What memory had before the file may be told already.
+                        let offered = !silenced || told.contains(&delivery.id);
+                        let new = outbox::add(&transaction, &delivery, silenced, offered)?;
+                        added.extend(new.then_some(recipient.name.as_str()));
+                    }
+                }
+                // Once for all of a storm.
+                for recipient in recipients.iter().filter(|r| added.contains(&r.name.as_str())) {
+                    let given_up = outbox::give_up_oldest(&transaction, &recipient.name, now)?;
+                    metrics.given_up.get_or_create(&WebhookLabel { webhook: recipient.name.to_string() }).inc_by(given_up);
+                    finished += given_up;
+                }
+                if finished > 0 || !withdrawn.is_empty() {
+                    outbox::prune(&transaction)?;
                 }
                 let position = i64::try_from(decided.position.0).unwrap_or(i64::MAX);
                 transaction.execute(
@@ -251,12 +306,21 @@ impl State {
                     params![position],
                 )?;
                 if !decided.transitions.is_empty() {
-                    transaction.execute(
+                    let gone = transaction.execute(
                         "DELETE FROM alerts WHERE state = 'resolved' AND changed <= (SELECT changed FROM alerts WHERE state = 'resolved' ORDER BY changed DESC LIMIT 1 OFFSET ?1)",
                         params![KEPT_ALERTS],
                     )?;
+                    if gone > 0 {
+                        attention::forget_acknowledgements(&transaction)?;
+                    }
                 }
                 transaction.commit()?;
+                if !decided.transitions.is_empty() {
+                    signals.turned(connection, moment);
+                }
+                for webhook in withdrawn {
+                    metrics.withdrawn.get_or_create(&WebhookLabel { webhook }).inc();
+                }
                 for webhook in &added {
                     metrics.queued.get_or_create(&WebhookLabel { webhook: (*webhook).to_owned() }).inc();
                 }
@@ -395,6 +459,8 @@ impl Metrics {
             queued: Family::default(),
             delivered: Family::default(),
             given_up: Family::default(),
+            withdrawn: Family::default(),
+            silences_refused: Counter::default(),
             failures: Counter::default(),
             failing: Gauge::default(),
         };
@@ -412,6 +478,16 @@ impl Metrics {
             "gateway_deliveries_given_up",
             "Deliveries given up",
             metrics.given_up.clone(),
+        );
+        registry.register(
+            "gateway_deliveries_withdrawn",
+            "Deliveries held back by a silence until their alert was over, and never sent",
+            metrics.withdrawn.clone(),
+        );
+        registry.register(
+            "gateway_silences_refused",
+            "Silences refused because too many were planned or active",
+            metrics.silences_refused.clone(),
         );
         registry.register(
             "gateway_state_failures",

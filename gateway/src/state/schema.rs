@@ -25,6 +25,32 @@ const STEPS: &[&str] = &["
     );
     CREATE INDEX deliveries_waiting ON deliveries (webhook, status, number);
     CREATE TABLE delivered (webhook TEXT PRIMARY KEY, delivered INTEGER NOT NULL, given_up INTEGER NOT NULL) WITHOUT ROWID;
+", "
+    ALTER TABLE deliveries ADD COLUMN offered INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE delivered ADD COLUMN withdrawn INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE acknowledgements (alert TEXT PRIMARY KEY, at INTEGER NOT NULL, by TEXT NOT NULL, comment TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE silences (
+        id TEXT PRIMARY KEY,
+        version INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        starts INTEGER NOT NULL,
+        ends INTEGER NOT NULL,
+        created_by TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        changed_by TEXT,
+        changed INTEGER,
+        comment TEXT NOT NULL,
+        matchers TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX silences_by_state ON silences (state, ends);
+    CREATE TABLE audit (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        by TEXT NOT NULL,
+        action TEXT NOT NULL,
+        target TEXT NOT NULL,
+        detail TEXT NOT NULL
+    );
 "];
 
 /// Opens the file, brings it to the newest format and sets how it is written. One that is damaged is set aside and a new one

@@ -1,4 +1,8 @@
+mod silences;
+
 use std::collections::BTreeMap;
+
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{

@@ -22,14 +22,17 @@ pub(super) struct Urgent {
 impl Urgent {
     /// Adds a delivery unless it is known. Says whether it is new, and which one was given up for it.
     pub(super) fn add(&mut self, delivery: Delivery) -> (bool, Option<Delivery>) {
-        let known = self.waiting.iter().any(|d| d.id == delivery.id)
-            || self.verdict(&delivery.id).is_some();
-        if known {
+        if self.knows(&delivery.id) {
             return (false, None);
         }
         self.waiting.push_back(delivery);
         let over = self.waiting.len() > MAX_URGENT;
         (true, over.then(|| self.waiting.pop_front()).flatten())
+    }
+
+    /// Whether it is here, or was and is over.
+    pub(super) fn knows(&self, id: &str) -> bool {
+        self.waiting.iter().any(|d| d.id == id) || self.verdict(id).is_some()
     }
 
     /// The file has it now.
