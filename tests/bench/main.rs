@@ -6,23 +6,26 @@
 mod demo;
 mod journal;
 mod latency;
+mod memory;
+mod neighbours;
 mod publisher;
 mod saturation;
 
 use std::time::Duration;
 
 const HELP: &str =
-    "bench [saturation] [latency] [journal] [demo] [--messages N] [--rounds N] [--demo-minutes N]
-Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes.";
+    "bench [saturation] [latency] [journal] [demo] [neighbours] [memory] [--messages N] [--rounds N] [--demo-minutes N] [--points N]
+Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes, 700 points a series (full).";
 
 fn main() {
     let mut names = Vec::new();
     let (mut messages, mut rounds, mut minutes) = (200_000_usize, 3_usize, 5_u64);
+    let mut points = 700_usize;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|n| n.parse::<u64>().ok());
         let known = match argument.as_str() {
-            "saturation" | "latency" | "journal" | "demo" => {
+            "saturation" | "latency" | "journal" | "demo" | "neighbours" | "memory" => {
                 names.push(argument.clone());
                 true
             }
@@ -31,6 +34,9 @@ fn main() {
                 .is_some(),
             "--rounds" => number()
                 .map(|n| rounds = usize::try_from(n).unwrap_or(rounds))
+                .is_some(),
+            "--points" => number()
+                .map(|n| points = usize::try_from(n).unwrap_or(points))
                 .is_some(),
             "--demo-minutes" => number().map(|n| minutes = n).is_some(),
             _ => false,
@@ -53,10 +59,21 @@ fn main() {
         if wanted("journal") {
             journal::run().await;
         }
+        if wanted("neighbours") {
+            neighbours::run(messages, rounds).await;
+        }
+        if wanted("memory") {
+            memory::run(points).await;
+        }
         if wanted("demo") {
             demo::run(Duration::from_secs(60 * minutes)).await;
         }
     });
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+fn rate(messages: usize, elapsed: Duration) -> f64 {
+    messages as f64 / elapsed.as_secs_f64()
 }
 
 /// A value of a sorted list at a share between 0 and 1 (nearest rank).

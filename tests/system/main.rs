@@ -21,6 +21,8 @@ mod live;
 mod main_job;
 /// Whatever comes, memory is bounded.
 mod memory;
+/// Slow and dead neighbours harm nobody else.
+mod neighbours;
 /// A restart is invisible.
 mod power;
 mod restart;
