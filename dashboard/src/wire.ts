@@ -250,8 +250,31 @@ export interface Account {
   rejected: Record<string, number>;
   dropped: Record<string, number>;
   waiting: number;
-  /** Whether the source was taken out of the config since. */
+  /** Received and found nowhere. */
+  difference: number;
   removed: boolean;
+  archives: ArchiveAccount[];
+}
+
+/** What one archive did with a source's readings. */
+export interface ArchiveAccount {
+  archive: string;
+  carried_over: number;
+  archived: number;
+  waiting: number;
+  refused: number;
+  dropped: number;
+  /** `null`: not known until the next start. */
+  difference: number | null;
+}
+
+/** What is written to disk, and what that costs the card. */
+export interface Disk {
+  written_bytes: number;
+  per_day_bytes: number | null;
+  per_day_syncs: number | null;
+  card_life_years: number | null;
+  device: { name: string; life_used_percent: number | null; spare: "normal" | "warning" | "urgent" | null } | null;
 }
 
 /** The part of `GET /api/v1/status` that the page shows. */
@@ -261,4 +284,5 @@ export interface Status {
   uptime_s: number;
   clock_trusted: boolean;
   account: Account[];
+  disk: Disk;
 }

@@ -44,3 +44,4 @@ pub mod shutdown;
 pub mod source;
 pub mod state;
 pub mod store;
+pub mod wear;

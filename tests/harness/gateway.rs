@@ -447,14 +447,40 @@ impl Gateway {
         rows.iter().filter_map(|row| row[figure].as_u64()).sum()
     }
 
-    /// The account row of a source, once nothing waits any more and `wanted` likes it. Asserts that it balances.
+    /// The account row of a source, once nothing waits before the disk any more and `wanted` likes it. Asserts that the rows of
+    /// all sources balance, up to each archive.
     pub async fn account(&self, source: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let wanted = &wanted;
+        let row = self.row(source, wanted).await;
+        self.balances().await;
+        row
+    }
+
+    /// As [`Gateway::account`], once all archives have everything that was accepted too.
+    pub async fn account_archived(&self, source: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let is_archived = |row: &Value| {
+            let archives = row["archives"].as_array();
+            archives.is_some_and(|all| all.iter().all(|archive| archive["waiting"] == 0))
+        };
+        self.account(source, |row| is_archived(row) && wanted(row))
+            .await
+    }
+
+    /// Asserts that nothing that any source sent is unaccounted for.
+    async fn balances(&self) {
+        let account = self.get("/api/v1/account").await;
+        assert_eq!(
+            account["balanced"], true,
+            "the account does not balance: {account:#}"
+        );
+    }
+
+    async fn row(&self, source: &str, wanted: &impl Fn(&Value) -> bool) -> Value {
         let row = eventually(
             &format!("the account of {source} is as wanted"),
             || async move {
-                let status = self.get("/api/v1/status").await;
-                let row = status["account"]
+                let account = self.get("/api/v1/account").await;
+                let row = account["sources"]
                     .as_array()?
                     .iter()
                     .find(|r| r["source"] == source)?
@@ -467,6 +493,7 @@ impl Gateway {
             map.as_object()
                 .map_or(0, |m| m.values().filter_map(Value::as_u64).sum::<u64>())
         };
+        assert_eq!(row["difference"], 0, "the account does not balance: {row}");
         let number = |key: &str| row[key].as_u64().unwrap_or_default();
         let found_again = number("accepted")
             + number("duplicates")

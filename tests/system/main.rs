@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps in vain has failed")]
 
 /// What was accepted reaches the archive, through outages and refusals.
+mod account;
 mod archive;
 /// The archive is away in every way there is, and what is fresh goes first afterwards.
 mod archive_away;

@@ -1,11 +1,12 @@
 /** Where readings come from and where they go: sources, archive, and the account of what was lost and why. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { fetchStatus } from "../api";
-import { durationText, fullTimeText, isoTime, numberText, timeText } from "../format";
+import { bytesText, durationText, fullTimeText, isoTime, numberText, timeText } from "../format";
 import { useSecond, useTopic, useVisible } from "../hooks";
-import type { Account, Archive, Config, Source, Status } from "../wire";
+import type { Archive, Config, Disk, Source, Status } from "../wire";
 import { DeadLetterList } from "./DeadLetterList";
 import { Icon, type IconName } from "./Icon";
+import { LossAccount } from "./LossAccount";
 
 const REFRESH_MS = 15_000;
 
@@ -25,6 +26,7 @@ export function StatusSection() {
       <ul class="facts">
         {store.archive !== null && <ArchiveFact archive={store.archive} />}
         {store.config !== null && <ConfigFacts config={store.config} now={store.now()} />}
+        {account !== null && <DiskFact disk={account.disk} />}
         {account !== null && !account.clock_trusted && (
           <li>
             <Icon name="warning" />
@@ -191,51 +193,22 @@ function backfillText({ backfill }: Archive): string {
   return backfill.rate > 0 ? `${left}, ${numberText(backfill.rate)} a second` : left;
 }
 
-function LossAccount({ rows }: { rows: Account[] }) {
+/** What is written to disk in a day, and how long the card lasts with it. */
+function DiskFact({ disk }: { disk: Disk }) {
+  const worn = disk.device !== null && (disk.device.spare === "urgent" || (disk.device.life_used_percent ?? 0) >= 90);
+  const words = [
+    disk.per_day_bytes === null
+      ? `${bytesText(disk.written_bytes)} written to disk since the start`
+      : `${bytesText(disk.per_day_bytes)} a day are written to disk`,
+    disk.card_life_years === null ? "" : `the card lasts about ${numberText(disk.card_life_years, 1)} years with that`,
+    disk.device?.life_used_percent == null
+      ? ""
+      : `${disk.device.name} says that up to ${disk.device.life_used_percent} % of its life is used`,
+  ];
   return (
-    <div class="scroll" role="region" aria-label="Readings received and lost" tabIndex={0}>
-      <table>
-        <caption>Readings since the gateway started</caption>
-        <thead>
-          <tr>
-            <th scope="col">Source</th>
-            {["Received", "Accepted", "Duplicates", "Rejected", "Dropped", "Waiting"].map((word) => (
-              <th scope="col" key={word} class="number">
-                {word}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row) => (
-            <tr key={row.source}>
-              <th scope="row">
-                {row.source}
-                {row.removed && <span class="quiet"> removed</span>}
-              </th>
-              <td class="number">{numberText(row.received)}</td>
-              <td class="number">{numberText(row.accepted)}</td>
-              <td class="number">{numberText(row.duplicates)}</td>
-              <Reasons counts={row.rejected} />
-              <Reasons counts={row.dropped} />
-              <td class="number">{numberText(row.waiting)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
-  );
-}
-
-function Reasons({ counts }: { counts: Record<string, number> }) {
-  const reasons = Object.entries(counts).filter(([, count]) => count > 0);
-  const total = reasons.reduce((sum, [, count]) => sum + count, 0);
-  return (
-    <td class="number">
-      {numberText(total)}
-      {reasons.length > 0 && (
-        <span class="reasons">{reasons.map(([reason, count]) => `${reason.replaceAll("_", " ")} ${numberText(count)}`).join(", ")}</span>
-      )}
-    </td>
+    <li>
+      <Icon name={worn || (disk.card_life_years ?? 100) < 2 ? "warning" : "info"} />
+      {words.filter(Boolean).join("; ")}
+    </li>
   );
 }

@@ -20,10 +20,10 @@ use crate::{
     disk,
     engine::{Booting, Ends},
     files,
-    history::History,
+    history::{self, History},
     http, ingest,
     ingest::Account,
-    journal::{self, Journal},
+    journal::{self, Cursor, Journal, Position},
     live::{self, Hub},
     metrics,
     model::SourceName,
@@ -32,6 +32,7 @@ use crate::{
     shutdown::Parts,
     source::{broker, intake::Door, push, status::SourceMetrics},
     state::{self, State},
+    wear::Meter,
 };
 
 /// Records between journal and engine; full makes the journal's writer wait.
@@ -105,7 +106,15 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     }
     let normaliser = Normaliser::new(config.normalise.clone(), all_sources.clone());
     let booting = Booting::new(config.engine.clone(), resumption, clock.clone());
-    let (normaliser, booting) = replay(journal.clone(), normaliser, booting).await?;
+    if history.is_some() {
+        journal.tallies().open(history::CURSOR);
+    }
+    let archived = config.archive.as_ref().map(|_| {
+        journal.tallies().open(archive::CURSOR);
+        journal.cursor(archive::CURSOR)
+    });
+    let done = (stored, archived);
+    let (normaliser, booting) = replay(journal.clone(), done, normaliser, booting).await?;
 
     // Everything behind the journal.
     let (updates_in, updates) = mpsc::channel(MAX_UPDATES);
@@ -168,13 +177,22 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         letters.clone(),
         clock.clone(),
     );
+    let mut written = Vec::from(journal.writes());
+    written.push(("state", state.writes()));
+    written.extend(
+        history
+            .as_ref()
+            .map(|history| ("history", history.writes())),
+    );
+    let meter = Meter::new(config.card.clone(), dir, written, &mut registry);
+    tokio::spawn(meter.clone().run(outlets.stop.clone()));
     for webhook in &config.webhooks {
         let notifier = outlets.prepare_webhook(webhook)?;
         outlets.begin_webhook(&webhook.name, notifier);
     }
     if let Some(history) = history.clone() {
         let (part, stop) = (outlets.parts.register("history"), outlets.stop.clone());
-        let running = history.run(journal.cursor("history"), stop);
+        let running = history.run(journal.cursor(history::CURSOR), stop);
         tokio::spawn(async move {
             running.await;
             drop(part);
@@ -235,6 +253,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         archive,
         letters,
         configured: configured.subscribe(),
+        disk: meter,
         clock: clock.clone(),
         started,
         ready: readiness,
@@ -302,11 +321,22 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
 /// Reads the kept journal into the engine and the normaliser's memory.
 async fn replay(
     journal: Journal,
+    (stored, archived): (Position, Option<Cursor>),
     mut normaliser: Normaliser,
     mut booting: Booting,
 ) -> Result<(Normaliser, Booting), StartError> {
+    let tallies = journal.tallies().clone();
     let replayed = tokio::task::spawn_blocking(move || {
         journal.replay(&mut |entry| {
+            if entry.position > stored {
+                tallies.carried_over(history::CURSOR, &entry);
+            }
+            if archived
+                .as_ref()
+                .is_some_and(|c| c.is_undone(entry.position))
+            {
+                tallies.carried_over(archive::CURSOR, &entry);
+            }
             for reading in entry.batches.iter().flat_map(|b| &b.readings) {
                 normaliser.remember(reading);
             }

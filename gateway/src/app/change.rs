@@ -239,6 +239,7 @@ fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         ),
         ("push.enabled", old.push != new.push),
         ("journal", old.journal != new.journal),
+        ("disk", old.card != new.card),
         (
             "store.memory_per_series",
             before.bytes_per_series != after.bytes_per_series,
@@ -271,6 +272,7 @@ pub(super) fn in_force(old: &Config, new: Config) -> Config {
     config.http.clone_from(&old.http);
     config.push = old.push;
     config.journal.clone_from(&old.journal);
+    config.card.clone_from(&old.card);
     let (kept, store) = (&old.engine.store, &mut config.engine.store);
     store.bytes_per_series = kept.bytes_per_series;
     store.kept_windows = kept.kept_windows;

@@ -158,6 +158,8 @@ impl App {
         let mut late = Vec::new();
         self.ready
             .send_replace(http::Readiness::NotReady(String::from("stopping")));
+        // Who stops waits for what it delivered.
+        self.journal.hurry().await;
         // Sources first: they deliver and acknowledge what they have. Pushes under way are answered.
         self.sources.close_ports();
         self.sources.stop.cancel();

@@ -169,7 +169,7 @@ impl Sources {
         let name = SourceName(PUSH_SOURCE.into());
         let (number, _) = self.seat(&name, "push");
         (
-            self.door.intake(number, name),
+            self.intake(number, name),
             self.seats[number].reporter.clone(),
         )
     }
@@ -209,7 +209,7 @@ impl Sources {
         let part = self.parts.register(format!("source {}", source.name.0));
         let stop = self.stop.child_token();
         let stopped = stop.clone();
-        let intake = self.door.intake(number, source.name.clone());
+        let intake = self.intake(number, source.name.clone());
         let (rejects, metrics) = (self.rejects.clone(), self.listener_metrics.clone());
         let (running, socket) = match prepared {
             Prepared::Listener(config, listener, held) => {
@@ -287,6 +287,11 @@ impl Sources {
         for running in self.seats.iter_mut().filter_map(|s| s.running.as_mut()) {
             running.socket = None;
         }
+    }
+
+    fn intake(&self, number: usize, name: SourceName) -> Intake {
+        let waiting = self.seats[number].reporter.waiting.clone();
+        self.door.intake(number, name).counting(waiting)
     }
 
     fn find(&self, name: &SourceName) -> Option<usize> {

@@ -1,6 +1,6 @@
 //! One lane to the server: a batch of lines, what of it is still to be sent, and when.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
@@ -14,6 +14,7 @@ use super::{
 use crate::{
     backoff::{self, Backoff},
     journal::Position,
+    model::SourceName,
 };
 
 /// How long the rate of a lane is measured over, at least.
@@ -57,10 +58,18 @@ pub(super) struct Lane {
 }
 
 /// How many readings of a body were stored, and how many were refused for good.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counted {
     pub(super) stored: u64,
     pub(super) refused: u64,
+    /// The same by source, first what was stored.
+    pub(super) by_source: BTreeMap<SourceName, (u64, u64)>,
+}
+
+impl Counted {
+    fn of(&mut self, source: &SourceName) -> &mut (u64, u64) {
+        self.by_source.entry(source.clone()).or_default()
+    }
 }
 
 impl Lane {
@@ -127,9 +136,12 @@ impl Lane {
     pub(super) fn take(&mut self, settled: Settled) -> Counted {
         let mut counted = Counted::default();
         for line in settled.stored {
-            counted.stored += self.lines.readings(line);
-            let letter = self.lines.origin(line).and_then(|origin| origin.letter);
-            self.letters.extend(letter);
+            let readings = self.lines.readings(line);
+            counted.stored += readings;
+            if let Some(origin) = self.lines.origin(line) {
+                self.letters.extend(origin.letter);
+                counted.of(&origin.source).0 += readings;
+            }
         }
         let mut single = Vec::new();
         for (line, words) in settled.refused {
@@ -145,7 +157,9 @@ impl Lane {
             }
             // A letter was counted when it was refused first.
             if origin.letter.is_none() {
-                counted.refused += self.lines.readings(line);
+                let readings = self.lines.readings(line);
+                counted.refused += readings;
+                counted.of(&origin.source).1 += readings;
             }
             let text = self.lines.line(line);
             let series = parsed::fields(text)

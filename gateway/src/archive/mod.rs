@@ -172,6 +172,7 @@ impl Archiver {
             }
         };
         stop.run_until_cancelled(archiving).await;
+        warn_if_unwritten(self.cursor.note_down().await);
     }
 
     async fn archive_all(&mut self) {
@@ -379,6 +380,13 @@ impl Archiver {
 
     fn take(&mut self, which: Which, settled: Settled) {
         let counted = self.lane(which).take(settled);
+        // A dead letter was counted when it was refused, perhaps by an earlier process.
+        if which != Which::Replay {
+            for (source, (stored, refused)) in &counted.by_source {
+                self.journal.tallies().archived(CURSOR, source, *stored);
+                self.journal.tallies().refused(CURSOR, source, *refused);
+            }
+        }
         self.metrics.written.inc_by(counted.stored);
         self.metrics.refused.inc_by(counted.refused);
         let rate = (which == Which::Backfill).then(|| {

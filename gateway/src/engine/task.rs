@@ -19,7 +19,7 @@ use super::{
 use crate::{alert::Moment, clock::Clock, journal::Committed, journal::Position};
 
 /// How often the position is written down when nothing else is, so that a restart has little to evaluate again.
-const NOTE_POSITION_EVERY: Duration = Duration::from_secs(10);
+const NOTE_POSITION_EVERY: Duration = Duration::from_secs(60);
 /// Records taken in one round.
 const ROUND: usize = 64;
 /// How long records that never stop waiting may put the timers off.

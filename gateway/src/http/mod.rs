@@ -4,6 +4,7 @@
 //! Every answer carries the security headers; every request passes the [`guard`]. Errors are problem answers
 //! (RFC 9457). Not here: logins and TLS.
 
+mod account;
 mod alerts;
 mod api;
 mod guard;
@@ -46,6 +47,7 @@ use crate::{
     rejects::Rejects,
     source::SourceStatus,
     state,
+    wear::Meter,
 };
 
 /// Bytes of answers that may wait to be read, over all connections; further ones are answered 503.
@@ -149,6 +151,8 @@ pub struct Parts {
     pub configured: watch::Receiver<Configured>,
     /// What the archive refused for good.
     pub letters: DeadLetters,
+    /// What is written to disk.
+    pub disk: Meter,
     /// For `now`.
     pub clock: Clock,
     /// When the process started.
@@ -181,6 +185,7 @@ pub fn router(
         .merge(alerts::router())
         .merge(silences::router())
         .merge(status::router())
+        .merge(account::router())
         .merge(points::router())
         .merge(letters::router())
         .with_state(api);

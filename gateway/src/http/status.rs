@@ -14,10 +14,10 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{Api, ConfigStatus, Readiness, problem::Problem};
+use super::{Api, ConfigStatus, Readiness, account, problem::Problem};
 use crate::{
-    archive::ArchiveStatus, engine::EngineStatus, history::HistoryStatus, ingest::AccountRow,
-    journal::JournalStatus, source::SourceStatus, state::WebhookStatus,
+    archive::ArchiveStatus, engine::EngineStatus, history::HistoryStatus, journal::JournalStatus,
+    source::SourceStatus, state::WebhookStatus, wear::DiskStatus,
 };
 
 /// A disk that hangs must not hide the status that says so.
@@ -50,8 +50,9 @@ struct Status {
     state: StateStatus,
     /// Names of files that were damaged and set aside.
     damaged_files: Vec<String>,
+    disk: DiskStatus,
     webhooks: Vec<WebhookStatus>,
-    account: Vec<AccountRow>,
+    account: Vec<account::Line>,
 }
 
 /// Whether alerts and deliveries can be written down.
@@ -65,18 +66,19 @@ struct StateStatus {
 struct Source {
     #[serde(flatten)]
     status: SourceStatus,
-    received: u64,
+    received: i64,
     accepted: u64,
     duplicates: u64,
     rejected: u64,
     dropped: u64,
-    waiting: u64,
+    waiting: i64,
 }
 
 impl Source {
-    fn new(status: SourceStatus, account: &[AccountRow]) -> Self {
+    fn new(status: SourceStatus, account: &[account::Line]) -> Self {
         let row = account
             .iter()
+            .map(|line| &line.row)
             .find(|row| row.source == status.name)
             .cloned()
             .unwrap_or_default();
@@ -105,7 +107,7 @@ async fn status(State(api): State<Api>) -> Result<Response, Problem> {
             (Vec::new(), Some(String::from(hangs)))
         }
     };
-    let account = parts.account.rows();
+    let account = account::lines(parts).await;
     let journal = parts.journal.status();
     let mut archive = parts.archive.borrow().clone();
     if archive.state != "disabled" {
@@ -135,6 +137,7 @@ async fn status(State(api): State<Api>) -> Result<Response, Problem> {
             failing: unreadable.or_else(|| parts.state.failing()),
         },
         damaged_files: parts.set_aside.names(),
+        disk: parts.disk.status(),
         webhooks,
         account,
     })

@@ -193,6 +193,12 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
         })
         .1,
         letters: DeadLetters::new(dir.path(), Clock::system(), &mut registry),
+        disk: crate::wear::Meter::new(
+            crate::wear::card::Config::default(),
+            dir.path(),
+            Vec::new(),
+            &mut registry,
+        ),
         clock,
         started: Timestamp::from_millis(NOW_MS - 90_000),
         ready: readiness,

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     Entry, Position, Shared, format,
@@ -38,6 +38,8 @@ pub struct Cursor {
     /// Of what was left behind.
     reader_behind: Reader,
     missed: u64,
+    /// When the place was written down last.
+    saved: Option<Instant>,
 }
 
 impl Cursor {
@@ -74,6 +76,7 @@ impl Cursor {
             reader: Reader::default(),
             reader_behind: Reader::default(),
             missed: 0,
+            saved: None,
         }
     }
 
@@ -99,10 +102,22 @@ impl Cursor {
         )
     }
 
+    /// Whether this record is still to be done.
+    #[must_use]
+    pub fn is_undone(&self, record: Position) -> bool {
+        self.progress(|progress| progress.is_undone(record.0))
+    }
+
     /// The newest durable record now.
     #[must_use]
     pub fn newest(&self) -> Position {
         *self.durable.borrow()
+    }
+
+    /// Where what it did is counted.
+    #[must_use]
+    pub fn tallies(&self) -> super::Tallies {
+        self.shared.tallies.clone()
     }
 
     /// Records that went before this cursor read them, since it was made.
@@ -211,14 +226,13 @@ impl Cursor {
     }
 
     /// Everything up to `position` is done with, but for what was left behind, and may go; this is written down durably
-    /// (atomically replaced file), so that a restart goes on from here.
+    /// (atomically replaced file) every [`note_every`](super::Config::note_every), so that a restart goes on from about here.
     ///
     /// # Errors
     ///
     /// When it could not be written; the move holds in memory all the same.
     pub async fn advance(&mut self, position: Position) -> io::Result<()> {
-        self.progress(|progress| progress.front = position.0);
-        self.save().await
+        self.change(|progress| progress.front = position.0).await
     }
 
     /// The oldest stretch that was left behind is done with up to `position`. As durable as [`Cursor::advance`].
@@ -227,8 +241,37 @@ impl Cursor {
     ///
     /// As [`Cursor::advance`].
     pub async fn fill(&mut self, position: Position) -> io::Result<()> {
-        self.progress(|progress| progress.fill(position.0));
+        self.change(|progress| progress.fill(position.0)).await
+    }
+
+    /// Moves on, and writes that down if it is time. Until then the journal keeps what the last note still needs.
+    async fn change(&mut self, change: impl FnOnce(&mut Progress)) -> io::Result<()> {
+        {
+            let mut index = self.shared.index();
+            let progress = index.cursors.entry(self.name.clone()).or_default();
+            let before = progress.clone();
+            change(progress);
+            index.noted.entry(self.name.clone()).or_insert(before);
+        }
+        let every = self.shared.config.note_every;
+        if self.saved.is_some_and(|saved| saved.elapsed() < every) {
+            return Ok(());
+        }
         self.save().await
+    }
+
+    /// Writes the place down now if it is further than its note.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cursor::advance`].
+    pub async fn note_down(&mut self) -> io::Result<()> {
+        let is_further = self.shared.index().noted.contains_key(&self.name);
+        if is_further {
+            self.save().await
+        } else {
+            Ok(())
+        }
     }
 
     /// Leaves everything between the position and the newest durable record behind, to be read later, and moves the position
@@ -247,15 +290,22 @@ impl Cursor {
 
     /// Writes the note as it is when its turn comes: an older one never follows a newer one, also when a predecessor of the
     /// same name was stopped while it wrote.
-    async fn save(&self) -> io::Result<()> {
+    async fn save(&mut self) -> io::Result<()> {
+        self.saved = Some(Instant::now());
         let (shared, name) = (Arc::clone(&self.shared), self.name.clone());
         tokio::task::spawn_blocking(move || {
             let turn = shared.noting.lock().unwrap_or_else(PoisonError::into_inner);
             // One that was let go keeps the note that it had.
-            let note = shared.index().cursors.get(&name).map(Progress::note);
-            if let Some(note) = note {
+            let progress = shared.index().cursors.get(&name).cloned();
+            if let Some(progress) = progress {
                 let file = file_name(&name);
-                shared.disk.replace(&file, note.as_bytes())?;
+                shared.disk.replace(&file, progress.note().as_bytes())?;
+                let mut index = shared.index();
+                if index.cursors.get(&name) == Some(&progress) {
+                    index.noted.remove(&name);
+                } else {
+                    index.noted.insert(name, progress);
+                }
             }
             drop(turn);
             shared.sweep(0);

@@ -31,6 +31,8 @@
 //! 4. The segments together never exceed `max_bytes`, but for a single delivery larger than that. The oldest go first, and
 //!    readings that a cursor had not read are counted.
 //! 5. Waiting for the writer are at most [`MAX_WAITING`] batches; more wait in [`Journal::submit`]. Nothing is dropped.
+//! 6. Two classes: what somebody waits for ([`Urgency::Prompt`]) is committed soon and takes along what came before it; what
+//!    nobody waits for gathers, so that a card is not worn out by one sync a reading. Order is that of submission.
 //!
 //! It does not encrypt or compress; it does not look into readings; it does not delete by age.
 
@@ -42,6 +44,7 @@ mod progress;
 mod recovery;
 mod retention;
 mod segment;
+mod tally;
 #[cfg(test)]
 mod tests;
 pub(crate) mod varint;
@@ -67,6 +70,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     cursor::Cursor,
     progress::{MAX_STRETCHES, Stretch},
+    tally::{Tallies, Tally},
 };
 use self::{
     cursor::Reader,
@@ -76,7 +80,10 @@ use self::{
     retention::Index,
     writer::{Submission, Writer},
 };
-use crate::model::Batch;
+use crate::{
+    model::{Batch, Urgency},
+    wear::Writes,
+};
 
 /// Batches that may wait for the writer. Their bytes are bounded by the door that they came through.
 pub const MAX_WAITING: usize = 256;
@@ -112,8 +119,14 @@ pub struct Config {
     pub keep_bytes: u64,
     /// A segment is closed at this size. Default 4 MiB; 64 KiB to 64 MiB.
     pub segment_bytes: u64,
-    /// How long a commit may wait for more when traffic is dense. Default 2 ms. A lone batch is committed at once.
-    pub gather: Duration,
+    /// The least time between two commits while somebody waits for the acknowledgement. Default 2 ms. What comes after a
+    /// pause is committed at once.
+    pub commit_prompt: Duration,
+    /// The same while nobody waits. Default 1 s: at most so much of what was never acknowledged is lost with the power, and so
+    /// late it is seen when traffic is dense. Each commit costs a card four blocks of 4 KiB at least.
+    pub commit_patient: Duration,
+    /// How often a moving cursor is written down. Default 10 s: so much is archived again after a crash, as the same points.
+    pub note_every: Duration,
 }
 
 /// Batches of one record, as they went to disk.
@@ -178,6 +191,7 @@ struct Shared {
     config: Config,
     disk: Disk,
     metrics: Metrics,
+    tallies: Tallies,
     // std: held for a look or an unlink, never over an await.
     index: Mutex<Index>,
     /// Held while a cursor's note is written.
@@ -263,7 +277,9 @@ impl Default for Config {
             max_bytes: 1 << 30,
             keep_bytes: 64 << 20,
             segment_bytes: 4 << 20,
-            gather: Duration::from_millis(2),
+            commit_prompt: Duration::from_millis(2),
+            commit_patient: Duration::from_secs(1),
+            note_every: Duration::from_secs(10),
         }
     }
 }
@@ -317,10 +333,13 @@ impl Journal {
         let metrics = Metrics::new(registry);
         metrics.set_size(recovered.index.bytes());
         metrics.torn.inc_by(recovery.torn_bytes);
+        let tallies = Tallies::default();
+        registry.register_collector(Box::new(tallies.clone()));
         let shared = Arc::new(Shared {
             config,
             disk,
             metrics,
+            tallies,
             index: Mutex::new(recovered.index),
             noting: Mutex::default(),
             failing: Mutex::default(),
@@ -337,7 +356,8 @@ impl Journal {
             durable,
             recovered.active,
             lock,
-        );
+        )
+        .map_err(refused)?;
         let ended = shared.ended.clone().drop_guard();
         std::thread::Builder::new()
             .name("journal".into())
@@ -361,10 +381,48 @@ impl Journal {
     ///
     /// [`Closed`] after [`Journal::close`].
     pub async fn submit(&self, batch: Batch, on_durable: OnDurable) -> Result<(), Closed> {
+        self.submit_as(Urgency::Prompt, batch, on_durable).await
+    }
+
+    /// As [`Journal::submit`], with its class.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] after [`Journal::close`].
+    pub async fn submit_as(
+        &self,
+        urgency: Urgency,
+        batch: Batch,
+        on_durable: OnDurable,
+    ) -> Result<(), Closed> {
         self.submissions
-            .send(Submission::Batch(batch, on_durable))
+            .send(Submission::Batch(urgency, batch, on_durable))
             .await
             .map_err(|_| Closed)
+    }
+
+    /// From now on everything is prompt: the gateway stops, and those who stop wait for what they delivered.
+    pub async fn hurry(&self) {
+        // Refused only when the writer has ended already.
+        if self.submissions.send(Submission::Hurry).await.is_err() {
+            tracing::debug!("the journal was closed already");
+        }
+    }
+
+    /// What each archive did with the readings of each source.
+    #[must_use]
+    pub fn tallies(&self) -> &Tallies {
+        &self.shared.tallies
+    }
+
+    /// What was written to segments, and to the files of cursors, since the start.
+    #[must_use]
+    pub fn writes(&self) -> [(&'static str, Writes); 2] {
+        let disk = &self.shared.disk;
+        [
+            ("journal", disk.writes.clone()),
+            ("cursors", disk.replaced.clone()),
+        ]
     }
 
     /// A cursor by this name, where it was left. A new name starts at the oldest kept record. One at a time by a name.
@@ -376,7 +434,9 @@ impl Journal {
     /// The owner of the cursor by this name is gone for good: it no longer holds records back. Its position stays written
     /// down, for one that comes back.
     pub fn let_go(&self, cursor: &str) {
-        self.shared.index().cursors.remove(cursor);
+        let mut index = self.shared.index();
+        index.cursors.remove(cursor);
+        index.noted.remove(cursor);
     }
 
     /// Numbers up to `position` were given before, as another file notes; if the journal is younger than that, because its
@@ -499,6 +559,9 @@ impl Shared {
             self.metrics.set_size(index.bytes());
         }
         drop(index);
+        for ((cursor, source), count) in &swept.lost {
+            self.tallies.dropped(cursor, source, *count);
+        }
         if swept.dropped_unread > 0 {
             self.metrics.dropped_unread.inc_by(swept.dropped_unread);
             tracing::error!(

@@ -79,6 +79,12 @@ impl Progress {
             .chain([(self.front, MAX_POSITION)])
     }
 
+    /// Whether this record is not done with.
+    pub(super) fn is_undone(&self, record: u64) -> bool {
+        self.undone()
+            .any(|(after, until)| after < record && record <= until)
+    }
+
     pub(super) fn note(&self) -> String {
         use std::fmt::Write as _;
         let mut text = self.front.to_string();

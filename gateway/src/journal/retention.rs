@@ -4,14 +4,20 @@
 //! cursor has read goes as soon as `keep_bytes` remain. The newest segment always stays: its name carries the numbering on.
 //! Only cursors that were asked for since the start count; a file of a cursor that nobody uses any more holds nothing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+};
 
 use super::{
-    Amount, Backlog, Config,
+    Amount, Backlog, Config, Entry, Position,
     disk::Disk,
+    format,
     progress::Progress,
     segment::{self, Scanner, Segment},
+    tally::by_source,
 };
+use crate::model::SourceName;
 
 /// What is on disk, and who has read how far.
 #[derive(Debug, Default)]
@@ -20,6 +26,8 @@ pub(super) struct Index {
     pub(super) segments: VecDeque<Segment>,
     /// How far the cursors are that are in use.
     pub(super) cursors: BTreeMap<String, Progress>,
+    /// What is written down of those that are further than that: after a crash they are here again.
+    pub(super) noted: BTreeMap<String, Progress>,
     /// The number that the next record gets.
     pub(super) next: u64,
     /// The newest durable record.
@@ -29,10 +37,12 @@ pub(super) struct Index {
 }
 
 /// What a sweep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Swept {
     pub(super) segments: usize,
     pub(super) dropped_unread: u64,
+    /// The same by cursor and source, last-known values apart.
+    pub(super) lost: BTreeMap<(String, SourceName), u64>,
 }
 
 impl Index {
@@ -52,6 +62,7 @@ impl Index {
     fn slowest(&self) -> u64 {
         self.cursors
             .values()
+            .chain(self.noted.values())
             .map(Progress::slowest)
             .min()
             .unwrap_or(u64::MAX)
@@ -119,6 +130,34 @@ impl Index {
         unread.min(segment.readings)
     }
 
+    /// Adds up what of a segment each cursor has not done with, by source.
+    fn lose(
+        &self,
+        segment: &Segment,
+        disk: &Disk,
+        lost: &mut BTreeMap<(String, SourceName), u64>,
+    ) -> io::Result<()> {
+        let path = disk.path(&segment::name(segment.first));
+        let mut scanner = Scanner::open(&path, segment.first, segment.last + 1)?;
+        while let Some((header, body)) = scanner.next(0, segment.end)? {
+            let Ok(batches) = format::decode(body) else {
+                continue;
+            };
+            let entry = Entry {
+                position: Position(header.position),
+                batches,
+            };
+            for (name, progress) in &self.cursors {
+                if progress.is_undone(header.position) {
+                    for (source, count) in by_source(&entry) {
+                        *lost.entry((name.clone(), source.clone())).or_default() += count;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the oldest segment must or may go when `incoming` bytes are about to be added.
     fn oldest_goes(&self, config: &Config, incoming: u64) -> Option<Segment> {
         let oldest = *self.segments.front().filter(|_| self.segments.len() > 1)?;
@@ -133,6 +172,11 @@ impl Index {
         let mut swept = Swept::default();
         while let Some(oldest) = self.oldest_goes(config, incoming) {
             let unread = self.unread(&oldest, disk);
+            if unread > 0
+                && let Err(error) = self.lose(&oldest, disk, &mut swept.lost)
+            {
+                tracing::debug!(%error, segment = oldest.first, "what is lost with a segment cannot be read");
+            }
             match disk.remove(&segment::name(oldest.first)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     tracing::debug!(%error, segment = oldest.first, "a segment cannot be deleted");

@@ -22,7 +22,9 @@ fn small() -> Config {
         max_bytes: 64 << 20,
         keep_bytes: 32 << 20,
         segment_bytes: 4096,
-        gather: Duration::from_millis(2),
+        commit_prompt: Duration::from_millis(2),
+        commit_patient: Duration::from_millis(200),
+        note_every: Duration::ZERO,
     }
 }
 
@@ -784,4 +786,98 @@ async fn what_is_left_behind_stays_on_disk_until_it_is_filled_or_the_limit_takes
     assert_eq!(open.journal.backlog("influx").behind.records, 0);
     cursor.fill(behind.until).await.unwrap();
     assert_eq!(open.journal.status().segments, 1, "nobody holds anything");
+}
+
+/// Patient batches wait for an hour unless something else makes them go.
+fn patient() -> Config {
+    Config {
+        commit_patient: Duration::from_secs(3_600),
+        segment_bytes: 4 << 20,
+        ..small()
+    }
+}
+
+impl Open {
+    async fn queue_patient(&self, batch: Batch) -> oneshot::Receiver<Position> {
+        let (sender, receiver) = oneshot::channel();
+        let call: OnDurable = Box::new(move |position| sender.send(position).unwrap_or_default());
+        let taken = self.journal.submit_as(Urgency::Patient, batch, call).await;
+        taken.expect("taken");
+        receiver
+    }
+}
+
+async fn durable(waiting: oneshot::Receiver<Position>) -> u64 {
+    let durable = tokio::time::timeout(DEADLINE, waiting).await;
+    durable.expect("durable in time").expect("durable").0
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_gathers_and_goes_along_with_what_somebody_waits_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = open_with(dir.path(), patient());
+    let alone = open.queue_patient(numbered(0, 1)).await;
+    assert_eq!(durable(alone).await, 1, "after a pause it goes at once");
+    let first = open.queue_patient(numbered(1, 1)).await;
+    let second = open.queue_patient(numbered(2, 1)).await;
+    let asked = open.submit(numbered(3, 1)).await;
+    assert_eq!(
+        (durable(first).await, durable(second).await, asked.0),
+        (2, 2, 2),
+        "one record for all three"
+    );
+    let entries = open.entries();
+    let numbers: Vec<i64> = entries[1]
+        .batches
+        .iter()
+        .flat_map(|b| &b.readings)
+        .map(|r| match r.value {
+            Value::Int(n) => n,
+            _ => panic!("not a numbered reading"),
+        })
+        .collect();
+    assert_eq!(numbers, [1, 2, 3], "in the order of submission");
+}
+
+#[tokio::test]
+async fn what_waits_patiently_goes_when_it_is_due_when_it_is_much_and_when_the_gateway_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = open_with(
+        dir.path(),
+        Config {
+            commit_patient: Duration::from_millis(50),
+            ..patient()
+        },
+    );
+    for n in 0..5 {
+        let due = open.queue_patient(numbered(n, 1)).await;
+        assert_eq!(durable(due).await, n.cast_unsigned() + 1, "when it is due");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let open = open_with(dir.path(), patient());
+    durable(open.queue_patient(numbered(0, 1)).await).await;
+    let much = open.queue_patient(numbered(1, 20_000)).await;
+    assert_eq!(durable(much).await, 2, "much of it");
+    let last = open.queue_patient(numbered(2, 1)).await;
+    open.journal.hurry().await;
+    assert_eq!(durable(last).await, 3, "when the gateway stops");
+    let after = open.queue_patient(numbered(3, 1)).await;
+    assert_eq!(durable(after).await, 4, "and from then on");
+}
+
+#[tokio::test]
+async fn each_record_counts_as_a_sync_and_its_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = open_with(dir.path(), patient());
+    let [(_, records), (_, cursors)] = open.journal.writes();
+    open.submit(numbered(0, 1)).await;
+    // The first also makes the segment's name durable.
+    assert_eq!((records.syncs(), records.bytes()), (2, 2 * 4096));
+    open.submit(numbered(1, 1)).await;
+    assert_eq!((records.syncs(), records.bytes()), (3, 3 * 4096));
+    assert_eq!((cursors.syncs(), cursors.bytes()), (0, 0));
+    let mut cursor = open.journal.cursor("reader");
+    cursor.advance(Position(1)).await.unwrap();
+    assert_eq!((cursors.syncs(), cursors.bytes()), (2, 4096));
+    assert_eq!(records.syncs(), 3, "a cursor's file is not a record");
 }

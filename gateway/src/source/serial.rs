@@ -138,7 +138,11 @@ pub async fn run(
     status: StatusReporter,
     stop: CancellationToken,
 ) {
-    let queue = shed::Shed::new(config.queue, status.dropped_queue_full.clone());
+    let queue = shed::Shed::counting(
+        config.queue,
+        status.dropped_queue_full.clone(),
+        status.waiting.clone(),
+    );
     let port = Port {
         config: &config,
         intake: &intake,

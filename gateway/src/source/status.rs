@@ -7,7 +7,7 @@ use std::sync::{
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 use serde::Serialize;
@@ -108,6 +108,8 @@ pub struct SourceMetrics {
     connects: Family<SourceLabel, Counter>,
     pauses: Family<SourceLabel, Counter>,
     redelivered: Family<SourceLabel, Counter>,
+    /// Not registered: the account shows it.
+    waiting: Family<SourceLabel, Gauge>,
 }
 
 /// A source's own end: it reports its link and counts its messages. Cheap to clone.
@@ -126,6 +128,9 @@ pub struct StatusReporter {
     pub pauses: Counter,
     /// Messages that a broker sent again and that were recognised; in no other figure.
     pub redelivered: Counter,
+    /// What came in and is not yet durable, refused, dropped or known as a repeat: messages until they are decoded, then
+    /// readings. Whoever holds them counts them.
+    pub waiting: Gauge,
     connects: Counter,
 }
 
@@ -141,6 +146,7 @@ impl SourceMetrics {
             connects: Family::default(),
             pauses: Family::default(),
             redelivered: Family::default(),
+            waiting: Family::default(),
         };
         registry.register(
             "gateway_messages",
@@ -210,6 +216,7 @@ impl SourceMetrics {
             dropped_queue_full: self.dropped.get_or_create(&drops).clone(),
             pauses: self.pauses.get_or_create(&label).clone(),
             redelivered: self.redelivered.get_or_create(&label).clone(),
+            waiting: self.waiting.get_or_create(&label).clone(),
             connects: self.connects.get_or_create(&label).clone(),
         };
         (reporter, receiver)

@@ -46,6 +46,7 @@ use crate::{
     damage,
     engine::{Decided, Resumption},
     journal::Position,
+    wear::Writes,
 };
 
 /// Ended alerts that are kept.
@@ -163,6 +164,7 @@ pub struct State {
     failing: Arc<Mutex<Option<String>>>,
     // std: held for a look only.
     urgent: Arc<Mutex<Urgent>>,
+    writes: Writes,
 }
 
 impl State {
@@ -179,12 +181,14 @@ impl State {
         registry: &mut Registry,
     ) -> Result<Self, StateError> {
         let path = dir.join("state.sqlite");
-        let mut connection = schema::open(&path)?;
+        let writes = Writes::default();
+        let mut connection = schema::open(&path, &writes)?;
         let (work, mut queued) = mpsc::channel::<Work>(MAX_QUEUED);
         let shown = path.display().to_string();
         let added = watch::Sender::new(0);
         let signals = attention::Signals::new(added.clone());
         let told = signals.clone();
+        let counted = writes.clone();
         std::thread::Builder::new()
             .name(String::from("state"))
             .spawn(move || {
@@ -192,7 +196,7 @@ impl State {
                 while let Some(work) = queued.blocking_recv() {
                     // Until a new file is there, everything fails and is tried again by those who asked.
                     damaged = work(&mut connection) || damaged;
-                    if damaged && begin_anew(&mut connection, &path) {
+                    if damaged && begin_anew(&mut connection, &path, &counted) {
                         damaged = false;
                         told.begun_anew();
                     }
@@ -210,6 +214,7 @@ impl State {
             signals,
             failing: Arc::default(),
             urgent: Arc::default(),
+            writes,
         })
     }
 
@@ -417,6 +422,12 @@ impl State {
         failing.clone()
     }
 
+    /// What was written to the file since the start.
+    #[must_use]
+    pub fn writes(&self) -> Writes {
+        self.writes.clone()
+    }
+
     async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -504,7 +515,7 @@ impl Metrics {
 }
 
 /// The file turned out to be damaged while it was in use: opens it again, which sets it aside if need be. True if that worked.
-fn begin_anew(connection: &mut Connection, path: &Path) -> bool {
+fn begin_anew(connection: &mut Connection, path: &Path, writes: &Writes) -> bool {
     // Closed first: SQLite deletes a log by its name when a connection ends, and that must not be the new file's. The
     // one in memory has no tables: what is asked of it fails.
     let begun = Connection::open_in_memory()
@@ -513,7 +524,7 @@ fn begin_anew(connection: &mut Connection, path: &Path) -> bool {
             path: path.display().to_string(),
             source,
         })
-        .and_then(|()| schema::open(path));
+        .and_then(|()| schema::open(path, writes));
     match begun {
         Ok(begun) => {
             *connection = begun;

@@ -5,7 +5,13 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::StateError;
-use crate::damage;
+use crate::{
+    damage,
+    wear::{self, Writes},
+};
+
+/// Pages in the log before it goes into the file: SQLite's own figure.
+const CHECKPOINT_PAGES: u32 = 1_000;
 
 /// One step a format; a file of format n gets the steps from n on. Steps are never changed once released.
 const STEPS: &[&str] = &["
@@ -55,8 +61,8 @@ const STEPS: &[&str] = &["
 
 /// Opens the file, brings it to the newest format and sets how it is written. One that is damaged is set aside and a new one
 /// begun.
-pub(super) fn open(path: &Path) -> Result<Connection, StateError> {
-    match open_as_is(path) {
+pub(super) fn open(path: &Path, writes: &Writes) -> Result<Connection, StateError> {
+    match open_as_is(path, writes) {
         Err(StateError::Database { source, .. }) if damage::is_damage(&source) => {
             tracing::error!(
                 path = %path.display(), error = %source,
@@ -64,13 +70,13 @@ pub(super) fn open(path: &Path) -> Result<Connection, StateError> {
                  the rules run over the kept journal again"
             );
             damage::set_aside(path);
-            open_as_is(path)
+            open_as_is(path, writes)
         }
         other => other,
     }
 }
 
-fn open_as_is(path: &Path) -> Result<Connection, StateError> {
+fn open_as_is(path: &Path, writes: &Writes) -> Result<Connection, StateError> {
     let failed = |source| StateError::Database {
         path: path.display().to_string(),
         source,
@@ -83,6 +89,7 @@ fn open_as_is(path: &Path) -> Result<Connection, StateError> {
         )
         .map_err(failed)?;
     damage::make_durable(&connection).map_err(failed)?;
+    wear::watch(&mut connection, writes, CHECKPOINT_PAGES).map_err(failed)?;
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
     let found: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))

@@ -155,7 +155,11 @@ pub async fn run(
 ) {
     if let Some((link, requests)) = prepare(&config, &intake, &status, &stop).await {
         let mut tasks = JoinSet::new();
-        let queue = shed::Shed::new(config.queue, status.dropped_queue_full.clone());
+        let queue = shed::Shed::counting(
+            config.queue,
+            status.dropped_queue_full.clone(),
+            status.waiting.clone(),
+        );
         tasks.spawn({
             let (queue, intake) = (queue.clone(), intake.clone());
             async move {

@@ -339,6 +339,9 @@ impl Session<'_> {
         books.bytes += bytes;
         let settled = Settled { ticket, bytes };
         let frame = self.frame(message);
+        if frame.is_some() {
+            self.status.waiting.inc();
+        }
         self.books.gathered.push(Item { settled, frame });
     }
 
