@@ -33,7 +33,7 @@ async fn every_source_balances_up_to_every_archive_and_over_a_kill() {
     let sink = InfluxSink::start().await;
     let dir = tempfile::tempdir().unwrap();
     let link = dir.path().join("port");
-    let line = Line::plug_in(&link);
+    let mut line = Line::plug_in(&link);
     let serial = format!(
         "[[source]]\nname = \"s\"\ntype = \"serial\"\ndevice = \"{}\"\n[[source.mapping]]\ndevice = \"line\"\n",
         link.display()
@@ -48,7 +48,9 @@ async fn every_source_balances_up_to_every_archive_and_over_a_kill() {
     }
     line.send("}no JSON{\n".to_owned());
     let row = gateway
-        .account_archived("push", |row| row["accepted"] == 50 && row["duplicates"] == 50)
+        .account_archived("push", |row| {
+            row["accepted"] == 50 && row["duplicates"] == 50
+        })
         .await;
     assert_eq!(row["received"], 100);
     for name in ["history", "influxdb"] {
@@ -139,7 +141,10 @@ async fn what_is_written_to_disk_is_counted_by_part_and_held_to_the_kernels_coun
             .map(|name| part(name, "written_bytes"))
             .sum();
         // The kernel counts directories and the opening of files too; the parts must not be far below, nor above.
-        assert!(own <= truth && truth < 4 * own, "{own} of {truth}: {disk:#}");
+        assert!(
+            own <= truth && truth < 4 * own,
+            "{own} of {truth}: {disk:#}"
+        );
     } else {
         eprintln!("skipped: the kernel does not count writes here");
     }
