@@ -339,9 +339,7 @@ impl Session<'_> {
         books.bytes += bytes;
         let settled = Settled { ticket, bytes };
         let frame = self.frame(message);
-        if frame.is_some() {
-            self.status.waiting.inc();
-        }
+        self.status.waiting.inc_by(i64::from(frame.is_some()));
         self.books.gathered.push(Item { settled, frame });
     }
 
