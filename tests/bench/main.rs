@@ -31,7 +31,8 @@ fn main() {
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|n| n.parse::<u64>().ok());
         let known = match argument.as_str() {
-            "saturation" | "latency" | "journal" | "drain" | "neighbours" | "memory" | "demo" | "writes" => {
+            "saturation" | "latency" | "journal" | "drain" | "neighbours" | "memory" | "demo"
+            | "writes" => {
                 names.push(argument.clone());
                 true
             }

@@ -170,6 +170,7 @@ fn every_setting_has_its_place(config: &Config) {
         },
         push: _,
         journal: _,
+        card: _,
         normalise: _,
         engine:
             engine::Config {
