@@ -9,6 +9,7 @@
 mod attention;
 mod audit;
 mod deliveries;
+mod metrics;
 mod outbox;
 mod recorder;
 mod schema;
@@ -20,24 +21,23 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
-};
+use prometheus_client::registry::Registry;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
 use smol_str::SmolStr;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::urgent::Urgent;
 pub use self::{
     attention::AttentionError,
     audit::{AuditEntry, KEPT_ENTRIES},
     outbox::{Delivery, Verdict},
     recorder::write_down,
     silences::{KEPT_SILENCES, MAX_SILENCES},
+};
+use self::{
+    metrics::{Metrics, WebhookLabel},
+    urgent::Urgent,
 };
 use crate::{
     alert::{Alert, AlertState, Transition},
@@ -118,22 +118,6 @@ pub struct WebhookStatus {
     pub withdrawn: u64,
     /// What the last failure said; none if the last try worked.
     pub last_error: Option<String>,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct WebhookLabel {
-    webhook: String,
-}
-
-#[derive(Clone, Debug)]
-struct Metrics {
-    queued: Family<WebhookLabel, Counter>,
-    delivered: Family<WebhookLabel, Counter>,
-    given_up: Family<WebhookLabel, Counter>,
-    withdrawn: Family<WebhookLabel, Counter>,
-    silences_refused: Counter,
-    failures: Counter,
-    failing: Gauge,
 }
 
 /// Who hears of alerts, as far as the outbox must know.
@@ -461,56 +445,6 @@ impl State {
         self.metrics.failing.set(i64::from(error.is_some()));
         *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = error;
         result
-    }
-}
-
-impl Metrics {
-    fn new(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            queued: Family::default(),
-            delivered: Family::default(),
-            given_up: Family::default(),
-            withdrawn: Family::default(),
-            silences_refused: Counter::default(),
-            failures: Counter::default(),
-            failing: Gauge::default(),
-        };
-        registry.register(
-            "gateway_deliveries_queued",
-            "Deliveries put into the outbox",
-            metrics.queued.clone(),
-        );
-        registry.register(
-            "gateway_deliveries_delivered",
-            "Deliveries that a webhook accepted",
-            metrics.delivered.clone(),
-        );
-        registry.register(
-            "gateway_deliveries_given_up",
-            "Deliveries given up",
-            metrics.given_up.clone(),
-        );
-        registry.register(
-            "gateway_deliveries_withdrawn",
-            "Deliveries held back by a silence until their alert was over, and never sent",
-            metrics.withdrawn.clone(),
-        );
-        registry.register(
-            "gateway_silences_refused",
-            "Silences refused because too many were planned or active",
-            metrics.silences_refused.clone(),
-        );
-        registry.register(
-            "gateway_state_failures",
-            "Reads and writes of the state file that failed",
-            metrics.failures.clone(),
-        );
-        registry.register(
-            "gateway_state_failing",
-            "1 while alerts and deliveries cannot be written down",
-            metrics.failing.clone(),
-        );
-        metrics
     }
 }
 
