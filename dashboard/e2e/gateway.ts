@@ -1,7 +1,7 @@
 /**
  * A real gateway, and the door that a page goes through to it.
  *
- * The gateway is the binary that GATEWAY_BIN names, run as `gateway demo` or with a config. The door is a TCP relay in front of it
+ * The gateway is the binary that GATEWAY_BIN names, run as `gateway demo` or with a config of the spec's own. The door is a TCP relay in front of it
  * that keeps one address for the page, and can cut connections or answer 503 as a proxy does.
  */
 import { type ChildProcess, spawn } from "node:child_process";
@@ -23,25 +23,17 @@ export class Gateway {
     private readonly binary: string,
     readonly port: number,
     private readonly dataDir: string,
-    private readonly args: string[],
+    private readonly config: string | null,
   ) {}
 
   /** Starts one on a free port with fresh data and waits until it is ready: the demo, or one with this config. */
-  static async start(config?: string): Promise<Gateway> {
+  static async start(config: string | null = null): Promise<Gateway> {
     const binary = process.env["GATEWAY_BIN"];
     if (binary === undefined || binary === "") {
       throw new Error("GATEWAY_BIN is not set: build the gateway and name its binary, as in GATEWAY_BIN=$PWD/../target/debug/gateway");
     }
     const dataDir = await mkdtemp(join(tmpdir(), "gateway-page-"));
-    const port = await freePort();
-    const listen = `127.0.0.1:${port}`;
-    let args = ["demo", "--listen", listen, "--data-dir", dataDir];
-    if (config !== undefined) {
-      const file = join(dataDir, "gateway.toml");
-      await writeFile(file, `data_dir = "data"\n${config}\n[http]\nlisten = "${listen}"\n`);
-      args = ["run", "--config", file];
-    }
-    const gateway = new Gateway(binary, port, dataDir, args);
+    const gateway = new Gateway(binary, await freePort(), dataDir, config);
     await gateway.run();
     return gateway;
   }
@@ -53,7 +45,7 @@ export class Gateway {
   /** Runs the binary on the same port and data as before. */
   async run(): Promise<void> {
     this.log = "";
-    const child = spawn(this.binary, this.args, { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(this.binary, await this.command(), { stdio: ["ignore", "pipe", "pipe"] });
     const keep = (bytes: Buffer) => {
       this.log = (this.log + bytes.toString()).slice(-20_000);
     };
@@ -74,6 +66,14 @@ export class Gateway {
     }
     await this.kill();
     throw new Error(`the gateway did not become ready: ${failure ?? state}\n${this.log}`);
+  }
+
+  private async command(): Promise<string[]> {
+    const address = `127.0.0.1:${this.port}`;
+    if (this.config === null) return ["demo", "--listen", address, "--data-dir", this.dataDir];
+    const file = join(this.dataDir, "gateway.toml");
+    await writeFile(file, `data_dir = "data"\n[http]\nlisten = "${address}"\n${this.config}`);
+    return ["run", "--config", file];
   }
 
   /** As a power cut: no chance to say anything. */
@@ -177,7 +177,7 @@ export class Door {
   }
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = net.createServer();
   server.listen(0, "127.0.0.1");
   await once(server, "listening");

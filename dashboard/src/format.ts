@@ -144,6 +144,17 @@ export function durationText(millis: number): string {
   return days < 7 && hours % 24 !== 0 ? `${days} d ${hours % 24} h` : `${days} d`;
 }
 
+/** An amount of data as makers of disks count: `812 MB`. */
+export function bytesText(bytes: number, locale?: string): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let [value, unit] = [bytes, 0];
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${fixedText(value, unit > 0 && value < 9.95 ? 1 : 0, locale)} ${units[unit]}`;
+}
+
 /** How old a time is: `now`, `12 s ago`. A time ahead of the clock says so: it is a fault worth seeing. */
 export function ageText(time: number, now: number): string {
   const age = now - time;

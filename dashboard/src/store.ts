@@ -7,15 +7,17 @@
  */
 import { SeriesState } from "./series";
 import type { LinkState } from "./stream";
-import type { Alert, Archive, Device, EventName, Events, GapEvent, Known, Series, Source } from "./wire";
+import type { Alert, Archive, Config, Device, EventName, Events, GapEvent, Known, Series, Silence, Source } from "./wire";
 
 /** The shortest time between two notices to the same reader, in milliseconds. */
 export const TICK_MS = 250;
 /** Alerts that ended, kept to be shown. */
 export const ENDED_CAPACITY = 50;
+/** Silences that are over, kept to be shown. */
+export const OVER_CAPACITY = 50;
 
-/** What can change: the link, the alerts, the status, which series there are, or one series. */
-export type Topic = "link" | "alerts" | "status" | "inventory" | `series/${string}`;
+/** What can change: the link, the alerts, the silences, what people did, the status, which series there are, or one series. */
+export type Topic = "link" | "alerts" | "silences" | "audit" | "status" | "inventory" | `series/${string}`;
 
 export interface DeviceGroup {
   device: Device;
@@ -29,6 +31,7 @@ export class Store {
   readonly devices = new Map<string, Device>();
   readonly sources = new Map<string, Source>();
   archive: Archive | null = null;
+  config: Config | null = null;
   link: LinkState = "connecting";
   version = "";
   site: string | null = null;
@@ -42,6 +45,7 @@ export class Store {
   onFiring: (alert: Alert) => void = () => {};
 
   private readonly alerts = new Map<string, Alert>();
+  private readonly silences = new Map<string, Silence>();
   private ended: Alert[] = [];
   /** Those of `alerts` that fired. */
   private readonly fired = new Set<string>();
@@ -102,6 +106,10 @@ export class Store {
       case "alert":
         this.takeAlert(event.data);
         break;
+      case "silence":
+        this.takeSilence(event.data);
+        this.touch("audit");
+        break;
       case "device": {
         const { series, ...device } = event.data;
         this.devices.set(device.id, device);
@@ -155,6 +163,22 @@ export class Store {
     return this.ended;
   }
 
+  /** Active ones before planned ones, the next to end first. */
+  openSilences(): Silence[] {
+    return [...this.silences.values()]
+      .filter((silence) => silence.state !== "ended")
+      .sort((a, b) => text.compare(a.state, b.state) || a.ends_ms - b.ends_ms);
+  }
+
+  /** The last that ended first. */
+  endedSilences(): Silence[] {
+    return [...this.silences.values()].filter((silence) => silence.state === "ended").sort((a, b) => b.ends_ms - a.ends_ms);
+  }
+
+  silence(id: string): Silence | undefined {
+    return this.silences.get(id);
+  }
+
   /** The worst active alert on a series: firing before pending. */
   alertOn(series: string): Alert | null {
     let worst: Alert | null = null;
@@ -178,12 +202,18 @@ export class Store {
     this.end(now.ended, active);
     for (const alert of now.alerts) this.takeAlert(alert);
 
+    this.silences.clear();
+    for (const silence of now.silences) this.takeSilence(silence);
+
     this.sources.clear();
     this.archive = null;
+    this.config = null;
     for (const [key, value] of Object.entries(now.status)) this.status(key, value);
     this.known = true;
     this.touch("inventory");
     this.touch("alerts");
+    this.touch("silences");
+    this.touch("audit");
     this.touch("status");
   }
 
@@ -202,6 +232,7 @@ export class Store {
   }
 
   private takeAlert(alert: Alert): void {
+    const before = this.alerts.get(alert.id);
     if (isActive(alert)) {
       // An alert begins once: this is what was missed of one that is over.
       if (this.ended.some((old) => old.id === alert.id)) return;
@@ -209,8 +240,9 @@ export class Store {
       // What already fires when the page opens is in the list; only what begins is announced, and once.
       if (alert.state === "firing" && !this.fired.has(alert.id)) {
         this.fired.add(alert.id);
-        if (this.known) this.onFiring(alert);
+        if (this.known && alert.silenced_by.length === 0) this.onFiring(alert);
       }
+      if (before?.acknowledged?.at_ms !== alert.acknowledged?.at_ms) this.touch("audit");
     } else {
       this.forget(alert.id);
       // A pending alert that never fired is no news.
@@ -234,6 +266,12 @@ export class Store {
       .slice(0, ENDED_CAPACITY);
   }
 
+  private takeSilence(silence: Silence): void {
+    this.silences.set(silence.id, silence);
+    for (const over of this.endedSilences().slice(OVER_CAPACITY)) this.silences.delete(over.id);
+    this.touch("silences");
+  }
+
   private status(key: string, value: unknown): void {
     if (key === "beat") {
       this.noteClock((value as { now_ms: number }).now_ms);
@@ -241,6 +279,7 @@ export class Store {
     }
     if (key.startsWith("source/")) this.sources.set(key.slice("source/".length), value as Source);
     else if (key === "archive") this.archive = value as Archive;
+    else if (key === "config") this.config = value as Config;
     this.touch("status");
   }
 

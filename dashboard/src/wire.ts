@@ -44,15 +44,73 @@ export interface Alert {
   fired_ms: number | null;
   resolved_ms: number | null;
   webhooks: string[];
+  acknowledged: Acknowledgement | null;
+  /** The active silences that match it. */
+  silenced_by: string[];
+}
+
+export interface Acknowledgement {
+  by: string;
+  comment: string;
+  at_ms: number;
+}
+
+/** `name` is `rule`, `series`, `device`, `site`, `severity`, or `label.` and the name of a label. */
+export interface Matcher {
+  name: string;
+  value: string;
+  glob: boolean;
+}
+
+export interface Silence {
+  id: string;
+  version: number;
+  state: "planned" | "active" | "ended";
+  matchers: Matcher[];
+  starts_ms: number;
+  ends_ms: number;
+  created_by: string;
+  created_ms: number;
+  changed_by: string | null;
+  changed_ms: number | null;
+  comment: string;
+}
+
+/** One line of `GET /api/v1/audit`. */
+export interface AuditEntry {
+  number: number;
+  at_ms: number;
+  by: string;
+  action: "alert_acknowledged" | "alert_unacknowledged" | "silence_created" | "silence_changed" | "silence_ended";
+  target: string;
+  detail: AlertDetail | Silence | { before: Silence; after: Silence };
+}
+
+export interface AlertDetail {
+  rule: string;
+  series: string;
+  summary: string;
+  comment: string;
 }
 
 export interface Source {
   name: string;
   kind: "serial" | "mqtt" | "mqtt_listener" | "push";
-  state: "connecting" | "up" | "down" | "stopped";
+  state: "connecting" | "up" | "down" | "stopped" | "removed";
   since_ms: number;
   detail: string;
   connects: number;
+}
+
+/** Where the gateway's config is from and how its changes went. */
+export interface Config {
+  file: string | null;
+  loaded_at: string;
+  reloads: number;
+  /** Why the last change was refused; nothing of it is in force. */
+  last_error: { at: string; faults: string[] } | null;
+  /** Settings that were changed and hold only after a restart. */
+  restart_needed: string[];
 }
 
 export interface Archive {
@@ -61,6 +119,29 @@ export interface Archive {
   written: number;
   refused: number;
   lag_records: number;
+  backfill: {
+    state: "idle" | "writing" | "paused" | "failing";
+    lag_readings: number;
+    rate: number;
+  };
+  dead_letters: number;
+}
+
+/** A point that InfluxDB refused for good. */
+export interface DeadLetter {
+  id: number;
+  at_ms: number;
+  source: string;
+  series: string[];
+  line: string;
+  words: string;
+  refusals: number;
+  replaying: boolean;
+}
+
+export interface DeadLetters {
+  total: number;
+  dead_letters: DeadLetter[];
 }
 
 /** What the gateway knows now. */
@@ -73,6 +154,7 @@ export interface Known {
   alerts: Alert[];
   /** Resolved last, the newest first. */
   ended: Alert[];
+  silences: Silence[];
   status: Record<string, unknown>;
 }
 
@@ -121,6 +203,7 @@ export interface Events {
   resume: ResumeEvent;
   readings: ReadingsEvent;
   alert: Alert;
+  silence: Silence;
   device: DeviceEvent;
   status: StatusEvent;
   gap: GapEvent;
@@ -134,6 +217,7 @@ export const EVENT_NAMES: readonly EventName[] = [
   "resume",
   "readings",
   "alert",
+  "silence",
   "device",
   "status",
   "gap",
@@ -174,6 +258,31 @@ export interface Account {
   rejected: Record<string, number>;
   dropped: Record<string, number>;
   waiting: number;
+  /** Received and found nowhere. */
+  difference: number;
+  removed: boolean;
+  archives: ArchiveAccount[];
+}
+
+/** What one archive did with a source's readings. */
+export interface ArchiveAccount {
+  archive: string;
+  carried_over: number;
+  archived: number;
+  waiting: number;
+  refused: number;
+  dropped: number;
+  /** `null`: not known until the next start. */
+  difference: number | null;
+}
+
+/** What is written to disk, and what that costs the card. */
+export interface Disk {
+  written_bytes: number;
+  per_day_bytes: number | null;
+  per_day_syncs: number | null;
+  card_life_years: number | null;
+  device: { name: string; life_used_percent: number | null; spare: "normal" | "warning" | "urgent" | null } | null;
 }
 
 /** The part of `GET /api/v1/status` that the page shows. */
@@ -183,4 +292,5 @@ export interface Status {
   uptime_s: number;
   clock_trusted: boolean;
   account: Account[];
+  disk: Disk;
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import {
+  bytesText,
   ageText,
   decimalsOf,
   durationText,
@@ -105,6 +106,17 @@ describe("ages", () => {
   it("of the future say so", () => expect(ageText(now + 90_000, now)).toBe("1 min ahead"));
   it("below a second keep a digit", () => expect(durationText(250)).toBe("0.3 s"));
   it("of no time give an empty attribute", () => expect(isoTime(NaN)).toBe(""));
+});
+
+describe("amounts of data", () => {
+  it.each([
+    [0, "0 B"],
+    [999, "999 B"],
+    [1_500, "1.5 kB"],
+    [812_345_678, "812 MB"],
+    [999_700_000, "1.0 GB"],
+    [37_142_000_000, "37 GB"],
+  ])("%s bytes are %s", (bytes, text) => expect(bytesText(bytes, "en")).toBe(text));
 });
 
 describe("names", () => {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { ENDED_CAPACITY, Store, TICK_MS } from "../src/store";
-import type { Alert, Device, Series, SnapshotEvent } from "../src/wire";
+import { ENDED_CAPACITY, OVER_CAPACITY, Store, TICK_MS } from "../src/store";
+import type { Alert, Device, Series, Silence, SnapshotEvent } from "../src/wire";
 
 const T0 = Date.UTC(2026, 0, 31, 12, 0, 0);
 
@@ -32,6 +32,8 @@ const alert = (id: string, over: Partial<Alert> = {}): Alert => ({
   fired_ms: T0,
   resolved_ms: null,
   webhooks: [],
+  acknowledged: null,
+  silenced_by: [],
   ...over,
 });
 const snapshot = (over: Partial<SnapshotEvent> = {}): SnapshotEvent => ({
@@ -43,6 +45,7 @@ const snapshot = (over: Partial<SnapshotEvent> = {}): SnapshotEvent => ({
   devices: [device("boiler")],
   alerts: [],
   ended: [],
+  silences: [],
   status: {},
   ...over,
 });
@@ -363,6 +366,9 @@ describe("status", () => {
     store.apply("status", { key: "source/tty0", value: { name: "tty0", state: "down" } });
     expect(store.sources.get("tty0")?.state).toBe("down");
     expect(store.archive?.state).toBe("disabled");
+    const last_error = { at: "2026-11-20T12:00:00Z", faults: ["gateway.toml:3:1: unknown key"] };
+    store.apply("status", { key: "config", value: { file: "gateway.toml", last_error, restart_needed: [] } });
+    expect(store.config?.last_error).toEqual(last_error);
   });
 
   it("takes the gateway's clock from the beat: the quickest way, or a clock that was set", () => {
@@ -396,5 +402,69 @@ describe("readers", () => {
     vi.advanceTimersByTime(1000);
     expect(told).toBeLessThanOrEqual(5);
     expect(vi.getTimerCount()).toBe(0);
+  });
+});
+
+describe("silences", () => {
+  const silence = (id: string, over: Partial<Silence> = {}): Silence => ({
+    id,
+    version: 1,
+    state: "active",
+    matchers: [{ name: "device", value: "boiler", glob: false }],
+    starts_ms: T0,
+    ends_ms: T0 + 1000,
+    created_by: "Ada",
+    created_ms: T0,
+    changed_by: null,
+    changed_ms: null,
+    comment: "",
+    ...over,
+  });
+
+  it("come with the snapshot and with their own events, and a snapshot replaces them", () => {
+    const store = new Store();
+    store.apply("snapshot", snapshot({ silences: [silence("a", { state: "planned" }), silence("b", { ends_ms: T0 + 9 })] }));
+    store.apply("silence", silence("c"));
+    expect(store.openSilences().map(({ id }) => id)).toEqual(["b", "c", "a"]);
+    store.apply("silence", silence("b", { state: "ended", version: 2 }));
+    expect(store.openSilences().map(({ id }) => id)).toEqual(["c", "a"]);
+    expect(store.endedSilences().map(({ id }) => id)).toEqual(["b"]);
+    store.apply("snapshot", snapshot({ silences: [silence("d")] }));
+    expect([store.openSilences(), store.endedSilences()]).toEqual([[silence("d")], []]);
+  });
+
+  it("that are over are kept up to a bound", () => {
+    const store = new Store();
+    for (let n = 0; n < OVER_CAPACITY + 5; n++) store.apply("silence", silence(`s${n}`, { state: "ended", ends_ms: T0 + n }));
+    expect(store.endedSilences()).toHaveLength(OVER_CAPACITY);
+    expect(store.endedSilences()[0]?.id).toBe(`s${OVER_CAPACITY + 4}`);
+  });
+
+  it("keep what they match from being announced, but not from being shown", () => {
+    const store = new Store();
+    const announced: string[] = [];
+    store.onFiring = ({ id }) => announced.push(id);
+    store.apply("snapshot", snapshot());
+    store.apply("alert", alert("a", { silenced_by: ["s"] }));
+    store.apply("alert", alert("b"));
+    expect(announced).toEqual(["b"]);
+    expect(store.activeAlerts()).toHaveLength(2);
+  });
+
+  it("and acknowledgements make the audit trail new, and other changes of alerts don't", () => {
+    const store = new Store();
+    store.apply("snapshot", snapshot({ alerts: [alert("a")] }));
+    vi.runAllTimers();
+    let told = 0;
+    store.subscribe("audit", () => told++);
+    store.apply("alert", alert("a", { value: 71 }));
+    vi.runAllTimers();
+    expect(told).toBe(0);
+    store.apply("alert", alert("a", { acknowledged: { by: "Ada", comment: "", at_ms: T0 } }));
+    vi.runAllTimers();
+    expect(told).toBe(1);
+    store.apply("silence", silence("s"));
+    vi.runAllTimers();
+    expect(told).toBe(2);
   });
 });

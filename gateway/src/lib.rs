@@ -13,7 +13,7 @@
 //! - [`archive`] and [`history`]: cursors over the journal, to InfluxDB and to disk
 //! - [`http`]: one router of fragments
 //!
-//! [`app`] is the one file that knows everybody. `docs/ARCHITECTURE.md` says who may import whom;
+//! [`app`] is the one room that knows everybody. `docs/ARCHITECTURE.md` says who may import whom;
 //! a test holds the code to it.
 
 pub mod alert;
@@ -26,7 +26,9 @@ pub mod clock;
 pub mod config;
 pub mod damage;
 pub mod decode;
+pub mod disk;
 pub mod engine;
+pub mod files;
 pub mod glob;
 pub mod history;
 pub mod http;
@@ -42,3 +44,4 @@ pub mod shutdown;
 pub mod source;
 pub mod state;
 pub mod store;
+pub mod wear;

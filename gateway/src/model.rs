@@ -114,6 +114,16 @@ pub struct Batch {
     pub presence: Vec<Presence>,
 }
 
+/// Whether somebody waits for a batch to be durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Urgency {
+    /// A sender waits for its acknowledgement: commit soon.
+    #[default]
+    Prompt,
+    /// Nobody waits: it may gather.
+    Patient,
+}
+
 /// A secret that does not print itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);

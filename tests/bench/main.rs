@@ -4,25 +4,35 @@
 //! gateway and a bare rumqttc loop that only counts, and the medians are printed with their spread.
 
 mod demo;
+mod drain;
 mod journal;
 mod latency;
+mod memory;
+mod neighbours;
 mod publisher;
 mod saturation;
+mod writes;
 
 use std::time::Duration;
 
 const HELP: &str =
-    "bench [saturation] [latency] [journal] [demo] [--messages N] [--rounds N] [--demo-minutes N]
-Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes.";
+    "bench [saturation] [latency] [journal] [drain] [neighbours] [memory] [demo] [writes] [--messages N] [--rounds N]
+      [--demo-minutes N] [--live-rate N] [--outage-seconds N] [--points N] [--writes-minutes N]
+Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes of demo and of writes; drain: 1000 readings/s live, 120
+seconds; memory: 700 points a series (full).";
 
 fn main() {
     let mut names = Vec::new();
     let (mut messages, mut rounds, mut minutes) = (200_000_usize, 3_usize, 5_u64);
+    let (mut live_rate, mut outage) = (1_000_usize, 120_u64);
+    let mut points = 700_usize;
+    let mut writes_minutes = 5;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|n| n.parse::<u64>().ok());
         let known = match argument.as_str() {
-            "saturation" | "latency" | "journal" | "demo" => {
+            "saturation" | "latency" | "journal" | "drain" | "neighbours" | "memory" | "demo"
+            | "writes" => {
                 names.push(argument.clone());
                 true
             }
@@ -32,7 +42,15 @@ fn main() {
             "--rounds" => number()
                 .map(|n| rounds = usize::try_from(n).unwrap_or(rounds))
                 .is_some(),
+            "--points" => number()
+                .map(|n| points = usize::try_from(n).unwrap_or(points))
+                .is_some(),
             "--demo-minutes" => number().map(|n| minutes = n).is_some(),
+            "--live-rate" => number()
+                .map(|n| live_rate = usize::try_from(n).unwrap_or(live_rate))
+                .is_some(),
+            "--outage-seconds" => number().map(|n| outage = n).is_some(),
+            "--writes-minutes" => number().map(|n| writes_minutes = n).is_some(),
             _ => false,
         };
         if !known {
@@ -53,10 +71,27 @@ fn main() {
         if wanted("journal") {
             journal::run().await;
         }
+        if wanted("drain") {
+            drain::run(live_rate, Duration::from_secs(outage)).await;
+        }
+        if wanted("neighbours") {
+            neighbours::run(messages, rounds).await;
+        }
+        if wanted("memory") {
+            memory::run(points).await;
+        }
         if wanted("demo") {
             demo::run(Duration::from_secs(60 * minutes)).await;
         }
+        if wanted("writes") {
+            writes::run(Duration::from_secs(60 * writes_minutes)).await;
+        }
     });
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+fn rate(messages: usize, elapsed: Duration) -> f64 {
+    messages as f64 / elapsed.as_secs_f64()
 }
 
 /// A value of a sorted list at a share between 0 and 1 (nearest rank).

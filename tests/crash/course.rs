@@ -66,12 +66,13 @@ pub(crate) async fn run(options: Options) -> Option<Result<String, String>> {
     Some(Box::pin(course.through()).await)
 }
 
-/// Little is kept in memory and in the journal, and much is written often: so that each kill meets some of it.
+/// Little is kept in memory and in the journal, and much is written often: so that each kill meets some of it. The journal
+/// keeps some minutes, which is more than the windows reach back: they come back from it alone.
 fn config(broker: &Mosquitto, victoria: &Victoria, webhook: &WebhookSink) -> String {
     format!(
         "stop_within = \"10s\"\n\
-         [journal]\nmax_size = \"64 MiB\"\nkeep = \"2 MiB\"\nsegment_size = \"256 KiB\"\n\
-         [store]\nmemory_per_series = \"1 KiB\"\n\
+         [journal]\nmax_size = \"64 MiB\"\nkeep = \"4 MiB\"\nsegment_size = \"256 KiB\"\n\
+         [store]\nmemory_per_series = \"1 KiB\"\nlateness = \"10s\"\nkept_windows = 4\n\
          [history]\nflush_every = \"1s\"\n\
          [influxdb]\nurl = \"{}\"\nbucket = \"b\"\nlinger = \"100ms\"\n\
          [[window]]\nevery = \"5s\"\n\

@@ -143,7 +143,9 @@ struct Alerts {
 
 impl Alerts {
     async fn judge(evidence: &Evidence<'_>) -> Result<Self, String> {
-        let wanted = transitions(evidence.ledger)?;
+        let wanted = transitions(evidence.ledger, true)?;
+        // The last reading may be stored although its sender was stopped before the answer.
+        let possible = transitions(evidence.ledger, false)?;
         let until = Instant::now() + DEADLINE;
         let told = loop {
             let told = told(evidence.webhook);
@@ -154,7 +156,7 @@ impl Alerts {
         };
         let name = |(time, event): &(i64, String)| format!("{event} at {time}");
         let missing = wanted.iter().filter(|w| !told.contains_key(*w));
-        let unexpected = told.keys().filter(|t| !wanted.contains(t));
+        let unexpected = told.keys().filter(|t| !possible.contains(t));
         // The same delivery twice is the receiver's to drop; another one for the same change is a repeated alert.
         let repeated = told.iter().filter(|(_, ids)| ids.len() > 1);
         Ok(Self {
@@ -209,8 +211,8 @@ fn told(webhook: &WebhookSink) -> BTreeMap<(i64, String), BTreeMap<String, usize
     told
 }
 
-/// What the acknowledged readings of the kettle should have raised and ended.
-fn transitions(path: &Path) -> Result<Vec<(i64, String)>, String> {
+/// What the readings of the kettle should have raised and ended: those that were acknowledged, or all that were sent.
+fn transitions(path: &Path, acknowledged: bool) -> Result<Vec<(i64, String)>, String> {
     let mut sent: BTreeMap<u64, (i64, f64)> = BTreeMap::new();
     let mut readings: BTreeMap<i64, f64> = BTreeMap::new();
     ledger::read(path, |entry| match entry {
@@ -222,7 +224,11 @@ fn transitions(path: &Path) -> Result<Vec<(i64, String)>, String> {
                 _ => None,
             });
             if let (Some(time), Some(value)) = (message.time, value) {
-                sent.insert(message.id, (time.div_euclid(1_000_000), value));
+                let reading = (time.div_euclid(1_000_000), value);
+                sent.insert(message.id, reading);
+                if !acknowledged {
+                    readings.insert(reading.0, reading.1);
+                }
             }
         }
         Entry::Ack { id, .. } => {

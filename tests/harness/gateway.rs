@@ -1,6 +1,7 @@
 //! A real gateway process.
 
 use std::{
+    collections::BTreeMap,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::{ExitStatus, Stdio},
@@ -77,6 +78,8 @@ pub struct Gateway {
     /// Its folder: config and data.
     pub dir: Arc<TempDir>,
     config: String,
+    /// The port of the page as the config says it.
+    port: u16,
     /// Where the page is.
     pub address: SocketAddr,
     /// Where its listeners are, in the order of the config.
@@ -98,6 +101,7 @@ pub struct Starting {
     child: Child,
     dir: Arc<TempDir>,
     config: String,
+    port: u16,
     said: watch::Receiver<Said>,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -122,6 +126,7 @@ impl Starting {
             child: self.child,
             dir: self.dir,
             config: self.config,
+            port: self.port,
             address,
             listeners: said.listeners,
             log: self.log,
@@ -177,14 +182,37 @@ impl Gateway {
     /// When there is no such program, or the config can't be written.
     #[must_use]
     pub fn launch(dir: Arc<TempDir>, config: &str, port: u16) -> Starting {
+        Self::launch_under(&[], dir, config, port)
+    }
+
+    /// As [`Gateway::start`], on a system that allows so many open files.
+    ///
+    /// # Panics
+    ///
+    /// When it does not get ready; its log is shown.
+    pub async fn start_limited(config: &str, files: u64) -> Self {
+        let limit = format!("--nofile={files}:{files}");
+        let dir = Arc::new(TempDir::new().expect("a temporary folder"));
+        let starting = Self::launch_under(&["prlimit", &limit], dir, config, 0);
+        let started = starting.ready().await;
+        started.unwrap_or_else(|log| panic!("the gateway did not start:\n{log}"))
+    }
+
+    /// As [`Gateway::launch`], by a program that becomes it.
+    fn launch_under(by: &[&str], dir: Arc<TempDir>, config: &str, port: u16) -> Starting {
         drop(rustls::crypto::ring::default_provider().install_default());
         let file = dir.path().join("gateway.toml");
-        let head = "data_dir = \"data\"\n";
-        let tail = format!(
-            "\n[log]\nlevel = \"info\"\nformat = \"json\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n"
-        );
-        std::fs::write(&file, format!("{head}{config}{tail}")).expect("the config can be written");
-        let mut child = Command::new(workspace_binary("gateway"))
+        std::fs::write(&file, whole(config, port)).expect("the config can be written");
+        let gateway = workspace_binary("gateway");
+        let mut command = match by.split_first() {
+            None => Command::new(gateway),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(gateway);
+                command
+            }
+        };
+        let mut child = command
             .arg("run")
             .arg("--config")
             .arg(&file)
@@ -200,9 +228,65 @@ impl Gateway {
             child,
             dir,
             config: config.to_owned(),
+            port,
             said,
             log,
         }
+    }
+
+    /// Puts another config in the place of the one that it runs with, as editors do that rename over a file. It is not told.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be written.
+    pub fn write_config(&mut self, config: &str) {
+        self.config = config.to_owned();
+        let (new, file) = (
+            self.dir.path().join("gateway.toml.new"),
+            self.dir.path().join("gateway.toml"),
+        );
+        std::fs::write(&new, whole(config, self.port)).expect("the config can be written");
+        std::fs::rename(new, file).expect("it can be renamed");
+    }
+
+    /// As [`Gateway::write_config`], then SIGHUP. Says what came of it: `applied`, `unchanged` or `refused`.
+    pub async fn reload(&mut self, config: &str) -> String {
+        let before = self.reloads().await;
+        self.write_config(config);
+        self.signal(rustix::process::Signal::HUP);
+        self.reloaded(&before).await
+    }
+
+    /// Waits until the config was read once more than `before` says, and tells what came of it.
+    pub async fn reloaded(&self, before: &BTreeMap<String, u64>) -> String {
+        eventually("the config is read again", || async {
+            let now = self.reloads().await;
+            now.into_iter()
+                .find(|(result, count)| before.get(result) < Some(count))
+                .map(|(result, _)| result)
+        })
+        .await
+    }
+
+    /// How often the config was read again, by what came of it.
+    pub async fn reloads(&self) -> BTreeMap<String, u64> {
+        let metrics = self
+            .client
+            .get(self.url("/metrics"))
+            .send()
+            .await
+            .expect("an answer")
+            .text()
+            .await
+            .expect("a body");
+        metrics
+            .lines()
+            .filter_map(|line| {
+                let rest = line.strip_prefix("gateway_config_reloads_total{result=\"")?;
+                let (result, count) = rest.split_once("\"} ")?;
+                Some((result.to_owned(), count.parse().ok()?))
+            })
+            .collect()
     }
 
     /// Ends it as a power cut would, without a goodbye.
@@ -249,10 +333,45 @@ impl Gateway {
         self.child.id().unwrap_or_default()
     }
 
+    /// A line of `/proc/PID/status` in bytes: `VmRSS`, `VmHWM`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    #[must_use]
+    pub fn memory(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .expect("the gateway runs");
+        let kib = status.lines().find_map(|l| {
+            let rest = l.strip_prefix(line)?.strip_prefix(':')?;
+            rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+        });
+        kib.expect("a figure in kB") * 1024
+    }
+
+    /// The value of a metric with its labels as `/metrics` writes it, such as `gateway_x_total{a="b"}`; 0 if it is not there.
+    ///
+    /// # Panics
+    ///
+    /// When there is no answer.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let answer = self.client.get(self.url("/metrics")).send().await;
+        let text = answer.expect("an answer").text().await.expect("a body");
+        text.lines()
+            .find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+            .unwrap_or(0.0)
+    }
+
     /// Everything it has logged so far.
     #[must_use]
     pub fn log(&self) -> String {
         self.log.lock().expect("the log").join("\n")
+    }
+
+    /// How many lines it has logged so far.
+    #[must_use]
+    pub fn log_lines(&self) -> usize {
+        self.log.lock().expect("the log").len()
     }
 
     /// A full address on it.
@@ -321,14 +440,47 @@ impl Gateway {
         .await
     }
 
-    /// The account row of a source, once nothing waits any more and `wanted` likes it. Asserts that it balances.
+    /// A figure of the account over all sources.
+    pub async fn account_sum(&self, figure: &str) -> u64 {
+        let status = self.get("/api/v1/status").await;
+        let rows = status["account"].as_array().expect("rows");
+        rows.iter().filter_map(|row| row[figure].as_u64()).sum()
+    }
+
+    /// The account row of a source, once nothing waits before the disk any more and `wanted` likes it. Asserts that the rows of
+    /// all sources balance, up to each archive.
     pub async fn account(&self, source: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let wanted = &wanted;
+        let row = self.row(source, wanted).await;
+        self.balances().await;
+        row
+    }
+
+    /// As [`Gateway::account`], once all archives have everything that was accepted too.
+    pub async fn account_archived(&self, source: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let is_archived = |row: &Value| {
+            let archives = row["archives"].as_array();
+            archives.is_some_and(|all| all.iter().all(|archive| archive["waiting"] == 0))
+        };
+        self.account(source, |row| is_archived(row) && wanted(row))
+            .await
+    }
+
+    /// Asserts that nothing that any source sent is unaccounted for.
+    async fn balances(&self) {
+        let account = self.get("/api/v1/account").await;
+        assert_eq!(
+            account["balanced"], true,
+            "the account does not balance: {account:#}"
+        );
+    }
+
+    async fn row(&self, source: &str, wanted: &impl Fn(&Value) -> bool) -> Value {
         let row = eventually(
             &format!("the account of {source} is as wanted"),
             || async move {
-                let status = self.get("/api/v1/status").await;
-                let row = status["account"]
+                let account = self.get("/api/v1/account").await;
+                let row = account["sources"]
                     .as_array()?
                     .iter()
                     .find(|r| r["source"] == source)?
@@ -341,6 +493,7 @@ impl Gateway {
             map.as_object()
                 .map_or(0, |m| m.values().filter_map(Value::as_u64).sum::<u64>())
         };
+        assert_eq!(row["difference"], 0, "the account does not balance: {row}");
         let number = |key: &str| row[key].as_u64().unwrap_or_default();
         let found_again = number("accepted")
             + number("duplicates")
@@ -381,6 +534,13 @@ impl Stopped {
     pub async fn start_with(self, config: &str) -> Gateway {
         Gateway::start_in(self.dir, config).await
     }
+}
+
+/// A config with what every test needs around it.
+fn whole(config: &str, port: u16) -> String {
+    format!(
+        "data_dir = \"data\"\n{config}\n[log]\nlevel = \"info\"\nformat = \"json\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n"
+    )
 }
 
 fn follow(child: &mut Child, log: Arc<Mutex<Vec<String>>>) -> watch::Receiver<Said> {

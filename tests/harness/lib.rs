@@ -3,8 +3,10 @@
 //! Everything binds to loopback on free ports, lives in a temporary folder, and is ended when its value is dropped.
 
 pub mod disk;
+pub mod door;
 pub mod events;
 pub mod gateway;
+pub mod onslaught;
 pub mod peers;
 pub mod serial;
 pub mod sinks;
@@ -12,11 +14,12 @@ pub mod wait;
 
 pub use self::{
     disk::Disk,
+    door::{Door, Way},
     events::{Event, Events},
     gateway::{Gateway, Starting, free_port, workspace_binary},
     peers::{Mosquitto, Victoria, installed},
     serial::Line,
-    sinks::{InfluxSink, WebhookSink},
+    sinks::{HangingSink, InfluxSink, WebhookSink},
     wait::{DEADLINE, eventually, within},
 };
 

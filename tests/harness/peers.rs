@@ -94,6 +94,11 @@ impl Mosquitto {
         self.child.wait().await.expect("it was started");
     }
 
+    /// Deletes what it has written down: sessions and retained messages. It must be stopped.
+    pub fn forget(&self) {
+        drop(std::fs::remove_file(self.dir.path().join("mosquitto.db")));
+    }
+
     /// Starts it again on the same port with what it had written down.
     pub async fn start_again(&mut self) {
         self.child = Self::spawn(&self.program, self.dir.path());

@@ -64,6 +64,17 @@ impl Line {
         self.master = None;
     }
 
+    /// Another handle of the device's end, for a thread that writes without pause.
+    ///
+    /// # Panics
+    ///
+    /// When it is not plugged in.
+    #[must_use]
+    pub fn master(&self) -> File {
+        let master = self.master.as_ref().expect("it is plugged in");
+        master.try_clone().expect("a second handle")
+    }
+
     /// Sends bytes.
     ///
     /// # Panics

@@ -158,6 +158,109 @@ impl WebhookSink {
     }
 }
 
+/// A webhook receiver that takes connections and requests, and never answers.
+#[derive(Clone, Debug)]
+pub struct HangingSink {
+    address: SocketAddr,
+    connections: Arc<Mutex<Vec<tokio::net::TcpStream>>>,
+}
+
+impl HangingSink {
+    /// Starts one.
+    ///
+    /// # Panics
+    ///
+    /// When there is no free port.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let sink = Self {
+            address: listener.local_addr().expect("an address"),
+            connections: Arc::default(),
+        };
+        let connections = Arc::clone(&sink.connections);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.lock().expect("the sink").push(stream);
+            }
+        });
+        sink
+    }
+
+    /// Connections that came so far.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.lock().expect("the sink").len()
+    }
+
+    /// Its address for the config.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}/hook", self.address)
+    }
+}
+
+/// In whose words a sink refuses points that it does not want: those with a text field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// InfluxDB 2 OSS: 422, the good are stored, `dropped=N`.
+    Oss2,
+    /// InfluxDB 1.x: 400, the good are stored, `dropped=N` and no field.
+    V1,
+    /// InfluxDB Cloud: 400, the good are stored, `(N written)` and the first bad line.
+    Cloud,
+    /// InfluxDB 3: 400, the good are stored, the bad are numbered.
+    V3,
+    /// InfluxDB 3 without partial writes: 400, nothing is stored, the first bad line is numbered.
+    V3Atomic,
+}
+
+impl Manner {
+    /// The answer to `lines` of which those with these indices (at least one) are bad, and whether the good are stored.
+    fn refuse(self, lines: &[&str], bad: &[usize]) -> (Response, bool) {
+        let first = lines[bad[0]];
+        let field = first
+            .split(['=', ','])
+            .zip(first.split(['=', ',']).skip(1))
+            .find(|(_, value)| value.starts_with('"'))
+            .map_or("", |(key, _)| key.rsplit(' ').next().unwrap_or(key));
+        let measurement = first.split([',', ' ']).next().unwrap_or_default();
+        let numbered = |i: &usize| {
+            serde_json::json!({"line_number": i + 1, "original_line": lines[*i],
+                "error_message": "invalid column type for column, expected float, got string"})
+        };
+        let (status, body) = match self {
+            Self::Oss2 => (
+                422,
+                serde_json::json!({"code": "unprocessable entity", "message": format!(
+                "failure writing points to database: partial write: field type conflict: input field \"{field}\" on measurement \"{measurement}\" is type string, already exists as type float dropped={}", bad.len())}),
+            ),
+            Self::V1 => (
+                400,
+                serde_json::json!({"error": format!("partial write: points beyond retention policy dropped={}", bad.len())}),
+            ),
+            Self::Cloud => (
+                400,
+                serde_json::json!({"code": "invalid", "message": format!(
+                "partial write error ({} written): unable to parse '{first}': schema: field type for field \"{field}\" not permitted by schema", lines.len() - bad.len())}),
+            ),
+            Self::V3 => (
+                400,
+                serde_json::json!({"error": "partial write of line protocol occurred",
+                "data": bad.iter().map(numbered).collect::<Vec<_>>()}),
+            ),
+            Self::V3Atomic => (
+                400,
+                serde_json::json!({"error": "line protocol parsing error", "data": numbered(&bad[0])}),
+            ),
+        };
+        let status = StatusCode::from_u16(status).unwrap_or_default();
+        (
+            (status, axum::Json(body)).into_response(),
+            self != Self::V3Atomic,
+        )
+    }
+}
+
 /// An InfluxDB that parses every line and refuses what a real one would.
 #[derive(Clone, Debug)]
 pub struct InfluxSink {
@@ -174,6 +277,8 @@ struct Lines {
     faults: Vec<String>,
     buckets: Vec<String>,
     cut_answers: bool,
+    outage: Option<Refusal>,
+    texts: Option<Manner>,
 }
 
 impl InfluxSink {
@@ -203,6 +308,9 @@ impl InfluxSink {
     ) -> Response {
         let mut sink = shared.lock().expect("the sink");
         sink.requests += 1;
+        if let Some(refusal) = sink.outage.clone() {
+            return refusal.into_response();
+        }
         if let Some(refusal) = sink.refusals.pop_front() {
             return refusal.into_response();
         }
@@ -233,8 +341,29 @@ impl InfluxSink {
             )
                 .into_response();
         }
-        sink.lines.extend(text.lines().map(ToOwned::to_owned));
+        let lines: Vec<&str> = text.lines().collect();
+        let is_bad = |line: &str| line.contains('"');
+        let bad: Vec<usize> = (0..lines.len()).filter(|i| is_bad(lines[*i])).collect();
+        if let (Some(manner), false) = (sink.texts, bad.is_empty()) {
+            let (answer, stored) = manner.refuse(&lines, &bad);
+            if stored {
+                let good = lines.into_iter().filter(|line| !is_bad(line));
+                sink.lines.extend(good.map(ToOwned::to_owned));
+            }
+            return answer;
+        }
+        sink.lines.extend(lines.into_iter().map(ToOwned::to_owned));
         StatusCode::NO_CONTENT.into_response()
+    }
+
+    /// Answers every request so, until it is told otherwise.
+    pub fn be_away(&self, outage: Option<Refusal>) {
+        self.shared.lock().expect("the sink").outage = outage;
+    }
+
+    /// Refuses points with a text in these words; `None`: takes them.
+    pub fn refuse_texts(&self, manner: Option<Manner>) {
+        self.shared.lock().expect("the sink").texts = manner;
     }
 
     /// Answers to questions about buckets break off in the middle from now on.

@@ -2,16 +2,24 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps in vain has failed")]
 
 /// What was accepted reaches the archive, through outages and refusals.
+mod account;
 mod archive;
+/// The archive is away in every way there is, and what is fresh goes first afterwards.
+mod archive_away;
+/// Brokers that go away, forget, limit, refuse and repeat.
+mod brokers;
 /// The command line: exit codes and what a typing mistake gives.
 mod cli;
 /// What every source must do.
 mod compliance;
 /// The configs that people start from are right.
 mod configs;
+/// What the archive refuses for good costs only itself, and can be sent again.
+mod dead_letters;
 /// The demo needs nothing and leaves nothing.
 mod demo;
 /// What is broken on purpose costs only itself.
+mod disk;
 mod faults;
 /// Nothing is written while nothing happens.
 mod idle;
@@ -19,11 +27,21 @@ mod idle;
 mod live;
 /// The whole way, end to end, on real input.
 mod main_job;
+/// Whatever comes, memory is bounded.
+mod memory;
+/// Slow and dead neighbours harm nobody else.
+mod neighbours;
 /// A restart is invisible.
 mod power;
+/// A changed config touches only what changed.
+mod reload;
 mod restart;
 /// A browser goes on with its last event id over restarts and kills.
 mod resume;
+/// Serial ports that are pulled, renamed, flooded, silent, noisy or broken.
+mod serial;
+/// Acknowledgements and silences hold over kills and at their edges.
+mod silences;
 /// Simulated sensors through the real gateway, and the reconciliation after.
 mod simulated;
 /// The code is as docs/ARCHITECTURE.md says.

@@ -2,7 +2,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::json;
 use tempfile::TempDir;
-use tests::{Disk, Gateway, disk::Survives, eventually, workspace_binary};
+use tests::{Disk, Gateway, Victoria, WebhookSink, disk::Survives, eventually, workspace_binary};
 
 const LATER: i64 = 1_763_640_000_000;
 
@@ -91,4 +91,96 @@ async fn the_first_acknowledged_reading_survives_a_power_cut_without_any_other_f
     disk.power_on();
     let gateway = stopped.start().await;
     gateway.value("boiler/temperature", |v| v == 1.0).await;
+}
+
+/// Turns one bit in so many bytes, evenly over the file.
+fn flip(file: &std::path::Path, every: usize) {
+    let mut bytes = std::fs::read(file).unwrap();
+    for at in (0..bytes.len()).step_by(every) {
+        bytes[at] ^= 0x10;
+    }
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flipped_bits_in_every_file_cost_only_what_they_touch_and_are_told_in_log_status_and_metrics()
+ {
+    let Some(victoria) = Victoria::start().await else {
+        return;
+    };
+    let webhook = WebhookSink::start().await;
+    let config = format!(
+        "[journal]\nsegment_size = \"64 KiB\"\n[history]\nflush_every = \"1s\"\n\
+         [influxdb]\nurl = \"{}\"\nbucket = \"b\"\n\
+         [[rule]]\nname = \"hot\"\nseries = \"*/temperature\"\nabove = 80\nclear = 70\n\
+         [[webhook]]\nname = \"ops\"\nurl = \"{}\"\n",
+        victoria.url(),
+        webhook.url()
+    );
+    let gateway = Gateway::start(&config).await;
+    for i in 0..300 {
+        assert_eq!(push(&gateway, 90.0, LATER + i).await, 200);
+    }
+    eventually("all is archived", || async {
+        let status = gateway.get("/api/v1/status").await;
+        (status["archive"]["lag_records"] == 0 && status["history"]["stored"] == 300).then_some(())
+    })
+    .await;
+    let (_, stopped) = gateway.stop().await;
+    let data = stopped.dir.path().join("data");
+    let mut segments: Vec<PathBuf> = std::fs::read_dir(data.join("journal"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "seg"))
+        .collect();
+    segments.sort();
+    // A few records in the middle, and the tail.
+    flip(&segments[0], 5_000);
+    let last = segments.last().unwrap();
+    let length = std::fs::metadata(last).unwrap().len();
+    let file = std::fs::File::options().write(true).open(last).unwrap();
+    file.set_len(length - 20).unwrap();
+    flip(&data.join("journal/influxdb.cursor"), 3);
+    flip(&data.join("state.sqlite"), 64);
+    flip(&data.join("history.sqlite"), 64);
+
+    let gateway = stopped.start().await;
+    let status = gateway.get("/api/v1/status").await;
+    assert_eq!(
+        status["damaged_files"],
+        json!(["history.sqlite.damaged", "state.sqlite.damaged"])
+    );
+    let journal = &status["journal"];
+    for figure in ["torn_bytes", "damaged_records", "unreadable_cursors"] {
+        assert!(journal[figure].as_u64() > Some(0), "{figure}: {journal}");
+    }
+    let metrics = reqwest::get(gateway.url("/metrics")).await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.contains("gateway_damaged_files 2"), "{metrics}");
+    for counter in [
+        "torn_bytes_total",
+        "damaged_records_total",
+        "unreadable_cursors_total",
+    ] {
+        let name = format!("gateway_journal_{counter} ");
+        let line = metrics.lines().find(|line| line.starts_with(&name));
+        assert!(line.is_some_and(|line| !line.ends_with(" 0")), "{line:?}");
+    }
+    let log = gateway.log();
+    assert_eq!(
+        log.matches("is damaged: it is set aside").count(),
+        2,
+        "{log}"
+    );
+    assert!(log.contains("the journal was damaged"), "{log}");
+    // Most of it is there, and it goes on.
+    let path = format!(
+        "/api/v1/series/boiler/temperature/points?from={LATER}&to={}",
+        LATER + 1_000
+    );
+    let points = gateway.get(&path).await;
+    assert!(points["v"].as_array().unwrap().len() > 200, "{points}");
+    assert_eq!(push(&gateway, 91.0, LATER + 500).await, 200);
+    gateway.value("boiler/temperature", |v| v == 91.0).await;
+    gateway.account("push", |row| row["accepted"] == 1).await;
 }

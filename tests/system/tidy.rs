@@ -6,8 +6,8 @@ use std::{
 use tests::repository;
 
 const MAX_LINES: usize = 600;
-const FREE_FOR_ALL: [&str; 7] = [
-    "model", "glob", "clock", "backoff", "cause", "damage", "rejects",
+const FREE_FOR_ALL: [&str; 9] = [
+    "model", "glob", "clock", "backoff", "cause", "damage", "rejects", "files", "wear",
 ];
 const PURE: [&str; 4] = ["decode", "normalise", "store", "alert"];
 

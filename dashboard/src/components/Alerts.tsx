@@ -1,11 +1,19 @@
-/** The alerts that fire or are pending, and the region that says new ones. The second of the two live regions. */
-import { useLayoutEffect, useState } from "preact/hooks";
+/**
+ * The alerts that fire or are pending, what people do about them, and the region that says new ones. The second of the two live
+ * regions.
+ */
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Announcer } from "../announcer";
+import { acknowledge, endSilence, takeBackAcknowledgement } from "../api";
 import { ageText, fullTimeText, isoTime, timeText, valueWithUnit } from "../format";
 import { useSecond, useStore, useTopic } from "../hooks";
-import type { Alert } from "../wire";
+import type { Alert, Silence } from "../wire";
 import { metricText } from "../words";
+import { AuditTrail } from "./AuditTrail";
+import { Dialog } from "./Dialog";
 import { Icon } from "./Icon";
+import { SilenceDialog } from "./SilenceDialog";
+import { Silences, silenceText } from "./Silences";
 
 /** Rows shown at once; a storm says how many more there are. */
 const SHOWN = 50;
@@ -42,8 +50,16 @@ export function AlertCount() {
   );
 }
 
+/** What a person is about to do. */
+type Asked =
+  | { what: "acknowledge" | "take back"; alert: Alert }
+  | { what: "silence"; alert: Alert | null }
+  | { what: "end"; silence: Silence };
+
 export function Alerts() {
   const store = useTopic("alerts");
+  const [asked, setAsked] = useState<Asked | null>(null);
+  const silences = useRef<HTMLHeadingElement>(null);
   useSecond();
   const active = store.activeAlerts();
   const ended = store.endedAlerts();
@@ -55,7 +71,7 @@ export function Alerts() {
       ) : (
         <ul class="alert-list">
           {active.slice(0, SHOWN).map((alert) => (
-            <AlertRow key={alert.id} alert={alert} />
+            <AlertRow key={alert.id} alert={alert} onAsk={setAsked} />
           ))}
         </ul>
       )}
@@ -65,18 +81,70 @@ export function Alerts() {
           <summary>{ended.length} resolved recently</summary>
           <ul class="alert-list">
             {ended.map((alert) => (
-              <AlertRow key={alert.id} alert={alert} />
+              <AlertRow key={alert.id} alert={alert} onAsk={setAsked} />
             ))}
           </ul>
         </details>
+      )}
+      <Silences
+        heading={silences}
+        onNew={() => setAsked({ what: "silence", alert: null })}
+        onEnd={(silence) => setAsked({ what: "end", silence })}
+      />
+      <AuditTrail />
+      {asked !== null && (
+        <Ask
+          asked={asked}
+          onClose={() => {
+            setAsked(null);
+            // The button that was pressed goes with its silence.
+            if (asked.what === "end") silences.current?.focus();
+          }}
+        />
       )}
     </section>
   );
 }
 
+function Ask({ asked, onClose }: { asked: Asked; onClose: () => void }) {
+  switch (asked.what) {
+    case "acknowledge":
+      return (
+        <Dialog
+          title="Acknowledge this alert"
+          action="Acknowledge"
+          onSubmit={(by, comment) => acknowledge(asked.alert.id, by, comment)}
+          onClose={onClose}
+          comment
+        >
+          <p class="quiet">{asked.alert.summary}</p>
+        </Dialog>
+      );
+    case "take back":
+      return (
+        <Dialog
+          title="Take back the acknowledgement"
+          action="Take back"
+          onSubmit={(by) => takeBackAcknowledgement(asked.alert.id, by)}
+          onClose={onClose}
+        >
+          <p class="quiet">{asked.alert.summary}</p>
+        </Dialog>
+      );
+    case "silence":
+      return <SilenceDialog alert={asked.alert} onClose={onClose} />;
+    case "end":
+      return (
+        <Dialog title="End this silence now" action="End now" onSubmit={(by) => endSilence(asked.silence.id, by)} onClose={onClose}>
+          <p class="quiet">{silenceText(asked.silence)}. Webhooks then hear of what still fires.</p>
+        </Dialog>
+      );
+  }
+}
+
 const SEVERITY = { critical: "Critical", warning: "Warning", info: "Info" };
 
-function AlertRow({ alert }: { alert: Alert }) {
+function AlertRow({ alert, onAsk }: { alert: Alert; onAsk: (asked: Asked) => void }) {
   const store = useStore();
   const now = store.now();
   const series = store.series.get(alert.series);
@@ -102,6 +170,57 @@ function AlertRow({ alert }: { alert: Alert }) {
         {alert.state === "resolved" ? "ended" : "since"} {timeText(since, now)}
         <span class="alert-age">{ageText(since, now)}</span>
       </time>
+      <People alert={alert} />
+      {alert.state !== "resolved" && (
+        <span class="alert-actions">
+          {alert.state === "firing" && (
+            <button
+              type="button"
+              onClick={() => onAsk({ what: alert.acknowledged === null ? "acknowledge" : "take back", alert })}
+            >
+              {alert.acknowledged === null ? "Acknowledge" : "Take back acknowledgement"}
+              <span class="unseen"> of {`${alert.rule} on ${alert.series}`}</span>
+            </button>
+          )}
+          <button type="button" onClick={() => onAsk({ what: "silence", alert })}>
+            Silence
+            <span class="unseen"> {`${alert.rule} on ${alert.series}`}</span>
+          </button>
+        </span>
+      )}
     </li>
+  );
+}
+
+/** Who takes care of it, and who silenced it until when. */
+function People({ alert }: { alert: Alert }) {
+  const store = useTopic("silences");
+  const now = store.now();
+  const { acknowledged } = alert;
+  if (acknowledged === null && alert.silenced_by.length === 0) return null;
+  return (
+    <span class="alert-people">
+      {acknowledged !== null && (
+        <span class="chip">
+          <Icon name="good" />
+          <span>
+            Acknowledged by {acknowledged.by},{" "}
+            <time dateTime={isoTime(acknowledged.at_ms)} title={fullTimeText(acknowledged.at_ms)}>
+              {timeText(acknowledged.at_ms, now)}
+            </time>
+            {acknowledged.comment !== "" && `: ${acknowledged.comment}`}
+          </span>
+        </span>
+      )}
+      {alert.silenced_by.map((id) => {
+        const silence = store.silence(id);
+        return (
+          <span key={id} class="chip">
+            <Icon name="silent" />
+            {silence === undefined ? "Silenced" : `Silenced by ${silence.created_by} until ${timeText(silence.ends_ms, now)}`}
+          </span>
+        );
+      })}
+    </span>
   );
 }

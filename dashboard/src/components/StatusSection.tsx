@@ -1,10 +1,12 @@
 /** Where readings come from and where they go: sources, archive, and the account of what was lost and why. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { fetchStatus } from "../api";
-import { durationText, fullTimeText, isoTime, numberText, timeText } from "../format";
+import { bytesText, durationText, fullTimeText, isoTime, numberText, timeText } from "../format";
 import { useSecond, useTopic, useVisible } from "../hooks";
-import type { Account, Archive, Source, Status } from "../wire";
+import type { Archive, Config, Disk, Source, Status } from "../wire";
+import { DeadLetterList } from "./DeadLetterList";
 import { Icon, type IconName } from "./Icon";
+import { LossAccount } from "./LossAccount";
 
 const REFRESH_MS = 15_000;
 
@@ -23,6 +25,8 @@ export function StatusSection() {
       {store.sources.size > 0 && <Sources sources={[...store.sources.entries()]} now={store.now()} />}
       <ul class="facts">
         {store.archive !== null && <ArchiveFact archive={store.archive} />}
+        {store.config !== null && <ConfigFacts config={store.config} now={store.now()} />}
+        {account !== null && <DiskFact disk={account.disk} />}
         {account !== null && !account.clock_trusted && (
           <li>
             <Icon name="warning" />
@@ -50,6 +54,9 @@ export function StatusSection() {
           </li>
         )}
       </ul>
+      {store.archive !== null && (
+        <DeadLetterList count={store.archive.dead_letters} active={visible && link === "live"} now={store.now()} />
+      )}
       {account !== null && account.account.length > 0 && <LossAccount rows={account.account} />}
     </section>
   );
@@ -86,6 +93,7 @@ const STATES: Record<Source["state"], { icon: IconName; word: string }> = {
   up: { icon: "good", word: "up" },
   down: { icon: "down", word: "down" },
   stopped: { icon: "silent", word: "stopped" },
+  removed: { icon: "silent", word: "removed" },
 };
 
 function Sources({ sources, now }: { sources: [string, Source][]; now: number }) {
@@ -138,6 +146,7 @@ function ArchiveFact({ archive }: { archive: Archive }) {
   const counts = [
     archive.state === "disabled" ? "" : `${numberText(archive.written)} written`,
     archive.lag_records > 0 ? `${numberText(archive.lag_records)} waiting` : "",
+    backfillText(archive),
     archive.refused > 0 ? `${numberText(archive.refused)} refused` : "",
     archive.detail,
   ];
@@ -149,48 +158,57 @@ function ArchiveFact({ archive }: { archive: Archive }) {
   );
 }
 
-function LossAccount({ rows }: { rows: Account[] }) {
+function ConfigFacts({ config, now }: { config: Config; now: number }) {
   return (
-    <div class="scroll" role="region" aria-label="Readings received and lost" tabIndex={0}>
-      <table>
-        <caption>Readings since the gateway started</caption>
-        <thead>
-          <tr>
-            <th scope="col">Source</th>
-            {["Received", "Accepted", "Duplicates", "Rejected", "Dropped", "Waiting"].map((word) => (
-              <th scope="col" key={word} class="number">
-                {word}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row) => (
-            <tr key={row.source}>
-              <th scope="row">{row.source}</th>
-              <td class="number">{numberText(row.received)}</td>
-              <td class="number">{numberText(row.accepted)}</td>
-              <td class="number">{numberText(row.duplicates)}</td>
-              <Reasons counts={row.rejected} />
-              <Reasons counts={row.dropped} />
-              <td class="number">{numberText(row.waiting)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <>
+      {config.last_error !== null && (
+        <li>
+          <Icon name="warning" />
+          <div>
+            The changed config was refused at {timeText(Date.parse(config.last_error.at), now)}; the one before stays in force.
+            <ul class="faults">
+              {config.last_error.faults.map((fault) => (
+                <li key={fault}>{fault}</li>
+              ))}
+            </ul>
+          </div>
+        </li>
+      )}
+      {config.restart_needed.length > 0 && (
+        <li>
+          <Icon name="wait" />
+          Changed in the config, and in force after a restart of the gateway: {config.restart_needed.join(", ")}
+        </li>
+      )}
+    </>
   );
 }
 
-function Reasons({ counts }: { counts: Record<string, number> }) {
-  const reasons = Object.entries(counts).filter(([, count]) => count > 0);
-  const total = reasons.reduce((sum, [, count]) => sum + count, 0);
+/** What waited during an outage, and how fast it is caught up with. */
+function backfillText({ backfill }: Archive): string {
+  if (backfill.state === "idle") return "";
+  const left = `back-fill: about ${numberText(backfill.lag_readings)} readings left`;
+  if (backfill.state === "paused") return `${left}, paused until new readings get through`;
+  if (backfill.state === "failing") return `${left}, failing`;
+  return backfill.rate > 0 ? `${left}, ${numberText(backfill.rate)} a second` : left;
+}
+
+/** What is written to disk in a day, and how long the card lasts with it. */
+function DiskFact({ disk }: { disk: Disk }) {
+  const worn = disk.device !== null && (disk.device.spare === "urgent" || (disk.device.life_used_percent ?? 0) >= 90);
+  const words = [
+    disk.per_day_bytes === null
+      ? `${bytesText(disk.written_bytes)} written to disk since the start`
+      : `${bytesText(disk.per_day_bytes)} a day are written to disk`,
+    disk.card_life_years === null ? "" : `the card lasts about ${numberText(disk.card_life_years, 1)} years with that`,
+    disk.device?.life_used_percent == null
+      ? ""
+      : `${disk.device.name} says that up to ${disk.device.life_used_percent} % of its life is used`,
+  ];
   return (
-    <td class="number">
-      {numberText(total)}
-      {reasons.length > 0 && (
-        <span class="reasons">{reasons.map(([reason, count]) => `${reason.replaceAll("_", " ")} ${numberText(count)}`).join(", ")}</span>
-      )}
-    </td>
+    <li>
+      <Icon name={worn || (disk.card_life_years ?? 100) < 2 ? "warning" : "info"} />
+      {words.filter(Boolean).join("; ")}
+    </li>
   );
 }

@@ -1,10 +1,12 @@
-//! Rules, their conditions and the alert state machine. Pure: readings and a `now` in, transitions out.
+//! Rules, their conditions and the alert state machine, silences and acknowledgements. Pure: readings and a `now` in, transitions out.
 //!
 //! What it does not do: keep values (the caller hands them in), write anything down, deliver anything, know who was told.
 
 mod condition;
 mod identity;
 mod machine;
+mod own;
+pub mod silence;
 mod slot;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -12,7 +14,10 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-pub use self::machine::{Counts, Lapsed, Machine, Moment, lapse};
+pub use self::{
+    machine::{Counts, Lapsed, Machine, Moment, lapse},
+    own::{DISK_RULE, DISK_SERIES, Own, is_own},
+};
 use crate::model::{SeriesKey, Timestamp, Value};
 
 /// A condition over series that can raise an alert.

@@ -7,21 +7,25 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    App, StartError, bind,
+    App, StartError, attention, bind,
     outlets::{Outlets, recipients},
     pass_on, reload,
     sources::{Sources, Surroundings, kind_name, mappings_of, prepare},
-    telling::{past, write_down},
+    telling::past,
 };
 use crate::{
-    archive, cause,
+    archive::{self, DeadLetters},
+    cause,
     clock::Clock,
     config::{Config, PUSH_SOURCE},
+    damage::SetAside,
+    disk,
     engine::{Booting, Ends, Remember},
-    history::History,
+    files,
+    history::{self, History},
     http, ingest,
     ingest::Account,
-    journal::{self, Journal},
+    journal::{self, Cursor, Journal, Position},
     live::{self, Hub},
     metrics,
     model::SourceName,
@@ -29,7 +33,8 @@ use crate::{
     rejects::Rejects,
     shutdown::Parts,
     source::{broker, intake::Door, push, status::SourceMetrics},
-    state::{JournalAtStart, State},
+    state::{self, JournalAtStart, State},
+    wear::Meter,
 };
 
 /// Records between journal and engine; full makes the journal's writer wait.
@@ -49,6 +54,7 @@ const MAX_DECIDED: usize = 64;
 pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let http_listener = bind(config.http.listen, "HTTP").await?;
     let http_address = http_listener.local_addr().unwrap_or(config.http.listen);
+    let limit = files::raise_limit();
     let mut prepared = Vec::new();
     for source in &config.sources {
         prepared.push(prepare(source, None).await?);
@@ -62,6 +68,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let started = clock.now();
     let mut registry = Registry::default();
     metrics::register_process(&mut registry, started);
+    let set_aside = SetAside::new(dir, &mut registry);
     let rejects = Rejects::new(&mut registry);
     let source_metrics = SourceMetrics::new(&mut registry);
     let listener_metrics = broker::Metrics::new(&mut registry);
@@ -122,12 +129,20 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let mut booting = Booting::new(config.engine.clone(), resumption, clock.clone());
     let runs = beginning.iter().flat_map(|beginning| &beginning.runs);
     booting.remember(Remember {
-        after: journal::Position(newest.0.saturating_sub(MAX_RECENT_RECORDS)),
+        after: Position(newest.0.saturating_sub(MAX_RECENT_RECORDS)),
         newest,
         bytes: config.live.replay_bytes,
         breaks: runs.map(|run| (run.journal, run.next)).collect(),
     });
-    let (normaliser, mut booting) = replay(journal.clone(), normaliser, booting).await?;
+    if history.is_some() {
+        journal.tallies().open(history::CURSOR);
+    }
+    let archived = config.archive.as_ref().map(|_| {
+        journal.tallies().open(archive::CURSOR);
+        journal.cursor(archive::CURSOR)
+    });
+    let done = (stored, archived);
+    let (normaliser, mut booting) = replay(journal.clone(), done, normaliser, booting).await?;
     let epoch = beginning.as_ref().map(|beginning| beginning.epoch);
     let past = past(beginning, booting.recent(), active);
 
@@ -153,9 +168,24 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         updates: updates_in.clone(),
         decided: decided_in,
     };
+    attention::tell(&hub, &state, http_stop.clone()).await?;
     let (engine, engine_task) = booting.start(ends, &mut registry);
     let state_part = front.register("state");
-    let state_task = tokio::spawn(write_down(decided, state.clone(), epoch, updates_in));
+    let state_stop = CancellationToken::new();
+    let writing_down = state::write_down(
+        decided,
+        state.clone(),
+        epoch,
+        updates_in,
+        state_stop.clone(),
+    );
+    let state_task = tokio::spawn(writing_down);
+    let writers = disk::Writers {
+        journal: journal.clone(),
+        state: state.clone(),
+        history: history.clone(),
+    };
+    tokio::spawn(disk::watch(writers, engine.clone()));
     for (part, task) in [
         (hub_part, hub_task),
         (engine_part, engine_task),
@@ -168,20 +198,38 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
             drop(part);
         });
     }
+    // Not with the late ones: deliveries that go on look at the clock themselves.
+    let (part, stop) = (front.register("silences"), http_stop.clone());
+    let following = state.clone();
+    tokio::spawn(async move {
+        following.follow_clock(stop).await;
+        drop(part);
+    });
     let archive_metrics = archive::Metrics::new(journal.clone(), &mut registry);
+    let letters = DeadLetters::new(dir, clock.clone(), &mut registry);
     let mut outlets = Outlets::new(
         state.clone(),
         journal.clone(),
         archive_metrics,
+        letters.clone(),
         clock.clone(),
     );
+    let mut written = Vec::from(journal.writes());
+    written.push(("state", state.writes()));
+    written.extend(
+        history
+            .as_ref()
+            .map(|history| ("history", history.writes())),
+    );
+    let meter = Meter::new(config.card.clone(), dir, written, &mut registry);
+    tokio::spawn(meter.clone().run(outlets.stop.clone()));
     for webhook in &config.webhooks {
         let notifier = outlets.prepare_webhook(webhook)?;
         outlets.begin_webhook(&webhook.name, notifier);
     }
     if let Some(history) = history.clone() {
         let (part, stop) = (outlets.parts.register("history"), outlets.stop.clone());
-        let running = history.run(journal.cursor("history"), stop);
+        let running = history.run(journal.cursor(history::CURSOR), stop);
         tokio::spawn(async move {
             running.await;
             drop(part);
@@ -236,14 +284,18 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         state: state.clone(),
         history: history.clone(),
         journal: journal.clone(),
+        set_aside,
         rejects: rejects.clone(),
         account,
         archive,
+        letters,
         configured: configured.subscribe(),
+        disk: meter,
         clock: clock.clone(),
         started,
         ready: readiness,
     };
+    let http_metrics = http::Metrics::new(&mut registry);
     let mut fragments = vec![
         live::sse::router(hub.clone()),
         metrics::router(Arc::new(registry)),
@@ -252,14 +304,23 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         let config = push::Config::default();
         fragments.push(push::router(config, intake, reporter, rejects));
     }
+    let most = http::Config::default().max_connections;
     let http_config = http::Config {
         hosts: config.http.allowed_hosts.clone(),
+        max_connections: most.min(files::share(limit)),
         ..http::Config::default()
     };
+    if http_config.max_connections < most {
+        tracing::warn!(
+            limit,
+            http = http_config.max_connections,
+            "the system allows few open files, so that fewer connections are taken; raise the limit (`ulimit -n`, LimitNOFILE=)"
+        );
+    }
     let router = http::router(&http_config, http_address, parts, fragments);
     let (part, stop) = (sources.parts.register("HTTP"), http_stop.clone());
     tokio::spawn(async move {
-        http::serve(http_listener, router, &http_config, stop).await;
+        http::serve(http_listener, router, &http_config, http_metrics, stop).await;
         drop(part);
     });
 
@@ -279,6 +340,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         clock,
         ready,
         http_stop,
+        state_stop,
         sources,
         outlets,
         engine,
@@ -296,11 +358,22 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
 /// Reads the kept journal into the engine and the normaliser's memory.
 async fn replay(
     journal: Journal,
+    (stored, archived): (Position, Option<Cursor>),
     mut normaliser: Normaliser,
     mut booting: Booting,
 ) -> Result<(Normaliser, Booting), StartError> {
+    let tallies = journal.tallies().clone();
     let replayed = tokio::task::spawn_blocking(move || {
         journal.replay(&mut |entry| {
+            if entry.position > stored {
+                tallies.carried_over(history::CURSOR, &entry);
+            }
+            if archived
+                .as_ref()
+                .is_some_and(|c| c.is_undone(entry.position))
+            {
+                tallies.carried_over(archive::CURSOR, &entry);
+            }
             for reading in entry.batches.iter().flat_map(|b| &b.readings) {
                 normaliser.remember(reading);
             }

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use crate::{
-    config::{Config, SourceConfig, SourceKind},
+    config::{Config, Http, Log, SourceConfig, SourceKind},
+    engine, live,
     model::SourceName,
+    store,
 };
 
 /// What changed, as far as it can be applied while the gateway runs.
@@ -92,6 +94,7 @@ impl Difference {
 
     /// What must be done to get from `old`, which is in force, to `new`.
     pub(super) fn between(old: &Config, new: &Config) -> Self {
+        every_setting_has_its_place(new);
         let mut difference = Self {
             normalise: old.normalise != new.normalise,
             site: old.site != new.site,
@@ -150,6 +153,58 @@ impl Difference {
     }
 }
 
+/// A setting that comes to one of these must be compared in [`Difference::between`] or in [`restart_needed`], and kept by
+/// [`in_force`] in the second case: without that a change of it would be taken and do nothing. What is compared as a whole is not
+/// listed.
+fn every_setting_has_its_place(config: &Config) {
+    let Config {
+        file: _,
+        site: _,
+        data_dir: _,
+        stop_within: _,
+        watch: _,
+        log: Log { level: _, json: _ },
+        http: Http {
+            listen: _,
+            allowed_hosts: _,
+        },
+        push: _,
+        journal: _,
+        card: _,
+        normalise: _,
+        engine:
+            engine::Config {
+                store:
+                    store::Config {
+                        bytes_per_series: _,
+                        max_series: _,
+                        windows: _,
+                        lateness: _,
+                        kept_windows: _,
+                        site: _,
+                    },
+                rules: _,
+                devices: _,
+                tick: _,
+            },
+        live:
+            live::Config {
+                max_clients: _,
+                replay_bytes: _,
+                // Not in the file.
+                client_queue: _,
+                beat: _,
+                site: _,
+            },
+        history: _,
+        archive: _,
+        sources: _,
+        webhooks: _,
+        files: _,
+        doubts: _,
+    } = config;
+}
+
 /// The files that a connection reads for itself when it begins.
 fn certificates(kind: &SourceKind) -> impl Iterator<Item = &PathBuf> {
     let tls = match kind {
@@ -185,6 +240,7 @@ fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         ),
         ("push.enabled", old.push != new.push),
         ("journal", old.journal != new.journal),
+        ("disk", old.card != new.card),
         (
             "store.memory_per_series",
             before.bytes_per_series != after.bytes_per_series,
@@ -217,6 +273,7 @@ pub(super) fn in_force(old: &Config, new: Config) -> Config {
     config.http.clone_from(&old.http);
     config.push = old.push;
     config.journal.clone_from(&old.journal);
+    config.card.clone_from(&old.card);
     let (kept, store) = (&old.engine.store, &mut config.engine.store);
     store.bytes_per_series = kept.bytes_per_series;
     store.kept_windows = kept.kept_windows;
@@ -226,4 +283,193 @@ pub(super) fn in_force(old: &Config, new: Config) -> Config {
         config.history.clone_from(&old.history);
     }
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Surroundings, parse};
+
+    fn config(text: &str) -> Config {
+        let around = Surroundings {
+            folder: Path::new(""),
+            // Good as a secret and as a file of mappings.
+            read_file: &|_| Ok(String::from("# secret")),
+            environment: &|name| Some(name.to_owned()),
+        };
+        parse("gateway.toml", text, &around).unwrap()
+    }
+
+    const FULL: &str = include_str!("../../../config/full.toml");
+
+    #[test]
+    fn the_same_config_is_no_difference() {
+        let difference = Difference::between(&config(FULL), &config(FULL));
+        assert!(difference.is_empty() && difference.restart_needed.is_empty());
+    }
+
+    /// One line of the full example after the other is changed, and exactly one thing follows from it.
+    #[test]
+    fn each_change_touches_what_it_is_about_and_nothing_else() {
+        for (from, to, touched) in [
+            (
+                "baud_rate = 9600",
+                "baud_rate = 19200",
+                "sources started anew: bench",
+            ),
+            (
+                "keep_alive = \"30s\"",
+                "keep_alive = \"31s\"",
+                "sources started anew: plant",
+            ),
+            (
+                "max_retained = 10000",
+                "max_retained = 10",
+                "sources started anew: listener",
+            ),
+            (
+                "separators = \";\"",
+                "separators = \"|\"",
+                "sources with other mappings: plant",
+            ),
+            ("measurement = \"bench\"", "measurement = \"b\"", "InfluxDB"),
+            ("batch_lines = 5000", "batch_lines = 50", "InfluxDB"),
+            (
+                "offset = -0.4",
+                "offset = -0.5",
+                "units, ranges or calibrations",
+            ),
+            ("clear = 28", "clear = 27", "rules, devices or store"),
+            (
+                "lateness = \"30s\"",
+                "lateness = \"31s\"",
+                "rules, devices or store",
+            ),
+            (
+                "tick = \"75ms\"",
+                "tick = \"80ms\"",
+                "rules, devices or store",
+            ),
+            ("retention = \"365d\"", "retention = \"364d\"", "history"),
+            (
+                "send_resolved = true",
+                "send_resolved = false",
+                "webhooks ended: ops; webhooks begun: ops",
+            ),
+            (
+                "level = \"info\"",
+                "level = \"warn\"",
+                "settings of the process",
+            ),
+            (
+                "stop_within = \"15s\"",
+                "stop_within = \"16s\"",
+                "settings of the process",
+            ),
+            (
+                "name = \"Boiler in the cellar\"",
+                "name = \"Boiler\"",
+                "rules, devices or store; InfluxDB",
+            ),
+            (
+                "site = \"greenhouse\"\ndata",
+                "site = \"hill\"\ndata",
+                "rules, devices or store; InfluxDB; site",
+            ),
+            (
+                "max_series = 10000",
+                "max_series = 9000",
+                "units, ranges or calibrations; rules, devices or store",
+            ),
+        ] {
+            let full = if from.contains("\ndata") {
+                FULL.replacen(
+                    "# Where journal, alerts and history live. Relative to this file.\n",
+                    "",
+                    1,
+                )
+            } else {
+                FULL.to_owned()
+            };
+            assert!(full.contains(from), "the full example has no {from}");
+            let changed = full.replacen(from, to, 1);
+            let difference = Difference::between(&config(&full), &config(&changed));
+            assert_eq!(difference.words(), touched, "{from}");
+            assert!(!difference.is_empty());
+            assert_eq!(difference.restart_needed, Vec::<&str>::new(), "{from}");
+        }
+    }
+
+    #[test]
+    fn what_only_a_restart_can_change_is_named_and_stays_as_it_was() {
+        for (from, to, setting) in [
+            (
+                "data_dir = \"gateway-data\"",
+                "data_dir = \"d\"",
+                "data_dir",
+            ),
+            ("format = \"text\"", "format = \"json\"", "log.format"),
+            ("127.0.0.1:8080", "127.0.0.1:8081", "http.listen"),
+            (
+                "allowed_hosts = []",
+                "allowed_hosts = [\"a.example\"]",
+                "http.allowed_hosts",
+            ),
+            (
+                "[push]\nenabled = true",
+                "[push]\nenabled = false",
+                "push.enabled",
+            ),
+            ("gather = \"2ms\"", "gather = \"3ms\"", "journal"),
+            (
+                "memory_per_series = \"16 KiB\"",
+                "memory_per_series = \"8 KiB\"",
+                "store.memory_per_series",
+            ),
+            (
+                "kept_windows = 60",
+                "kept_windows = 61",
+                "store.kept_windows",
+            ),
+            ("every = \"1h\"", "every = \"2h\"", "window"),
+            ("beat = \"5s\"", "beat = \"6s\"", "live"),
+            (
+                "[history]\nenabled = true",
+                "[history]\nenabled = false",
+                "history.enabled",
+            ),
+        ] {
+            assert!(FULL.contains(from), "the full example has no {from}");
+            let (old, new) = (config(FULL), config(&FULL.replacen(from, to, 1)));
+            let difference = Difference::between(&old, &new);
+            assert_eq!(difference.restart_needed, [setting]);
+            assert!(difference.is_empty(), "{from}: {}", difference.words());
+            let kept = in_force(&old, new);
+            assert_eq!(
+                Difference::between(&old, &kept).restart_needed,
+                Vec::<&str>::new()
+            );
+        }
+    }
+
+    #[test]
+    fn a_certificate_or_secret_with_other_contents_is_a_change() {
+        let with = |secret: &'static str, print: u64| {
+            let around = Surroundings {
+                folder: Path::new(""),
+                read_file: &|_| Ok(String::from(secret)),
+                environment: &|_| None,
+            };
+            let text = "[[source]]\nname = \"s\"\ntype = \"mqtt\"\nurl = \"mqtts://h\"\nca_file = \"ca.pem\"\npassword_file = \"p\"\n[[source.mapping]]\ntopic = \"t\"\n";
+            let mut config = parse("gateway.toml", text, &around).unwrap();
+            config.files.insert(PathBuf::from("ca.pem"), Some(print));
+            config
+        };
+        let replaced = |old, new| Difference::between(&old, &new).replaced.len();
+        assert_eq!(replaced(with("a", 1), with("a", 1)), 0);
+        assert_eq!(replaced(with("a", 1), with("a", 2)), 1);
+        assert_eq!(replaced(with("a", 1), with("b", 1)), 1);
+    }
 }

@@ -5,8 +5,9 @@
 //! | file | job |
 //! |---|---|
 //! | `build` | from a config to a running gateway |
+//! | `attention` | what people do about alerts, to the browsers |
 //! | `sources` | the ways in as named tasks, started and stopped one by one |
-//! | `telling` | what browsers hear of alerts, and of runs before this one |
+//! | `telling` | what browsers may have missed of earlier runs |
 //! | `outlets` | webhooks and archive, ended and begun one by one |
 //! | `change` | the difference of two configs; pure |
 //! | `reload` | that difference, applied |
@@ -15,6 +16,7 @@
 //! archives, ingest, HTTP, and last the sources. Stopping: sources, HTTP, then each stage ends because its input
 //! ended; archives and webhooks get a short time and go on after the next start.
 
+mod attention;
 mod build;
 mod change;
 mod outlets;
@@ -122,6 +124,7 @@ pub struct App {
     clock: Clock,
     ready: watch::Sender<http::Readiness>,
     http_stop: CancellationToken,
+    state_stop: CancellationToken,
     sources: Sources,
     outlets: Outlets,
     engine: Engine,
@@ -157,6 +160,8 @@ impl App {
         let mut late = Vec::new();
         self.ready
             .send_replace(http::Readiness::NotReady(String::from("stopping")));
+        // Who stops waits for what it delivered.
+        self.journal.hurry().await;
         // Sources first: they deliver and acknowledge what they have. Pushes under way are answered.
         self.sources.close_ports();
         self.sources.stop.cancel();
@@ -183,6 +188,8 @@ impl App {
         {
             late.push(String::from("journal"));
         }
+        // What a disk that refuses keeps from being written down would only wait for the deadline.
+        self.state_stop.cancel();
         late.extend(
             self.front
                 .ended_within(left())

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use crate::{
-    archive::{self, ArchiveStatus, Archiver},
+    archive::{self, ArchiveStatus, Archiver, DeadLetters},
     clock::Clock,
     config::Config,
     journal::Journal,
@@ -23,6 +23,7 @@ pub(super) struct Outlets {
     archive: Option<Outlet>,
     archive_status: watch::Sender<ArchiveStatus>,
     archive_metrics: archive::Metrics,
+    letters: DeadLetters,
     state: State,
     journal: Journal,
     clock: Clock,
@@ -44,13 +45,15 @@ impl Outlets {
         state: State,
         journal: Journal,
         archive_metrics: archive::Metrics,
+        letters: DeadLetters,
         clock: Clock,
     ) -> Self {
         Self {
             webhooks: BTreeMap::new(),
             archive: None,
-            archive_status: watch::Sender::new(disabled(&ArchiveStatus::default())),
+            archive_status: watch::Sender::new(ArchiveStatus::disabled(&ArchiveStatus::default())),
             archive_metrics,
+            letters,
             state,
             journal,
             clock,
@@ -83,6 +86,7 @@ impl Outlets {
             &config.engine.devices,
             config.site.clone(),
             self.journal.clone(),
+            self.letters.clone(),
             self.archive_status.clone(),
             self.archive_metrics.clone(),
         )?))
@@ -126,7 +130,7 @@ impl Outlets {
         let Some(archiver) = archiver else {
             self.journal.let_go(archive::CURSOR);
             self.archive_status
-                .send_modify(|status| *status = disabled(status));
+                .send_modify(|status| *status = ArchiveStatus::disabled(status));
             return;
         };
         let part = self.parts.register("archive");
@@ -137,15 +141,6 @@ impl Outlets {
             drop(part);
         });
         self.archive = Some(Outlet { leave, task });
-    }
-}
-
-fn disabled(before: &ArchiveStatus) -> ArchiveStatus {
-    ArchiveStatus {
-        state: "disabled",
-        detail: String::new(),
-        lag_records: 0,
-        ..before.clone()
     }
 }
 

@@ -16,6 +16,7 @@ use super::{StartError, bind, listen_error, pass_on};
 use crate::{
     clock::Clock,
     config::{PUSH_SOURCE, SourceConfig, SourceKind},
+    files,
     ingest::{Account, Change},
     live::Hub,
     model::SourceName,
@@ -168,7 +169,7 @@ impl Sources {
         let name = SourceName(PUSH_SOURCE.into());
         let (number, _) = self.seat(&name, "push");
         (
-            self.door.intake(number, name),
+            self.intake(number, name),
             self.seats[number].reporter.clone(),
         )
     }
@@ -208,7 +209,7 @@ impl Sources {
         let part = self.parts.register(format!("source {}", source.name.0));
         let stop = self.stop.child_token();
         let stopped = stop.clone();
-        let intake = self.door.intake(number, source.name.clone());
+        let intake = self.intake(number, source.name.clone());
         let (rejects, metrics) = (self.rejects.clone(), self.listener_metrics.clone());
         let (running, socket) = match prepared {
             Prepared::Listener(config, listener, held) => {
@@ -252,8 +253,9 @@ impl Sources {
                 ending.push((number, running));
             }
         }
+        let until = tokio::time::Instant::now() + STOP_WITHIN;
         for (number, mut running) in ending {
-            if tokio::time::timeout(STOP_WITHIN, &mut running.task)
+            if tokio::time::timeout_at(until, &mut running.task)
                 .await
                 .is_err()
             {
@@ -287,6 +289,11 @@ impl Sources {
         }
     }
 
+    fn intake(&self, number: usize, name: SourceName) -> Intake {
+        let waiting = self.seats[number].reporter.waiting.clone();
+        self.door.intake(number, name).counting(waiting)
+    }
+
     fn find(&self, name: &SourceName) -> Option<usize> {
         self.seats.iter().position(|seat| seat.name == *name)
     }
@@ -312,7 +319,11 @@ pub(super) async fn prepare(
     });
     let (listener, held) =
         both.map_err(|error| listen_error(config.listen, &source.name.0, error))?;
-    Ok(Prepared::Listener(config.clone(), listener, held))
+    let config = broker::Config {
+        max_connections: config.max_connections.min(files::share(files::limit())),
+        ..config.clone()
+    };
+    Ok(Prepared::Listener(config, listener, held))
 }
 
 pub(super) fn mappings_of(source: &SourceConfig) -> SourceMappings {

@@ -4,14 +4,15 @@
 //! commas and blanks in measurements; commas, blanks and equals signs in tags and field keys; quotes and backslashes in texts.
 //! All numbers are written as floats: a sensor that says `21` and then `21.5` must not be two types of one field, which
 //! InfluxDB would refuse. Units are not written; a metric has one unit, the configured canonical one. A quality other than good
-//! is written beside the value as text field `<metric>_quality`.
+//! is written beside the value as text field `<metric>_quality`. Lines remember where they came from, for the case that the
+//! server refuses them; reading them again is the job of `parsed.rs`.
 
 use std::{collections::BTreeMap, ops::Range};
 
 use hashbrown::HashMap;
 use smol_str::SmolStr;
 
-use super::Config;
+use super::{Config, parsed};
 use crate::{
     journal::Entry,
     model::{DeviceId, Quality, Reading, SourceName, Timestamp, Value},
@@ -40,12 +41,24 @@ pub struct Lines {
 }
 
 /// One line of [`Lines`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
     /// Where it begins in the text.
     start: usize,
     /// Readings in it.
     readings: u64,
+    origin: Origin,
+}
+
+/// Where a line came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The source of its readings.
+    pub source: SourceName,
+    /// Their device.
+    pub device: DeviceId,
+    /// The dead letter that it is, if it is tried once more.
+    pub letter: Option<i64>,
 }
 
 impl Encoder {
@@ -66,7 +79,12 @@ impl Encoder {
         for batch in &entry.batches {
             let mut readings = batch.readings.iter().filter(|r| !r.retained).peekable();
             while let Some(first) = readings.next() {
-                lines.begin();
+                let origin = || Origin {
+                    source: batch.source.clone(),
+                    device: first.series.device.clone(),
+                    letter: None,
+                };
+                lines.begin(origin());
                 lines
                     .text
                     .extend_from_slice(self.prefix(&batch.source, &first.series.device));
@@ -81,7 +99,7 @@ impl Encoder {
                         || next.series.metric == first.series.metric
                     {
                         write_time(&mut lines.text, first.time);
-                        lines.begin();
+                        lines.begin(origin());
                         lines
                             .text
                             .extend_from_slice(self.prefix(&batch.source, &next.series.device));
@@ -148,17 +166,68 @@ impl Lines {
         self.lines.is_empty()
     }
 
-    /// The text of the lines in `range`.
-    #[must_use]
-    pub fn slice(&self, range: Range<usize>) -> &[u8] {
+    fn slice(&self, range: Range<usize>) -> &[u8] {
         let at = |line: usize| self.lines.get(line).map_or(self.text.len(), |l| l.start);
         &self.text[at(range.start)..at(range.end)]
     }
 
-    /// How many readings the lines in `range` hold.
+    /// The lines of these numbers, as a body to be sent.
     #[must_use]
-    pub fn readings(&self, range: Range<usize>) -> u64 {
-        self.lines[range].iter().map(|l| l.readings).sum()
+    pub fn body(&self, numbers: &[usize]) -> Vec<u8> {
+        let mut body = Vec::new();
+        for &number in numbers {
+            body.extend_from_slice(self.line(number));
+        }
+        body
+    }
+
+    /// The text of one line, its newline included.
+    #[must_use]
+    pub fn line(&self, number: usize) -> &[u8] {
+        self.slice(number..number + 1)
+    }
+
+    /// How many readings are in a line.
+    #[must_use]
+    pub fn readings(&self, number: usize) -> u64 {
+        self.lines.get(number).map_or(0, |line| line.readings)
+    }
+
+    /// Where a line came from.
+    #[must_use]
+    pub fn origin(&self, number: usize) -> Option<&Origin> {
+        self.lines.get(number).map(|line| &line.origin)
+    }
+
+    /// Adds a line that was written before. Its readings were counted then.
+    pub fn push(&mut self, line: &str, origin: Origin) {
+        self.begin(origin);
+        self.text.extend_from_slice(line.as_bytes());
+        self.text.push(b'\n');
+        let number = self.lines.len() - 1;
+        let readings = parsed::fields(self.line(number)).len();
+        self.lines[number].readings = readings as u64;
+    }
+
+    /// Adds one line for each reading of a line that has several, of the same point: together they say what it says. The
+    /// numbers of the new lines; none if there is nothing to split.
+    pub fn split(&mut self, number: usize) -> Range<usize> {
+        let line = self.line(number).to_vec();
+        let (first, fields) = (self.lines.len(), parsed::fields(&line));
+        let (Some(origin), true) = (self.origin(number).cloned(), fields.len() > 1) else {
+            return first..first;
+        };
+        let (head, tail) = parsed::ends(&line);
+        for field in fields {
+            self.begin(origin.clone());
+            for part in [head, field.text, tail] {
+                self.text.extend_from_slice(part);
+            }
+            if let Some(line) = self.lines.last_mut() {
+                line.readings = 1;
+            }
+        }
+        first..self.lines.len()
     }
 
     /// Forgets all lines, keeps the memory.
@@ -167,10 +236,11 @@ impl Lines {
         self.lines.clear();
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self, origin: Origin) {
         self.lines.push(Line {
             start: self.text.len(),
             readings: 0,
+            origin,
         });
     }
 

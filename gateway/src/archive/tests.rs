@@ -14,6 +14,7 @@ pub(super) fn config(url: &str) -> Config {
         batch_lines: 100,
         timeout: Duration::from_secs(5),
         linger: Duration::ZERO,
+        backfill_rate: 20_000,
         backoff: backoff::Config {
             initial: Duration::from_millis(1),
             max: Duration::from_millis(5),

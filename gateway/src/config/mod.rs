@@ -31,7 +31,9 @@ pub use self::{
     mistake::{Mistake, Mistakes},
     source::{SourceConfig, SourceKind},
 };
-use crate::{archive, engine, history, journal, live, normalise, notify::WebhookConfig};
+use crate::{
+    archive, engine, history, journal, live, normalise, notify::WebhookConfig, wear::card,
+};
 
 /// The name of the source that HTTP push is.
 pub const PUSH_SOURCE: &str = "push";
@@ -59,6 +61,8 @@ pub struct Config {
     pub push: bool,
     /// The durable log.
     pub journal: journal::Config,
+    /// The card that all is written to.
+    pub card: card::Config,
     /// What holds for all readings.
     pub normalise: normalise::Config,
     /// Store, windows, rules, devices.
@@ -143,6 +147,7 @@ impl Default for Config {
             },
             push: true,
             journal: journal::Config::default(),
+            card: card::Config::default(),
             normalise: normalise::Config::default(),
             engine: engine::Config::default(),
             live: live::Config::default(),
@@ -195,6 +200,7 @@ fn read(mut root: Table<'_>, around: &Surroundings<'_>) -> Config {
         push.finish();
     }
     section::journal(root.table("journal"), &mut config.journal);
+    config.card.endurance = section::endurance(root.table("disk"));
     section::store(
         root.table("store"),
         &mut config.engine.store,
@@ -222,9 +228,13 @@ fn read(mut root: Table<'_>, around: &Surroundings<'_>) -> Config {
     let sources = root.tables("source");
     let places: Vec<_> = sources.iter().map(Table::span).collect();
     for (table, span) in sources.into_iter().zip(places) {
-        let Some(source) = source::read(table, around) else {
+        let Some(mut source) = source::read(table, around) else {
             continue;
         };
+        if let SourceKind::Mqtt(mqtt) = &mut source.kind {
+            let file = format!("mqtt/{}.json", source.name.0);
+            mqtt.session_file = Some(config.data_dir.join(file));
+        }
         if config.sources.iter().any(|s| s.name == source.name) {
             root.report(
                 span,

@@ -182,13 +182,16 @@ fn size(text: &str) -> Option<u64> {
         "k" | "kb" => 1e3,
         "m" | "mb" => 1e6,
         "g" | "gb" => 1e9,
+        // Cards are sold by terabytes written.
+        "t" | "tb" | "tbw" => 1e12,
         "kib" => 1024.0,
         "mib" => 1024.0 * 1024.0,
         "gib" => 1024.0 * 1024.0 * 1024.0,
+        "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
         _ => return None,
     };
     let bytes = number * factor;
-    (bytes <= 9e15).then_some(bytes as u64)
+    (bytes <= 9e18).then_some(bytes as u64)
 }
 
 #[cfg(test)]
@@ -204,6 +207,7 @@ mod tests {
         assert_eq!(duration("1e9h"), None);
         assert_eq!(size("64 MiB"), Some(64 << 20));
         assert_eq!(size("1GB"), Some(1_000_000_000));
+        assert_eq!(size("30TBW"), Some(30_000_000_000_000));
         assert_eq!(size("4096"), Some(4096));
         assert_eq!(size("four"), None);
     }

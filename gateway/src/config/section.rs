@@ -144,13 +144,21 @@ pub(super) fn journal(table: Option<Table<'_>>, journal: &mut journal::Config) {
     );
     table.set_size("max_size", &mut journal.max_bytes, 1 << 20, 1 << 40);
     table.set_size("keep", &mut journal.keep_bytes, 0, 1 << 40);
-    if let Some(gather) = table.placed::<Duration>("gather") {
-        if gather.value <= Duration::from_millis(500) {
-            journal.gather = gather.value;
+    if let Some(prompt) = table.placed::<Duration>("commit_prompt") {
+        if prompt.value <= Duration::from_secs(2) {
+            journal.commit_prompt = prompt.value;
         } else {
-            table.report(gather.span, "`gather` in [journal] is at most \"500ms\": senders wait that long for their acknowledgement");
+            table.report(prompt.span, "`commit_prompt` in [journal] is at most \"2s\": senders wait that long for their acknowledgement");
         }
     }
+    if let Some(patient) = table.placed::<Duration>("commit_patient") {
+        if patient.value <= Duration::from_secs(60) {
+            journal.commit_patient = patient.value;
+        } else {
+            table.report(patient.span, "`commit_patient` in [journal] is at most \"60s\": so much is lost with the power, and so late it is seen");
+        }
+    }
+    table.set_within_seconds("note_every", &mut journal.note_every, 0, 3_600);
     if journal.max_bytes < 4 * journal.segment_bytes {
         table.report(
             table.span(),
@@ -167,6 +175,21 @@ pub(super) fn journal(table: Option<Table<'_>>, journal: &mut journal::Config) {
         }
     }
     table.finish();
+}
+
+/// Of the card.
+pub(super) fn endurance(table: Option<Table<'_>>) -> Option<u64> {
+    let mut table = table?;
+    let mut endurance = 0;
+    // From a gigabyte to a hundred petabytes: else it is a slip of the unit.
+    table.set_size(
+        "endurance",
+        &mut endurance,
+        1_000_000_000,
+        100_000_000_000_000_000,
+    );
+    table.finish();
+    (endurance > 0).then_some(endurance)
 }
 
 pub(super) fn store(
@@ -359,6 +382,7 @@ pub(super) fn influxdb(mut table: Table<'_>, around: &Surroundings<'_>) -> Optio
         batch_lines: 5_000,
         timeout: Duration::from_secs(30),
         linger: Duration::from_secs(1),
+        backfill_rate: 20_000,
         backoff: backoff::Config {
             initial: Duration::from_secs(1),
             max: Duration::from_secs(60),
@@ -368,6 +392,7 @@ pub(super) fn influxdb(mut table: Table<'_>, around: &Surroundings<'_>) -> Optio
     table.set_count("batch_lines", &mut archive.batch_lines, 1, 100_000);
     table.set_within_seconds("timeout", &mut archive.timeout, 1, 600);
     table.set_within_seconds("linger", &mut archive.linger, 0, 60);
+    table.set_count("backfill_rate", &mut archive.backfill_rate, 1, 10_000_000);
     table.finish();
     Some(archive)
 }

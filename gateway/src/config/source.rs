@@ -193,6 +193,7 @@ fn serial_port(table: &mut Table<'_>) -> Option<serial::Config> {
         port.parity = parity;
     }
     table.set_count("max_line_bytes", &mut port.max_line_bytes, 8, 1 << 20);
+    table.set_within_seconds("silent_after", &mut port.silent_after, 1, 86_400 * 365);
     queue(table, &mut port.queue);
     device.map(|_| port)
 }

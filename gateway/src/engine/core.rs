@@ -2,14 +2,14 @@
 
 use super::{Config, Labels, Resumption, outgoing::Outgoing, recent::Recorder};
 use crate::{
-    alert::{Lapsed, Machine, Moment, Transition, lapse},
+    alert::{Alert, Counts, Lapsed, Machine, Moment, Own, Transition, lapse},
     journal::{Committed, Entry, Position},
     model::{Batch, SeriesKey},
     store::{Device, Order, Point, SeriesIndex, Store},
 };
 
 /// Alerts at once; more are counted, and begin when there is room.
-const MAX_ALERTS: usize = 100_000;
+const MAX_ALERTS: usize = 10_000;
 
 /// How readings are taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,7 @@ enum Mode {
 pub(super) struct Core {
     pub(super) store: Store,
     pub(super) machine: Machine,
+    own: Own,
     /// Rules were evaluated up to here by an earlier run.
     evaluated: Position,
     /// The newest record that the replay applied: it must not be applied again.
@@ -42,12 +43,17 @@ impl Core {
         let mut core = Self {
             store: Store::new(config.store, config.devices),
             machine: Machine::new(config.rules, MAX_ALERTS),
+            own: Own::default(),
             evaluated: resumption.evaluated,
             replayed: Position::default(),
             position: resumption.evaluated,
             transitions: Vec::new(),
         };
         for alert in resumption.alerts {
+            let Err(alert) = core.own.resume(alert) else {
+                continue;
+            };
+            let alert = *alert;
             let Some(key) = SeriesKey::parse(&alert.series) else {
                 tracing::warn!(alert = %alert.id, series = %alert.series, "an alert names no series, and is forgotten");
                 continue;
@@ -135,6 +141,25 @@ impl Core {
     /// Does what waiting alone makes due.
     pub(super) fn tick(&mut self, now: Moment) {
         self.machine.tick(now, &mut self.transitions);
+    }
+
+    /// What is wrong with the gateway's own disk; `None`: nothing.
+    pub(super) fn disk(&mut self, problem: Option<String>, now: Moment) {
+        self.transitions.extend(self.own.judged(problem, now.clock));
+    }
+
+    /// All alerts, pending and firing.
+    pub(super) fn alerts(&self) -> impl Iterator<Item = &Alert> {
+        self.machine.alerts().chain(self.own.alert())
+    }
+
+    /// How many there are.
+    pub(super) fn counts(&self) -> Counts {
+        let counts = self.machine.counts();
+        Counts {
+            firing: counts.firing + usize::from(self.own.alert().is_some()),
+            ..counts
+        }
     }
 
     /// What changed since this was last asked, in order.

@@ -123,7 +123,7 @@ impl Metrics {
     }
 
     pub(super) fn bring_up_to_date(&mut self, core: &Core, dropped: Dropped) {
-        let (store, alert) = (core.store.counts(), core.machine.counts());
+        let (store, alert) = (core.store.counts(), core.counts());
         let seen = std::mem::replace(
             &mut self.seen,
             Seen {

@@ -162,6 +162,8 @@ pub(crate) enum Query {
     Alerts(oneshot::Sender<Vec<Alert>>),
     Reconfigure(Box<Config>, oneshot::Sender<()>),
     Status(oneshot::Sender<EngineStatus>),
+    /// Nobody waits for an answer.
+    Disk(Option<String>),
 }
 
 impl Engine {
@@ -255,6 +257,22 @@ impl Engine {
     pub async fn reconfigure(&self, config: Config) -> Result<(), Ended> {
         self.ask(|answer| Query::Reconfigure(Box::new(config), answer))
             .await
+    }
+
+    /// Says what is wrong with the gateway's own disk, for the alert about it; `None`: nothing. Saying the same again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`]
+    pub async fn disk(&self, problem: Option<String>) -> Result<(), Ended> {
+        let said = self.queries.send(Query::Disk(problem)).await;
+        said.map_err(|_| Ended)
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.queries.is_closed()
     }
 
     async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Ended> {

@@ -19,7 +19,7 @@ use super::{
 use crate::{alert::Moment, clock::Clock, journal::Committed, journal::Position};
 
 /// How often the position is written down when nothing else is, so that a restart has little to evaluate again.
-const NOTE_POSITION_EVERY: Duration = Duration::from_secs(10);
+const NOTE_POSITION_EVERY: Duration = Duration::from_secs(60);
 /// Records taken in one round.
 const ROUND: usize = 64;
 /// How long records that never stop waiting may put the timers off.
@@ -192,10 +192,20 @@ impl Task {
             return;
         }
         self.metrics.transitions(&transitions);
-        self.undecided = Some(Decided {
-            position: self.core.position(),
-            transitions,
-        });
+        let position = self.core.position();
+        match &mut self.undecided {
+            // Only the alert about the disk comes while others wait: it must not replace them.
+            Some(waiting) => {
+                waiting.position = position;
+                waiting.transitions.extend(transitions);
+            }
+            None => {
+                self.undecided = Some(Decided {
+                    position,
+                    transitions,
+                });
+            }
+        }
     }
 
     fn note_position(&mut self) {
@@ -240,7 +250,7 @@ impl Task {
     }
 
     /// Who asked and went away misses nothing: an answer that cannot be given is dropped.
-    fn answer(&self, query: Query) {
+    fn answer(&mut self, query: Query) {
         let store = &self.core.store;
         match query {
             Query::Devices(answer) => drop(answer.send(store.devices())),
@@ -263,16 +273,20 @@ impl Task {
                 drop(answer.send(found.map(|series| store.windows(series, spec))));
             }
             Query::Alerts(answer) => {
-                drop(answer.send(self.core.machine.alerts().cloned().collect()));
+                drop(answer.send(self.core.alerts().cloned().collect()));
             }
             Query::Status(answer) => drop(answer.send(self.status())),
             // The loop does this one itself: it changes what the others look at.
             Query::Reconfigure(_, answer) => drop(answer),
+            Query::Disk(problem) => {
+                self.core.disk(problem, self.now());
+                self.decide();
+            }
         }
     }
 
     fn status(&self) -> EngineStatus {
-        let (store, alerts) = (&self.core.store, self.core.machine.counts());
+        let (store, alerts) = (&self.core.store, self.core.counts());
         EngineStatus {
             devices: store.devices_known(),
             series: store.series_known(),

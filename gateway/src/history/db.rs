@@ -22,14 +22,17 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::chunk;
 use crate::{
-    damage::{is_damage, set_aside},
+    damage::{is_damage, make_durable, set_aside},
     journal::Position,
     model::{SeriesKey, Timestamp},
     store::Point,
+    wear::{self, Writes},
 };
 
 /// Points in a chunk at most.
 pub(super) const CHUNK_POINTS: usize = 256;
+/// Pages in the log before it goes into the file: SQLite's own figure.
+const CHECKPOINT_PAGES: u32 = 1_000;
 /// How many chunks are deleted at a time when the file is over its limit.
 const CHUNKS_AT_A_TIME: i64 = 16;
 /// Ids of so many series are remembered.
@@ -63,29 +66,31 @@ pub(super) struct Written {
 impl Db {
     /// Opens or makes the file. One that is no database of ours is renamed to `<name>.damaged` (replacing an older one)
     /// and a new one begun.
-    pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
-        match Self::open_as_is(path) {
+    pub(super) fn open(path: &Path, writes: &Writes) -> rusqlite::Result<Self> {
+        match Self::open_as_is(path, writes) {
             Err(error) if is_damage(&error) => {
                 tracing::error!(
                     path = %path.display(), %error,
                     "the history file is damaged: it is set aside and a new one begun"
                 );
                 set_aside(path);
-                Self::open_as_is(path)
+                Self::open_as_is(path, writes)
             }
             other => other,
         }
     }
 
-    fn open_as_is(path: &Path) -> rusqlite::Result<Self> {
+    fn open_as_is(path: &Path, writes: &Writes) -> rusqlite::Result<Self> {
         let mut connection = Connection::open(path)?;
-        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0))?;
+        // Only in an empty file does it mean anything, and it would write to every other one: the disk may be full.
+        if version == 0 {
+            connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        }
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "FULL")?;
-        // Changes of a process that was killed before its sync can be read and are not durable: a checkpoint syncs them before
-        // the journal lets go of what they hold.
-        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-        let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0))?;
+        make_durable(&connection)?;
+        wear::watch(&mut connection, writes, CHECKPOINT_PAGES)?;
         match version {
             0 => {
                 let make = connection.transaction()?;

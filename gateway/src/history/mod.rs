@@ -45,7 +45,11 @@ use crate::{
     journal::{Cursor, Position},
     model::{SeriesKey, Timestamp},
     store::Point,
+    wear::Writes,
 };
+
+/// The name of the history's cursor in the journal.
+pub const CURSOR: &str = "history";
 
 /// What is kept, and how often it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +119,7 @@ struct Shared {
     // std, both: used in the blocking pool only.
     db: Mutex<Db>,
     reader: Mutex<Connection>,
+    writes: Writes,
 }
 
 #[derive(Debug, Default)]
@@ -189,7 +194,8 @@ impl History {
         if let Err(error) = std::fs::create_dir_all(dir) {
             tracing::debug!(%error, "the history's directory cannot be made");
         }
-        let db = Db::open(&path).map_err(refused)?;
+        let writes = Writes::default();
+        let db = Db::open(&path, &writes).map_err(refused)?;
         let reader = db::open_reader(&path).map_err(refused)?;
         let shared = Shared {
             config: Mutex::new(config),
@@ -199,6 +205,7 @@ impl History {
             failing: Mutex::default(),
             db: Mutex::new(db),
             reader: Mutex::new(reader),
+            writes,
             path,
         };
         shared.note_size(&shared.db());
@@ -250,6 +257,12 @@ impl History {
         })
         .await
         .map_err(|_| HistoryError::Closed)?
+    }
+
+    /// What was written to the file since the start.
+    #[must_use]
+    pub fn writes(&self) -> Writes {
+        self.shared.writes.clone()
     }
 
     /// For the status page.
@@ -325,7 +338,7 @@ impl Shared {
         let begun = db.close().and_then(|()| {
             *reader = Connection::open_in_memory()?;
             damage::set_aside(&self.path);
-            *db = Db::open(&self.path)?;
+            *db = Db::open(&self.path, &self.writes)?;
             *reader = db::open_reader(&self.path)?;
             Ok(())
         });

@@ -195,7 +195,7 @@ async fn a_kill_between_two_flushes_loses_and_doubles_nothing() {
     let mut n = 0;
     for _ in 0..4 {
         // A fast series is written early without the position, a slow one waits: both must come out whole.
-        let house = House::open(dir.path(), slow.clone());
+        let house = House::open(dir.path(), slow);
         for _ in 0..30 {
             let fast = (0..20).map(|i| reading("fast", n * 20 + i, Value::Int(n * 20 + i)));
             let slow = [reading("slow", n, Value::Int(n))];

@@ -5,7 +5,7 @@
 //! chunk of points is written early on its own, without moving the position, so that a fast series never waits longer
 //! than its points stay in the engine's memory; after a crash these points are stored again over themselves.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use foldhash::HashMap;
 use tokio::time::Instant;
@@ -18,8 +18,8 @@ use super::{
 use crate::{
     backoff::{self, Backoff},
     damage::is_damage,
-    journal::{Cursor, Entry, Position},
-    model::SeriesKey,
+    journal::{Cursor, Entry, Position, Tallies},
+    model::{SeriesKey, SourceName},
     store::Point,
 };
 
@@ -27,6 +27,11 @@ use crate::{
 pub(super) const MAX_WAITING: usize = 50_000;
 /// Readings asked of the cursor at a time.
 const READ: usize = 5_000;
+/// The waits while the file refuses; short, so that a disk with room again is noticed soon.
+const RETRY: backoff::Config = backoff::Config {
+    initial: Duration::from_millis(500),
+    max: Duration::from_secs(5),
+};
 /// How often the last flush is tried when stopping; what is left stays in the journal.
 const LAST_TRIES: u32 = 3;
 
@@ -35,6 +40,8 @@ const LAST_TRIES: u32 = 3;
 pub(super) struct Waiting {
     series: HashMap<SeriesKey, Vec<Point>>,
     points: usize,
+    /// Since the last write of all: readings taken from the journal, by source.
+    taken: BTreeMap<SourceName, u64>,
     /// All up to here are in the file or here.
     position: Position,
     /// The file's own position is older.
@@ -47,6 +54,13 @@ impl Waiting {
     fn add(&mut self, entry: Entry) {
         self.position = entry.position;
         self.moved = true;
+        for batch in &entry.batches {
+            let stored = batch.readings.iter().filter(|r| !r.retained).count() as u64;
+            match self.taken.get_mut(&batch.source) {
+                Some(taken) => *taken += stored,
+                None => drop(self.taken.insert(batch.source.clone(), stored)),
+            }
+        }
         let readings = entry.batches.into_iter().flat_map(|b| b.readings);
         // A retained message is a last-known value, not a measurement.
         for reading in readings.filter(|r| !r.retained) {
@@ -78,10 +92,11 @@ enum Flush {
 /// Until `stop` or the end of the journal.
 pub(super) async fn run(shared: Arc<Shared>, mut cursor: Cursor, stop: CancellationToken) {
     let mut follower = Follower {
+        tallies: cursor.tallies(),
         shared,
         waiting: Waiting::default(),
         due: None,
-        backoff: Backoff::new(backoff::Config::default()),
+        backoff: Backoff::new(RETRY),
     };
     follower.begin(&mut cursor);
     loop {
@@ -112,6 +127,7 @@ struct Follower {
     /// When all that waits is to be written; none when nothing waits.
     due: Option<Instant>,
     backoff: Backoff,
+    tallies: Tallies,
 }
 
 impl Follower {
@@ -148,6 +164,7 @@ impl Follower {
         let done = tokio::task::spawn_blocking(move || shared.write(waiting, what == Flush::All));
         let Ok((waiting, result)) = done.await else {
             // The runtime goes down, or SQLite panicked: what waited is still in the journal.
+            self.tallies.close(super::CURSOR);
             self.begin(cursor);
             return;
         };
@@ -161,10 +178,14 @@ impl Follower {
                 if what == Flush::All {
                     self.due = None;
                     cursor.seek(position);
+                    for (source, count) in std::mem::take(&mut self.waiting.taken) {
+                        self.tallies.archived(super::CURSOR, &source, count);
+                    }
                 }
             }
             Err(error) if is_damage(&error) => {
                 self.shared.begin_anew(&error);
+                self.tallies.close(super::CURSOR);
                 self.begin(cursor);
             }
             Err(error) => {

@@ -1,33 +1,28 @@
-//! The inventory over REST: devices, series, alerts, and rules and webhooks as configured.
+//! The inventory over REST: devices, series, and rules and webhooks as configured.
 
 use std::sync::Arc;
 
 use axum::{
     Json, Router,
     extract::State,
-    http::Uri,
     response::{IntoResponse, Response},
     routing::get,
 };
 use serde::Serialize;
 use serde_json::{Value as JsonValue, json};
 
-use super::{Api, points, problem::Problem};
+use super::{Api, problem::Problem};
 use crate::{
-    alert::{Alert, AlertState, Condition, Rule},
+    alert::{Condition, Rule},
     model::{Quality, Value},
     notify::WebhookConfig,
     store::SeriesInfo,
 };
 
-const MAX_ALERTS: usize = 1000;
-const DEFAULT_ALERTS: usize = 100;
-
 pub(super) fn router() -> Router<Api> {
     Router::new()
         .route("/api/v1/devices", get(devices))
         .route("/api/v1/series", get(series))
-        .route("/api/v1/alerts", get(alerts))
         .route("/api/v1/rules", get(rules))
         .route("/api/v1/webhooks", get(webhooks))
 }
@@ -86,35 +81,6 @@ async fn series(State(api): State<Api>) -> Result<Response, Problem> {
         series: series.into_iter().map(Series::from).collect(),
     })
     .into_response())
-}
-
-async fn alerts(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
-    let query = points::query(&uri);
-    let limit = match query.get("limit") {
-        None => DEFAULT_ALERTS,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|n| (1..=MAX_ALERTS).contains(n))
-            .ok_or_else(|| Problem::bad_request("limit must be 1 to 1000"))?,
-    };
-    let mut alerts: Vec<Alert> = match query.get("state").map_or("active", String::as_str) {
-        "active" => {
-            let mut alerts = api.parts.engine.alerts().await?;
-            alerts.retain(|a| matches!(a.state, AlertState::Pending | AlertState::Firing));
-            alerts.sort_by(|a, b| b.began_ms.cmp(&a.began_ms).then_with(|| a.id.cmp(&b.id)));
-            alerts
-        }
-        "all" => api
-            .parts
-            .state
-            .alerts(limit)
-            .await
-            .map_err(|error| Problem::internal("the alert history cannot be read", &error))?,
-        _ => return Err(Problem::bad_request("state must be active or all")),
-    };
-    alerts.truncate(limit);
-    Ok(Json(json!({"alerts": alerts})).into_response())
 }
 
 async fn rules(State(api): State<Api>) -> Response {

@@ -4,12 +4,16 @@
 //! Every answer carries the security headers; every request passes the [`guard`]. Errors are problem answers
 //! (RFC 9457). Not here: logins and TLS.
 
+mod account;
+mod alerts;
 mod api;
 mod guard;
+mod letters;
 mod page;
 mod points;
 pub mod problem;
 mod serve;
+mod silences;
 mod status;
 mod times;
 
@@ -17,26 +21,44 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    body::{self, Body, HttpBody as _},
     extract::{Request, State},
     http::{Method, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use tokio::sync::{Semaphore, watch};
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower_http::{CompressionLevel, compression::CompressionLayer};
 
 use self::problem::Problem;
-pub use self::serve::serve;
+pub use self::serve::{Metrics, serve};
 use crate::{
-    alert::Rule, archive::ArchiveStatus, clock::Clock, engine::Engine, history::History,
-    ingest::Account, journal::Journal, model::Timestamp, notify::WebhookConfig, rejects::Rejects,
-    source::SourceStatus, state,
+    alert::Rule,
+    archive::{ArchiveStatus, DeadLetters},
+    clock::Clock,
+    damage::SetAside,
+    engine::Engine,
+    history::History,
+    ingest::Account,
+    journal::Journal,
+    model::Timestamp,
+    notify::WebhookConfig,
+    rejects::Rejects,
+    source::SourceStatus,
+    state,
+    wear::Meter,
 };
+
+/// Bytes of answers that may wait to be read, over all connections; further ones are answered 503.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// An answer up to this size takes no room.
+const SMALL_ANSWER_BYTES: u64 = 16 << 10;
 
 /// Bounds and whom it answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Connections at most; more wait to be accepted. Default 1 024. Must be above the live hub's clients.
+    /// Connections at most; one more is answered 503. Default 1 024. Must be above the live hub's clients.
     pub max_connections: usize,
     /// A connection on which nothing moved for this long is closed. Default 75 s; above the live beat.
     pub idle_after: Duration,
@@ -117,6 +139,8 @@ pub struct Parts {
     pub history: Option<History>,
     /// Sizes and lags.
     pub journal: Journal,
+    /// Damaged files beside the good ones.
+    pub set_aside: SetAside,
     /// Samples of what could not be used.
     pub rejects: Rejects,
     /// The loss account.
@@ -125,6 +149,10 @@ pub struct Parts {
     pub archive: watch::Receiver<ArchiveStatus>,
     /// What the config in force says.
     pub configured: watch::Receiver<Configured>,
+    /// What the archive refused for good.
+    pub letters: DeadLetters,
+    /// What is written to disk.
+    pub disk: Meter,
     /// For `now`.
     pub clock: Clock,
     /// When the process started.
@@ -154,12 +182,21 @@ pub fn router(
         ranges: Arc::new(Semaphore::new(points::MAX_RANGES)),
     };
     let mut router = api::router()
+        .merge(alerts::router())
+        .merge(silences::router())
         .merge(status::router())
+        .merge(account::router())
         .merge(points::router())
+        .merge(letters::router())
         .with_state(api);
     for fragment in fragments {
         router = router.merge(fragment);
     }
+    // The page's files lie in the program and take no memory.
+    router = router.layer(middleware::from_fn_with_state(
+        Arc::new(Semaphore::new(MAX_ANSWER_BYTES)),
+        in_room,
+    ));
     let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
     router
         .fallback(fallback)
@@ -178,6 +215,48 @@ pub fn router(
             Arc::new(guard::Guard::new(address, &config.hosts)),
             guard::guard,
         ))
+}
+
+/// Answers that wait to be read take room, all together [`MAX_ANSWER_BYTES`]: who asks for much and does not read it takes
+/// room from others who do so, and no more memory. Streams have no length, and bounds of their own.
+async fn in_room(State(room): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let bytes = response.body().size_hint().exact().unwrap_or(0);
+    if bytes <= SMALL_ANSWER_BYTES {
+        return response;
+    }
+    let cost = u32::try_from(bytes).unwrap_or(u32::MAX);
+    let Ok(place) = room.try_acquire_many_owned(cost) else {
+        return Problem::unavailable("too many large answers wait to be read: try again later")
+            .into_response();
+    };
+    let (parts, body) = response.into_parts();
+    match body::to_bytes(body, usize::MAX).await {
+        // The place goes with the bytes themselves: what the network layer still holds of them counts.
+        Ok(bytes) => Response::from_parts(
+            parts,
+            Body::from(Bytes::from_owner(Held {
+                bytes,
+                _place: place,
+            })),
+        ),
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be put together");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Bytes and the room that they take.
+struct Held {
+    bytes: Bytes,
+    _place: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// The page for people, a problem for programs.

@@ -13,6 +13,7 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     headers: Vec<(HeaderName, HeaderValue)>,
+    members: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Problem {
@@ -23,6 +24,7 @@ impl Problem {
             status,
             detail: detail.into(),
             headers: Vec::new(),
+            members: serde_json::Map::new(),
         }
     }
 
@@ -59,6 +61,13 @@ impl Problem {
         self.headers.push((name, value));
         self
     }
+
+    /// With a further member of the answer, such as the thing as it is now.
+    #[must_use]
+    pub fn saying(mut self, name: &str, value: serde_json::Value) -> Self {
+        self.members.insert(name.to_owned(), value);
+        self
+    }
 }
 
 /// An error and its causes on one line.
@@ -75,12 +84,15 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = serde_json::json!({
+        let mut body = serde_json::json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or_default(),
             "status": self.status.as_u16(),
             "detail": self.detail,
         });
+        if let Some(body) = body.as_object_mut() {
+            body.extend(self.members);
+        }
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(

@@ -1,4 +1,7 @@
 //! Connections: how many, how long one may be idle, and how they end.
+//!
+//! One over the limit is told so at once (503 with `Retry-After`) and closed. A connection that never asks goes soon, so that
+//! idle ones, however many, can't keep people out for long.
 
 use std::{
     io,
@@ -9,8 +12,12 @@ use std::{
 };
 
 use axum::{Router, serve::Listener};
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep},
@@ -22,15 +29,54 @@ use super::Config;
 /// How long accepting pauses when the process has no file left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
+/// A connection that has not asked anything in this time is closed.
+const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(10);
+/// Connections over the limit that are told so at once; more are closed without a word.
+const MAX_REFUSALS: usize = 64;
+/// How long one that is refused may take to read why.
+const REFUSE_WITHIN: Duration = Duration::from_secs(1);
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 10\r\n\
+    Content-Type: application/problem+json\r\nContent-Length: 97\r\n\r\n\
+    {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"detail\":\"too many connections\",\"status\":503}";
+
+/// How many connections there are and were refused.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    connections: Gauge,
+    refused: Counter,
+}
+
+impl Metrics {
+    /// Registers `gateway_http_connections` and `gateway_http_refused_total`.
+    #[must_use]
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "gateway_http_connections",
+            "HTTP connections open now",
+            metrics.connections.clone(),
+        );
+        registry.register(
+            "gateway_http_refused",
+            "HTTP connections refused because there were too many",
+            metrics.refused.clone(),
+        );
+        metrics
+    }
+}
+
 /// Answers on `listener` until `stop`, then lets open requests go on for [`Config::drain_within`].
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     config: &Config,
+    metrics: Metrics,
     stop: CancellationToken,
 ) {
     let capped = Capped {
         listener,
+        metrics,
+        refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
         places: Arc::new(Semaphore::new(config.max_connections)),
         idle_after: config.idle_after,
         failing: false,
@@ -51,10 +97,12 @@ pub async fn serve(
     }
 }
 
-/// A listener with a bounded number of connections: the next is accepted when one ends.
+/// A listener with a bounded number of connections: one more is refused.
 #[derive(Debug)]
 struct Capped {
     listener: TcpListener,
+    metrics: Metrics,
+    refusals: Arc<Semaphore>,
     places: Arc<Semaphore>,
     idle_after: Duration,
     failing: bool,
@@ -65,18 +113,19 @@ impl Listener for Capped {
     type Addr = std::net::SocketAddr;
 
     async fn accept(&mut self) -> (Connection, Self::Addr) {
-        // The semaphore is never closed; if it were, nothing more would be accepted.
-        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-            return std::future::pending().await;
-        };
         loop {
             match self.listener.accept().await {
                 Ok((stream, address)) => {
                     self.failing = false;
+                    let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+                        self.refuse(stream);
+                        continue;
+                    };
                     // Events are small and must not wait for one another.
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "cannot set TCP_NODELAY");
                     }
+                    let place = Place::new(place, &self.metrics.connections);
                     return (Connection::new(stream, self.idle_after, place), address);
                 }
                 Err(error) if is_of_connection(&error) => {}
@@ -92,6 +141,54 @@ impl Listener for Capped {
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
         self.listener.local_addr()
+    }
+}
+
+impl Capped {
+    fn refuse(&self, mut stream: TcpStream) {
+        if self.metrics.refused.inc() == 0 {
+            tracing::warn!(
+                "there are too many HTTP connections; those refused are counted in gateway_http_refused_total"
+            );
+        }
+        let Ok(turn) = Arc::clone(&self.refusals).try_acquire_owned() else {
+            return;
+        };
+        tokio::spawn(async move {
+            // The request is read away, or the system would throw away the answer with it.
+            let telling = async {
+                stream.write_all(REFUSAL).await?;
+                stream.shutdown().await?;
+                tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+            };
+            if let Err(error) = tokio::time::timeout(REFUSE_WITHIN, telling).await {
+                tracing::trace!(%error, "a refused connection did not close in time");
+            }
+            drop(turn);
+        });
+    }
+}
+
+/// One of the places; free again when dropped.
+#[derive(Debug)]
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    connections: Gauge,
+}
+
+impl Place {
+    fn new(permit: OwnedSemaphorePermit, connections: &Gauge) -> Self {
+        connections.inc();
+        Self {
+            _permit: permit,
+            connections: connections.clone(),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.dec();
     }
 }
 
@@ -112,16 +209,18 @@ struct Connection {
     idle_after: Duration,
     moved_at: Instant,
     wait: Pin<Box<Sleep>>,
-    _place: OwnedSemaphorePermit,
+    asked: bool,
+    _place: Place,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, idle_after: Duration, place: OwnedSemaphorePermit) -> Self {
+    fn new(stream: TcpStream, idle_after: Duration, place: Place) -> Self {
         Self {
             stream,
             idle_after,
             moved_at: Instant::now(),
-            wait: Box::pin(tokio::time::sleep(idle_after)),
+            wait: Box::pin(tokio::time::sleep(idle_after.min(FIRST_REQUEST_WITHIN))),
+            asked: false,
             _place: place,
         }
     }
@@ -138,7 +237,12 @@ impl Connection {
         }
         // The timer is moved only when it rings: far cheaper than at every read and write.
         while self.wait.as_mut().poll(cx).is_ready() {
-            let until = self.moved_at + self.idle_after;
+            let patience = if self.asked {
+                self.idle_after
+            } else {
+                self.idle_after.min(FIRST_REQUEST_WITHIN)
+            };
+            let until = self.moved_at + patience;
             if Instant::now() >= until {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
@@ -155,6 +259,7 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let progress = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.asked |= progress.is_ready();
         self.watched(cx, progress)
     }
 }
@@ -212,7 +317,9 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let token = stop.clone();
-        let task = tokio::spawn(async move { serve(listener, router, &config, token).await });
+        let task = tokio::spawn(async move {
+            serve(listener, router, &config, Metrics::default(), token).await
+        });
         (address, stop, task)
     }
 
@@ -271,7 +378,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_connection_too_many_waits_for_a_place() {
+    async fn one_connection_too_many_is_told_so_and_finds_a_place_later() {
         let config = Config {
             max_connections: 1,
             ..Config::default()
@@ -285,11 +392,28 @@ mod tests {
         assert!(first.read(&mut some).await.unwrap() > 0);
         let mut second = TcpStream::connect(address).await.unwrap();
         second.write_all(request).await.unwrap();
-        let early = tokio::time::timeout(Duration::from_millis(200), second.read(&mut some)).await;
-        assert!(early.is_err(), "answered before a place was free");
+        let mut refusal = String::new();
+        second.read_to_string(&mut refusal).await.unwrap();
+        let (head, body) = refusal.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("Retry-After: 10"));
+        assert!(
+            head.contains(&format!("Content-Length: {}", body.len())),
+            "{refusal}"
+        );
+        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
         drop(first);
-        let answer = tokio::time::timeout(Duration::from_secs(5), second.read(&mut some)).await;
-        assert!(answer.unwrap().unwrap() > 0);
+        tokio::time::timeout(Duration::from_secs(5), async {
+            loop {
+                let mut third = TcpStream::connect(address).await.unwrap();
+                third.write_all(request).await.unwrap();
+                let n = third.read(&mut some).await.unwrap();
+                if some[..n].starts_with(b"HTTP/1.1 200") {
+                    return;
+                }
+            }
+        })
+        .await
+        .unwrap();
     }
 
     #[tokio::test]

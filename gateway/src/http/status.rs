@@ -1,6 +1,8 @@
 //! How the gateway does: for people (`/api/v1/status`), for those who look for a lost reading (`/api/v1/rejects`), and
 //! for machines (`/healthz`, `/readyz`).
 
+use std::time::Duration;
+
 use axum::{
     Json, Router,
     extract::State,
@@ -10,12 +12,16 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::json;
+use tokio::time::timeout;
 
-use super::{Api, ConfigStatus, Readiness, problem::Problem};
+use super::{Api, ConfigStatus, Readiness, account, problem::Problem};
 use crate::{
-    archive::ArchiveStatus, engine::EngineStatus, history::HistoryStatus, ingest::AccountRow,
-    journal::JournalStatus, source::SourceStatus, state::WebhookStatus,
+    archive::ArchiveStatus, engine::EngineStatus, history::HistoryStatus, journal::JournalStatus,
+    source::SourceStatus, state::WebhookStatus, wear::DiskStatus,
 };
+
+/// A disk that hangs must not hide the status that says so.
+const STATE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) fn router() -> Router<Api> {
     Router::new()
@@ -42,8 +48,11 @@ struct Status {
     archive: ArchiveStatus,
     engine: EngineStatus,
     state: StateStatus,
+    /// Names of files that were damaged and set aside.
+    damaged_files: Vec<String>,
+    disk: DiskStatus,
     webhooks: Vec<WebhookStatus>,
-    account: Vec<AccountRow>,
+    account: Vec<account::Line>,
 }
 
 /// Whether alerts and deliveries can be written down.
@@ -57,18 +66,19 @@ struct StateStatus {
 struct Source {
     #[serde(flatten)]
     status: SourceStatus,
-    received: u64,
+    received: i64,
     accepted: u64,
     duplicates: u64,
     rejected: u64,
     dropped: u64,
-    waiting: u64,
+    waiting: i64,
 }
 
 impl Source {
-    fn new(status: SourceStatus, account: &[AccountRow]) -> Self {
+    fn new(status: SourceStatus, account: &[account::Line]) -> Self {
         let row = account
             .iter()
+            .map(|line| &line.row)
             .find(|row| row.source == status.name)
             .cloned()
             .unwrap_or_default();
@@ -88,17 +98,23 @@ async fn status(State(api): State<Api>) -> Result<Response, Problem> {
     let parts = &api.parts;
     let engine = parts.engine.status().await?;
     // A state that can't be read must not hide everything else.
-    let (webhooks, unreadable) = match parts.state.webhooks().await {
-        Ok(webhooks) => (webhooks, None),
-        Err(error) => (Vec::new(), Some(crate::cause::chain(&error))),
+    let webhooks = timeout(STATE_ANSWERS_WITHIN, parts.state.webhooks());
+    let (webhooks, unreadable) = match webhooks.await {
+        Ok(Ok(webhooks)) => (webhooks, None),
+        Ok(Err(error)) => (Vec::new(), Some(crate::cause::chain(&error))),
+        Err(_) => {
+            let hangs = "the state file does not answer: the disk is slow, or hangs";
+            (Vec::new(), Some(String::from(hangs)))
+        }
     };
-    let account = parts.account.rows();
+    let account = account::lines(parts).await;
     let journal = parts.journal.status();
-    let archive = ArchiveStatus {
-        // Its own figure is of its last report.
-        lag_records: parts.journal.lag(crate::archive::CURSOR),
-        ..parts.archive.borrow().clone()
-    };
+    let mut archive = parts.archive.borrow().clone();
+    if archive.state != "disabled" {
+        // Its own figures are of its last report.
+        archive.look(&parts.journal);
+        archive.dead_letters = parts.letters.count();
+    }
     let configured = parts.configured.borrow().clone();
     let now = parts.clock.now();
     Ok(Json(Status {
@@ -120,6 +136,8 @@ async fn status(State(api): State<Api>) -> Result<Response, Problem> {
         state: StateStatus {
             failing: unreadable.or_else(|| parts.state.failing()),
         },
+        damaged_files: parts.set_aside.names(),
+        disk: parts.disk.status(),
         webhooks,
         account,
     })
@@ -133,7 +151,10 @@ async fn rejects(State(api): State<Api>) -> Response {
 async fn readyz(State(api): State<Api>) -> Response {
     let ready = api.parts.ready.borrow().clone();
     let mut response = match ready {
-        Readiness::Ready => "ready".into_response(),
+        Readiness::Ready => match api.parts.journal.failing() {
+            None => "ready".into_response(),
+            Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
+        },
         Readiness::NotReady(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
     };
     response

@@ -1,5 +1,7 @@
 //! The whole router, with a task that answers for the engine.
 
+mod attention;
+
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use axum::{
@@ -114,6 +116,7 @@ async fn answer(mut queries: mpsc::Receiver<Query>) {
             }
             Query::Alerts(answer) => drop(answer.send(vec![alert()])),
             Query::Status(answer) => drop(answer.send(EngineStatus::default())),
+            Query::Disk(_) => {}
         }
     }
 }
@@ -178,6 +181,7 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
         state: state::State::open(dir.path(), &[], Clock::system(), &mut registry).unwrap(),
         history: None,
         journal,
+        set_aside: crate::damage::SetAside::new(dir.path(), &mut registry),
         rejects: rejects.clone(),
         account: Account::new([], rejects.clone(), &mut registry),
         archive: watch::channel(ArchiveStatus::default()).1,
@@ -188,6 +192,13 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
             config: ConfigStatus::default(),
         })
         .1,
+        letters: DeadLetters::new(dir.path(), Clock::system(), &mut registry),
+        disk: crate::wear::Meter::new(
+            crate::wear::card::Config::default(),
+            dir.path(),
+            Vec::new(),
+            &mut registry,
+        ),
         clock,
         started: Timestamp::from_millis(NOW_MS - 90_000),
         ready: readiness,
@@ -543,8 +554,16 @@ async fn a_live_stream_passes_unpacked_at_once_and_ends_with_the_server() {
     )
     .router;
     let token = stop.clone();
-    let server =
-        tokio::spawn(async move { serve(listener, router, &Config::default(), token).await });
+    let server = tokio::spawn(async move {
+        serve(
+            listener,
+            router,
+            &Config::default(),
+            Metrics::default(),
+            token,
+        )
+        .await
+    });
     let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
     let request =
         format!("GET /events HTTP/1.1\r\nHost: {address}\r\nAccept-Encoding: gzip\r\n\r\n");

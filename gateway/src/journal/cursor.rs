@@ -3,20 +3,30 @@
 //! A cursor sees durable records only. It reads in the blocking pool, and its memory is bound by one chunk of a file and
 //! what the caller asks for (at least one record). When the byte limit took records that it had not read, it goes on
 //! at the oldest that is left, and [`Cursor::missed`] grows.
-//! Its position is kept in `<name>.cursor`: the number, a space, the CRC-32 of its digits.
+//!
+//! A reader that was kept waiting may [leave the backlog behind](Cursor::leave_backlog), read on at the newest record at once, and
+//! [read the backlog](Cursor::read_behind) as it finds time. Front and stretches left behind are one note in
+//! `<name>.cursor` (see `progress.rs`), replaced as a whole: after a crash both go on where they were.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     Entry, Position, Shared, format,
+    progress::{Progress, Stretch},
     segment::{self, MAX_POSITION, Scanner},
 };
 
 /// How often reading a segment is tried before it is given up as damaged.
 const TRIES: u32 = 3;
 const BETWEEN_TRIES: Duration = Duration::from_millis(200);
+/// A note is shorter than this.
+const MAX_NOTE: u64 = 4096;
 
 /// A reader that remembers how far it is. The journal keeps what the slowest cursor still needs, within `max_bytes`.
 #[derive(Debug)]
@@ -24,62 +34,90 @@ pub struct Cursor {
     name: String,
     shared: Arc<Shared>,
     durable: watch::Receiver<Position>,
-    reader: Option<Reader>,
+    reader: Reader,
+    /// Of what was left behind.
+    reader_behind: Reader,
     missed: u64,
+    /// When the place was written down last.
+    saved: Option<Instant>,
 }
 
 impl Cursor {
     pub(super) fn new(name: &str, shared: Arc<Shared>) -> Self {
         let noted = shared.disk.open(&file_name(name)).and_then(read_note);
         let mut index = shared.index();
-        let oldest = index.before_oldest();
-        let position = match noted {
+        let oldest = Progress::at(index.before_oldest());
+        let progress = match noted {
             // Numbers beyond the next one are of another journal: that one is gone.
-            Ok(noted) if noted < index.next => noted,
+            Ok(noted) if noted.front < index.next => noted,
             Ok(noted) => {
                 tracing::warn!(
                     cursor = name,
-                    noted,
+                    noted = noted.front,
                     "the cursor stands beyond the journal's end and begins anew"
                 );
                 oldest
             }
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
+                    shared.metrics.unreadable_cursors.inc();
                     tracing::warn!(cursor = name, %error, "the cursor's position is unreadable and begins anew");
                 }
                 oldest
             }
         };
-        let position = *index.cursors.entry(name.to_owned()).or_insert(position);
+        let progress = index.cursors.entry(name.to_owned()).or_insert(progress);
+        tracing::debug!(cursor = name, ?progress, "cursor opened");
         drop(index);
-        tracing::debug!(cursor = name, position, "cursor opened");
         Self {
             name: name.to_owned(),
             durable: shared.durable.clone(),
             shared,
-            reader: None,
+            reader: Reader::default(),
+            reader_behind: Reader::default(),
             missed: 0,
+            saved: None,
         }
     }
 
-    /// Where it stands: everything up to here was done with.
+    /// Its front: everything up to here was done with, or left behind.
     #[must_use]
     pub fn position(&self) -> Position {
-        Position(
+        self.progress(|progress| Position(progress.front))
+    }
+
+    /// The oldest stretch that was left behind.
+    #[must_use]
+    pub fn behind(&self) -> Option<Stretch> {
+        self.progress(|progress| progress.stretches().first().copied())
+    }
+
+    fn progress<T>(&self, read: impl FnOnce(&mut Progress) -> T) -> T {
+        read(
             self.shared
                 .index()
                 .cursors
-                .get(&self.name)
-                .copied()
-                .unwrap_or_default(),
+                .entry(self.name.clone())
+                .or_default(),
         )
+    }
+
+    /// Whether this record is still to be done.
+    #[must_use]
+    pub fn is_undone(&self, record: Position) -> bool {
+        self.progress(|progress| progress.is_undone(record.0))
     }
 
     /// The newest durable record now.
     #[must_use]
     pub fn newest(&self) -> Position {
         *self.durable.borrow()
+    }
+
+    /// Where what it did is counted.
+    #[must_use]
+    pub fn tallies(&self) -> super::Tallies {
+        self.shared.tallies.clone()
     }
 
     /// Records that went before this cursor read them, since it was made.
@@ -97,14 +135,15 @@ impl Cursor {
         } else {
             index.before_oldest()
         };
-        index.cursors.insert(self.name.clone(), position);
+        index
+            .cursors
+            .insert(self.name.clone(), Progress::at(position));
     }
 
     /// The records after `after` (usually the last one read), up to about `max_readings` readings, waiting until there is
     /// at least one. Empty only when the journal is closed and all was read. Cancel-safe.
     pub async fn read(&mut self, after: Position, max_readings: usize) -> Vec<Entry> {
         let mut after = after;
-        let mut failures = 0;
         loop {
             let newest = *self.durable.borrow_and_update();
             if newest <= after {
@@ -113,26 +152,56 @@ impl Cursor {
                 }
                 continue;
             }
-            let mut reader = self.reader.take().unwrap_or_default();
-            let shared = Arc::clone(&self.shared);
-            let give_up = failures >= TRIES;
-            let read = tokio::task::spawn_blocking(move || {
-                let batch = reader.read(&shared, after.0, max_readings, give_up);
-                (reader, batch)
-            });
-            let Ok((reader, read)) = read.await else {
-                // The runtime is going down.
+            let range = (after.0, MAX_POSITION);
+            let mut reader = std::mem::take(&mut self.reader);
+            let Some(read) = self.read_now(&mut reader, range, max_readings).await else {
                 return Vec::new();
             };
+            self.reader = reader;
+            if !read.entries.is_empty() {
+                return read.entries;
+            }
+            // All up to the end was damaged or is gone.
+            after = after.max(Position(read.reached));
+        }
+    }
+
+    /// The records after `after` in the [oldest stretch](Cursor::behind) that was left behind, up to about `max_readings`
+    /// readings. Never waits for records: empty when there is none left of the stretch. Cancel-safe.
+    pub async fn read_behind(&mut self, after: Position, max_readings: usize) -> Vec<Entry> {
+        let Some(until) = self.behind().map(|stretch| stretch.until) else {
+            return Vec::new();
+        };
+        let range = (after.0, until.0);
+        let mut reader = std::mem::take(&mut self.reader_behind);
+        let Some(read) = self.read_now(&mut reader, range, max_readings).await else {
+            return Vec::new();
+        };
+        self.reader_behind = reader;
+        read.entries
+    }
+
+    /// Reads what is there, trying again when the disk refuses. `None`: the runtime is going down.
+    async fn read_now(
+        &mut self,
+        reader: &mut Reader,
+        (after, until): (u64, u64),
+        max_readings: usize,
+    ) -> Option<Read> {
+        let mut failures = 0;
+        loop {
+            let (shared, mut taken) = (Arc::clone(&self.shared), std::mem::take(reader));
+            let give_up = failures >= TRIES;
+            let read = tokio::task::spawn_blocking(move || {
+                let read = taken.read(&shared, (after, until), max_readings, give_up);
+                (taken, read)
+            });
+            let (taken, read) = read.await.ok()?;
             match read {
                 Ok(read) => {
-                    self.reader = Some(reader);
+                    *reader = taken;
                     self.note_missed(&read);
-                    if !read.entries.is_empty() {
-                        return read.entries;
-                    }
-                    // All up to the end was damaged or is gone.
-                    after = after.max(Position(read.reached));
+                    return Some(read);
                 }
                 Err(error) => {
                     failures += 1;
@@ -156,21 +225,89 @@ impl Cursor {
         }
     }
 
-    /// Everything up to `position` is done with and may go; the position is written down durably (atomically replaced
-    /// file), so that a restart goes on from here.
+    /// Everything up to `position` is done with, but for what was left behind, and may go; this is written down durably
+    /// (atomically replaced file) every [`note_every`](super::Config::note_every), so that a restart goes on from about here.
     ///
     /// # Errors
     ///
     /// When it could not be written; the move holds in memory all the same.
     pub async fn advance(&mut self, position: Position) -> io::Result<()> {
-        self.shared
-            .index()
-            .cursors
-            .insert(self.name.clone(), position.0);
-        let shared = Arc::clone(&self.shared);
-        let name = file_name(&self.name);
+        self.change(|progress| progress.front = position.0).await
+    }
+
+    /// The oldest stretch that was left behind is done with up to `position`. As durable as [`Cursor::advance`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Cursor::advance`].
+    pub async fn fill(&mut self, position: Position) -> io::Result<()> {
+        self.change(|progress| progress.fill(position.0)).await
+    }
+
+    /// Moves on, and writes that down if it is time. Until then the journal keeps what the last note still needs.
+    async fn change(&mut self, change: impl FnOnce(&mut Progress)) -> io::Result<()> {
+        {
+            let mut index = self.shared.index();
+            let progress = index.cursors.entry(self.name.clone()).or_default();
+            let before = progress.clone();
+            change(progress);
+            index.noted.entry(self.name.clone()).or_insert(before);
+        }
+        let every = self.shared.config.note_every;
+        if self.saved.is_some_and(|saved| saved.elapsed() < every) {
+            return Ok(());
+        }
+        self.save().await
+    }
+
+    /// Writes the place down now if it is further than its note.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cursor::advance`].
+    pub async fn note_down(&mut self) -> io::Result<()> {
+        let is_further = self.shared.index().noted.contains_key(&self.name);
+        if is_further {
+            self.save().await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Leaves everything between the position and the newest durable record behind, to be read later, and moves the position
+    /// there. False when there is nothing to leave, or [`MAX_STRETCHES`](super::MAX_STRETCHES) wait already: then it is read in order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cursor::advance`].
+    pub async fn leave_backlog(&mut self) -> io::Result<bool> {
+        let newest = self.newest().0;
+        if !self.progress(|progress| progress.leave(newest)) {
+            return Ok(false);
+        }
+        self.save().await.map(|()| true)
+    }
+
+    /// Writes the note as it is when its turn comes: an older one never follows a newer one, also when a predecessor of the
+    /// same name was stopped while it wrote.
+    async fn save(&mut self) -> io::Result<()> {
+        self.saved = Some(Instant::now());
+        let (shared, name) = (Arc::clone(&self.shared), self.name.clone());
         tokio::task::spawn_blocking(move || {
-            shared.disk.replace(&name, note(position.0).as_bytes())?;
+            let turn = shared.noting.lock().unwrap_or_else(PoisonError::into_inner);
+            // One that was let go keeps the note that it had.
+            let progress = shared.index().cursors.get(&name).cloned();
+            if let Some(progress) = progress {
+                let file = file_name(&name);
+                shared.disk.replace(&file, progress.note().as_bytes())?;
+                let mut index = shared.index();
+                if index.cursors.get(&name) == Some(&progress) {
+                    index.noted.remove(&name);
+                } else {
+                    index.noted.insert(name, progress);
+                }
+            }
+            drop(turn);
             shared.sweep(0);
             Ok(())
         })
@@ -196,18 +333,11 @@ pub(super) fn file_name(name: &str) -> String {
 
 const SUFFIX: &str = ".cursor";
 
-fn note(position: u64) -> String {
-    let digits = position.to_string();
-    format!("{digits} {:08x}\n", crc32fast::hash(digits.as_bytes()))
-}
-
-fn read_note(mut file: std::fs::File) -> io::Result<u64> {
+fn read_note(file: std::fs::File) -> io::Result<Progress> {
     use std::io::Read as _;
     let mut text = String::new();
-    file.by_ref().take(64).read_to_string(&mut text)?;
-    text.split_once(' ')
-        .and_then(|(digits, _)| digits.parse().ok())
-        .filter(|position| *position < MAX_POSITION && note(*position) == text)
+    file.take(MAX_NOTE).read_to_string(&mut text)?;
+    Progress::read(&text)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a cursor's position"))
 }
 
@@ -220,9 +350,9 @@ pub(super) fn highest_noted(dir: &std::path::Path) -> io::Result<u64> {
             .file_name()
             .to_str()
             .is_some_and(|n| n.ends_with(SUFFIX))
-            && let Ok(position) = std::fs::File::open(entry.path()).and_then(read_note)
+            && let Ok(progress) = std::fs::File::open(entry.path()).and_then(read_note)
         {
-            highest = highest.max(position);
+            highest = highest.max(progress.front);
         }
     }
     Ok(highest)
@@ -245,11 +375,11 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// The next entries after `after`. With `give_up`, a segment that can't be read counts as damaged.
+    /// The next entries after `after`, up to `until`. With `give_up`, a segment that can't be read counts as damaged.
     pub(super) fn read(
         &mut self,
         shared: &Shared,
-        after: u64,
+        (after, until): (u64, u64),
         max_readings: usize,
         give_up: bool,
     ) -> io::Result<Read> {
@@ -261,18 +391,22 @@ impl Reader {
         let mut read = Read::default();
         let containing = segments.partition_point(|(first, _)| *first <= after + 1);
         if let (0, Some((oldest, _))) = (containing, segments.first()) {
-            read.missed = oldest - after - 1;
+            read.missed = (oldest - 1).min(until).saturating_sub(after);
         }
         let mut readings = 0;
         for (at, &(first, end)) in segments
             .iter()
             .enumerate()
             .skip(containing.saturating_sub(1))
+            .take_while(|(_, (first, _))| *first <= until)
         {
             let below = segments
                 .get(at + 1)
                 .map_or(MAX_POSITION, |(first, _)| *first);
             let result = self.read_segment(shared, (first, end, below), after, |entry| {
+                if entry.position.0 > until {
+                    return false;
+                }
                 readings += entry
                     .batches
                     .iter()

@@ -9,10 +9,16 @@ use std::{
 
 use rustix::fs::{FallocateFlags, fallocate};
 
+use crate::wear::Writes;
+
 /// The journal's directory.
 #[derive(Debug)]
 pub(super) struct Disk {
     dir: PathBuf,
+    /// What went into segments.
+    pub(super) writes: Writes,
+    /// What went into small files that are replaced as a whole.
+    pub(super) replaced: Writes,
     #[cfg(test)]
     pub(super) faults: std::sync::Arc<faults::Faults>,
 }
@@ -21,6 +27,8 @@ impl Disk {
     pub(super) fn new(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
+            writes: Writes::default(),
+            replaced: Writes::default(),
             #[cfg(test)]
             faults: faults::of(dir),
         }
@@ -48,20 +56,45 @@ impl Disk {
     }
 
     pub(super) fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-        #[cfg(test)]
-        self.faults.on_write(file, bytes, offset)?;
-        file.write_all_at(bytes, offset)
+        self.write_counted(file, bytes, offset, &self.writes)
     }
 
     /// fdatasync(2): contents, and the length if it grew.
     pub(super) fn sync(&self, file: &File) -> io::Result<()> {
-        #[cfg(test)]
-        self.faults.on_sync()?;
-        file.sync_data()
+        self.sync_counted(file, &self.writes)
     }
 
     /// Makes names durable: a new file is lost with its directory entry if the power fails before this.
     pub(super) fn sync_names(&self) -> io::Result<()> {
+        self.sync_names_counted(&self.writes)
+    }
+
+    fn write_counted(
+        &self,
+        file: &File,
+        bytes: &[u8],
+        offset: u64,
+        count: &Writes,
+    ) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.on_write(file, bytes, offset)?;
+        count.wrote(offset, bytes.len() as u64);
+        file.write_all_at(bytes, offset)
+    }
+
+    #[cfg_attr(
+        not(test),
+        expect(clippy::unused_self, reason = "tests fail a sync here")
+    )]
+    fn sync_counted(&self, file: &File, count: &Writes) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.on_sync()?;
+        count.synced(1);
+        file.sync_data()
+    }
+
+    fn sync_names_counted(&self, count: &Writes) -> io::Result<()> {
+        count.synced(1);
         File::open(&self.dir)?.sync_all()
     }
 
@@ -74,10 +107,10 @@ impl Disk {
         let new = format!("{name}.new");
         let file = self.create(&new)?;
         let written = self
-            .write_at(&file, content, 0)
-            .and_then(|()| self.sync(&file))
+            .write_counted(&file, content, 0, &self.replaced)
+            .and_then(|()| self.sync_counted(&file, &self.replaced))
             .and_then(|()| std::fs::rename(self.path(&new), self.path(name)))
-            .and_then(|()| self.sync_names());
+            .and_then(|()| self.sync_names_counted(&self.replaced));
         if written.is_err() {
             // It may hold space that a full disk needs; a leftover is overwritten by the next try.
             if let Err(error) = self.remove(&new) {

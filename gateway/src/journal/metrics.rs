@@ -17,6 +17,8 @@ pub(super) struct Metrics {
     pub(super) sync_seconds: Histogram,
     pub(super) dropped_unread: Counter,
     pub(super) damaged: Counter,
+    pub(super) torn: Counter,
+    pub(super) unreadable_cursors: Counter,
     pub(super) failing: Gauge,
     size: Gauge<u64, AtomicU64>,
 }
@@ -32,6 +34,8 @@ impl Metrics {
             sync_seconds: Histogram::new([0.0005, 0.002, 0.01, 0.05, 0.2, 1.0, 5.0]),
             dropped_unread: Counter::default(),
             damaged: Counter::default(),
+            torn: Counter::default(),
+            unreadable_cursors: Counter::default(),
             failing: Gauge::default(),
             size: Gauge::default(),
         };
@@ -69,6 +73,16 @@ impl Metrics {
             "gateway_journal_damaged_records",
             "Damaged records that a reader met and skipped",
             metrics.damaged.clone(),
+        );
+        registry.register(
+            "gateway_journal_torn_bytes",
+            "Bytes of unfinished records cut off at the start",
+            metrics.torn.clone(),
+        );
+        registry.register(
+            "gateway_journal_unreadable_cursors",
+            "Cursor files that could not be read: their readers began anew",
+            metrics.unreadable_cursors.clone(),
         );
         registry.register(
             "gateway_journal_failing",

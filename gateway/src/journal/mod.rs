@@ -11,6 +11,7 @@
 //! | `segment.rs` | names of segment files, reading past damage, what a file holds at start |
 //! | `writer.rs` | the one thread that writes: group commit, a failing disk |
 //! | `cursor.rs` | reading behind |
+//! | `progress.rs` | how far a cursor is, and what it left behind; pure |
 //! | `recovery.rs` | taking the directory and finding what is in it |
 //! | `retention.rs` | what may and must go |
 //!
@@ -30,6 +31,8 @@
 //! 4. The segments together never exceed `max_bytes`, but for a single delivery larger than that. The oldest go first, and
 //!    readings that a cursor had not read are counted.
 //! 5. Waiting for the writer are at most [`MAX_WAITING`] batches; more wait in [`Journal::submit`]. Nothing is dropped.
+//! 6. Two classes: what somebody waits for ([`Urgency::Prompt`]) is committed soon and takes along what came before it; what
+//!    nobody waits for gathers, so that a card is not worn out by one sync a reading. Order is that of submission.
 //!
 //! It does not encrypt or compress; it does not look into readings; it does not delete by age.
 
@@ -37,9 +40,11 @@ mod cursor;
 mod disk;
 mod format;
 mod metrics;
+mod progress;
 mod recovery;
 mod retention;
 mod segment;
+mod tally;
 #[cfg(test)]
 mod tests;
 pub(crate) mod varint;
@@ -56,10 +61,17 @@ use std::{
 
 use prometheus_client::registry::Registry;
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
-pub use self::cursor::Cursor;
+pub use self::{
+    cursor::Cursor,
+    progress::{MAX_STRETCHES, Stretch},
+    tally::{Tallies, Tally},
+};
 use self::{
     cursor::Reader,
     disk::Disk,
@@ -68,10 +80,15 @@ use self::{
     retention::Index,
     writer::{Submission, Writer},
 };
-use crate::model::Batch;
+use crate::{
+    model::{Batch, Urgency},
+    wear::Writes,
+};
 
 /// Batches that may wait for the writer. Their bytes are bounded by the door that they came through.
 pub const MAX_WAITING: usize = 256;
+/// A record that takes longer to become durable is told as trouble.
+pub const SLOW: Duration = Duration::from_secs(10);
 /// The largest segment: offsets in it are 32 bits wide.
 const MAX_SEGMENT_BYTES: u64 = 64 << 20;
 
@@ -102,8 +119,14 @@ pub struct Config {
     pub keep_bytes: u64,
     /// A segment is closed at this size. Default 4 MiB; 64 KiB to 64 MiB.
     pub segment_bytes: u64,
-    /// How long a commit may wait for more when traffic is dense. Default 2 ms. A lone batch is committed at once.
-    pub gather: Duration,
+    /// The least time between two commits while somebody waits for the acknowledgement. Default 2 ms. What comes after a
+    /// pause is committed at once.
+    pub commit_prompt: Duration,
+    /// The same while nobody waits. Default 1 s: at most so much of what was never acknowledged is lost with the power, and so
+    /// late it is seen when traffic is dense. Each commit costs a card four blocks of 4 KiB at least.
+    pub commit_patient: Duration,
+    /// How often a moving cursor is written down. Default 10 s: so much is archived again after a crash, as the same points.
+    pub note_every: Duration,
 }
 
 /// Batches of one record, as they went to disk.
@@ -168,9 +191,14 @@ struct Shared {
     config: Config,
     disk: Disk,
     metrics: Metrics,
+    tallies: Tallies,
     // std: held for a look or an unlink, never over an await.
     index: Mutex<Index>,
+    /// Held while a cursor's note is written.
+    noting: Mutex<()>,
     failing: Mutex<Option<String>>,
+    /// Since when the record under way is being written.
+    writing_since: Mutex<Option<Instant>>,
     /// The newest durable record; its sender ends with the writer.
     durable: watch::Receiver<Position>,
     closing: (Mutex<bool>, Condvar),
@@ -205,8 +233,42 @@ pub struct JournalStatus {
     pub failing: Option<String>,
     /// Readings lost to the byte limit before every cursor had read them.
     pub dropped_unread: u64,
+    /// Bytes of unfinished records that were cut off at the start.
+    pub torn_bytes: u64,
+    /// Damaged records that readers met since the start and skipped; each reader counts.
+    pub damaged_records: u64,
+    /// Cursor files that could not be read at the start: their readers began anew.
+    pub unreadable_cursors: u64,
     /// Name and lag (records) of each cursor.
     pub cursors: Vec<(String, u64)>,
+}
+
+/// So much of the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Records.
+    pub records: u64,
+    /// Readings in them, about: exact for whole segments.
+    pub readings: u64,
+}
+
+/// What a cursor has not done with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Behind its front.
+    pub fresh: Amount,
+    /// Left behind.
+    pub behind: Amount,
+    /// Stretches in which that is.
+    pub stretches: usize,
+}
+
+impl Backlog {
+    /// Records, of both kinds.
+    #[must_use]
+    pub const fn records(&self) -> u64 {
+        self.fresh.records + self.behind.records
+    }
 }
 
 impl Default for Config {
@@ -215,7 +277,9 @@ impl Default for Config {
             max_bytes: 1 << 30,
             keep_bytes: 64 << 20,
             segment_bytes: 4 << 20,
-            gather: Duration::from_millis(2),
+            commit_prompt: Duration::from_millis(2),
+            commit_patient: Duration::from_secs(1),
+            note_every: Duration::from_secs(10),
         }
     }
 }
@@ -274,12 +338,18 @@ impl Journal {
         let (submissions, waiting) = mpsc::channel(MAX_WAITING);
         let metrics = Metrics::new(registry);
         metrics.set_size(recovered.index.bytes());
+        metrics.torn.inc_by(recovery.torn_bytes);
+        let tallies = Tallies::default();
+        registry.register_collector(Box::new(tallies.clone()));
         let shared = Arc::new(Shared {
             config,
             disk,
             metrics,
+            tallies,
             index: Mutex::new(recovered.index),
+            noting: Mutex::default(),
             failing: Mutex::default(),
+            writing_since: Mutex::default(),
             durable: seen,
             closing: (Mutex::new(false), Condvar::new()),
             closed: AtomicBool::new(false),
@@ -292,7 +362,8 @@ impl Journal {
             durable,
             recovered.active,
             lock,
-        );
+        )
+        .map_err(refused)?;
         let ended = shared.ended.clone().drop_guard();
         std::thread::Builder::new()
             .name("journal".into())
@@ -316,10 +387,48 @@ impl Journal {
     ///
     /// [`Closed`] after [`Journal::close`].
     pub async fn submit(&self, batch: Batch, on_durable: OnDurable) -> Result<(), Closed> {
+        self.submit_as(Urgency::Prompt, batch, on_durable).await
+    }
+
+    /// As [`Journal::submit`], with its class.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] after [`Journal::close`].
+    pub async fn submit_as(
+        &self,
+        urgency: Urgency,
+        batch: Batch,
+        on_durable: OnDurable,
+    ) -> Result<(), Closed> {
         self.submissions
-            .send(Submission::Batch(batch, on_durable))
+            .send(Submission::Batch(urgency, batch, on_durable))
             .await
             .map_err(|_| Closed)
+    }
+
+    /// From now on everything is prompt: the gateway stops, and those who stop wait for what they delivered.
+    pub async fn hurry(&self) {
+        // Refused only when the writer has ended already.
+        if self.submissions.send(Submission::Hurry).await.is_err() {
+            tracing::debug!("the journal was closed already");
+        }
+    }
+
+    /// What each archive did with the readings of each source.
+    #[must_use]
+    pub fn tallies(&self) -> &Tallies {
+        &self.shared.tallies
+    }
+
+    /// What was written to segments, and to the files of cursors, since the start.
+    #[must_use]
+    pub fn writes(&self) -> [(&'static str, Writes); 2] {
+        let disk = &self.shared.disk;
+        [
+            ("journal", disk.writes.clone()),
+            ("cursors", disk.replaced.clone()),
+        ]
     }
 
     /// A cursor by this name, where it was left. A new name starts at the oldest kept record. One at a time by a name.
@@ -331,7 +440,9 @@ impl Journal {
     /// The owner of the cursor by this name is gone for good: it no longer holds records back. Its position stays written
     /// down, for one that comes back.
     pub fn let_go(&self, cursor: &str) {
-        self.shared.index().cursors.remove(cursor);
+        let mut index = self.shared.index();
+        index.cursors.remove(cursor);
+        index.noted.remove(cursor);
     }
 
     /// Numbers up to `position` were given before, as another file notes; if the journal is younger than that, because its
@@ -355,12 +466,14 @@ impl Journal {
         (Position(index.newest), Position(index.next))
     }
 
-    /// Records that this cursor has not done with; 0 for one that is not in use.
+    /// What this cursor has not done with; nothing for one that is not in use.
     #[must_use]
-    pub fn lag(&self, cursor: &str) -> u64 {
+    pub fn backlog(&self, cursor: &str) -> Backlog {
         let index = self.shared.index();
-        let at = index.cursors.get(cursor).copied().unwrap_or(u64::MAX);
-        index.newest.saturating_sub(at)
+        index
+            .cursors
+            .get(cursor)
+            .map_or_else(Backlog::default, |progress| index.backlog(progress))
     }
 
     /// Reads all kept records in order, for the replay at start; blocking. Damaged ones are skipped.
@@ -371,7 +484,7 @@ impl Journal {
         let mut after = 0;
         let mut give_up = false;
         loop {
-            match reader.read(&self.shared, after, READINGS, give_up) {
+            match reader.read(&self.shared, (after, u64::MAX), READINGS, give_up) {
                 Ok(read) => {
                     give_up = false;
                     if read.entries.is_empty() {
@@ -390,6 +503,24 @@ impl Journal {
         }
     }
 
+    /// Why nothing becomes durable now: the last error, or that the disk takes longer than [`SLOW`]. `None` when writing works.
+    #[must_use]
+    pub fn failing(&self) -> Option<String> {
+        let failing = self.shared.failing.lock();
+        let error = failing.unwrap_or_else(PoisonError::into_inner).clone();
+        error.or_else(|| {
+            let since = self.shared.writing_since.lock();
+            let took = since
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_ref()?
+                .elapsed();
+            (took >= SLOW).then(|| {
+                let seconds = took.as_secs();
+                format!("the disk has not taken a record for {seconds} s: it is slow, or hangs")
+            })
+        })
+    }
+
     /// For the status page.
     #[must_use]
     pub fn status(&self) -> JournalStatus {
@@ -400,17 +531,15 @@ impl Journal {
             segments: index.segments.len(),
             newest: index.newest,
             oldest: index.segments.front().map_or(0, |s| s.first),
-            failing: self
-                .shared
-                .failing
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            failing: self.failing(),
             dropped_unread: index.dropped_unread,
+            torn_bytes: self.shared.metrics.torn.get(),
+            damaged_records: self.shared.metrics.damaged.get(),
+            unreadable_cursors: self.shared.metrics.unreadable_cursors.get(),
             cursors: index
                 .cursors
                 .iter()
-                .map(|(name, at)| (name.clone(), index.newest.saturating_sub(*at)))
+                .map(|(name, at)| (name.clone(), index.backlog(at).records()))
                 .collect(),
         }
     }
@@ -443,6 +572,9 @@ impl Shared {
             self.metrics.set_size(index.bytes());
         }
         drop(index);
+        for ((cursor, source), count) in &swept.lost {
+            self.tallies.dropped(cursor, source, *count);
+        }
         if swept.dropped_unread > 0 {
             self.metrics.dropped_unread.inc_by(swept.dropped_unread);
             tracing::error!(

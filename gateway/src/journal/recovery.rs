@@ -93,7 +93,7 @@ pub(super) fn recover(dir: &Path, disk: &Disk) -> io::Result<Recovered> {
             }
             // A process that was killed between writing and syncing leaves records that can be read and are not durable.
             // What is read here counts as durable from here on.
-            disk.sync(&disk.open(&segment::name(first))?)?;
+            disk.sync(&File::open(&path)?)?;
             disk.sync_names()?;
         }
         index.segments.push_back(segment);

@@ -4,21 +4,30 @@
 //! cursor has read goes as soon as `keep_bytes` remain. The newest segment always stays: its name carries the numbering on.
 //! Only cursors that were asked for since the start count; a file of a cursor that nobody uses any more holds nothing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+};
 
 use super::{
-    Config,
+    Amount, Backlog, Config, Entry, Position,
     disk::Disk,
+    format,
+    progress::Progress,
     segment::{self, Scanner, Segment},
+    tally::by_source,
 };
+use crate::model::SourceName;
 
 /// What is on disk, and who has read how far.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     /// Oldest first; records are added to the last one only.
     pub(super) segments: VecDeque<Segment>,
-    /// The positions of the cursors that are in use.
-    pub(super) cursors: BTreeMap<String, u64>,
+    /// How far the cursors are that are in use.
+    pub(super) cursors: BTreeMap<String, Progress>,
+    /// What is written down of those that are further than that: after a crash they are here again.
+    pub(super) noted: BTreeMap<String, Progress>,
     /// The number that the next record gets.
     pub(super) next: u64,
     /// The newest durable record.
@@ -28,10 +37,12 @@ pub(super) struct Index {
 }
 
 /// What a sweep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Swept {
     pub(super) segments: usize,
     pub(super) dropped_unread: u64,
+    /// The same by cursor and source, last-known values apart.
+    pub(super) lost: BTreeMap<(String, SourceName), u64>,
 }
 
 impl Index {
@@ -49,7 +60,102 @@ impl Index {
     }
 
     fn slowest(&self) -> u64 {
-        self.cursors.values().copied().min().unwrap_or(u64::MAX)
+        self.cursors
+            .values()
+            .chain(self.noted.values())
+            .map(Progress::slowest)
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+
+    /// What is kept of the records after `after`, up to and with `until`. Readings are exact for whole segments, and
+    /// taken to be spread evenly in one.
+    pub(super) fn amount(&self, after: u64, until: u64) -> Amount {
+        let (after, until) = (after.max(self.before_oldest()), until.min(self.newest));
+        let mut amount = Amount {
+            records: until.saturating_sub(after),
+            readings: 0,
+        };
+        for segment in &self.segments {
+            let (before, last) = (segment.first.saturating_sub(1), segment.last);
+            let common = until.min(last).saturating_sub(after.max(before));
+            if common > 0 {
+                amount.readings += segment.readings * common / (last - before);
+            }
+        }
+        amount
+    }
+
+    /// What a cursor that is so far has not done with.
+    pub(super) fn backlog(&self, progress: &Progress) -> Backlog {
+        let mut backlog = Backlog {
+            fresh: self.amount(progress.front, self.newest),
+            stretches: progress.stretches().len(),
+            ..Backlog::default()
+        };
+        for stretch in progress.stretches() {
+            let amount = self.amount(stretch.after.0, stretch.until.0);
+            backlog.behind.records += amount.records;
+            backlog.behind.readings += amount.readings;
+        }
+        backlog
+    }
+
+    /// Readings of a segment that some cursor has not read.
+    fn unread(&self, segment: &Segment, disk: &Disk) -> u64 {
+        let mut ranges: Vec<(u64, u64)> = self
+            .cursors
+            .values()
+            .flat_map(Progress::undone)
+            .map(|(after, until)| {
+                (
+                    after.max(segment.first.saturating_sub(1)),
+                    until.min(segment.last),
+                )
+            })
+            .filter(|(after, until)| after < until)
+            .collect();
+        ranges.sort_unstable();
+        let (mut unread, mut counted) = (0, 0);
+        for (after, until) in ranges {
+            let after = after.max(counted);
+            if after < until {
+                // If even the headers can't be read, nobody else could have read them.
+                let up_to_end = readings_up_to(segment, until, disk).unwrap_or(segment.readings);
+                unread +=
+                    up_to_end.saturating_sub(readings_up_to(segment, after, disk).unwrap_or(0));
+                counted = until;
+            }
+        }
+        unread.min(segment.readings)
+    }
+
+    /// Adds up what of a segment each cursor has not done with, by source.
+    fn lose(
+        &self,
+        segment: &Segment,
+        disk: &Disk,
+        lost: &mut BTreeMap<(String, SourceName), u64>,
+    ) -> io::Result<()> {
+        let path = disk.path(&segment::name(segment.first));
+        let mut scanner = Scanner::open(&path, segment.first, segment.last + 1)?;
+        while let Some((header, body)) = scanner.next(0, segment.end)? {
+            let Ok(batches) = format::decode(body) else {
+                continue;
+            };
+            let entry = Entry {
+                position: Position(header.position),
+                batches,
+            };
+            for (name, progress) in &self.cursors {
+                if progress.is_undone(header.position) {
+                    for (source, count) in by_source(&entry) {
+                        *lost.entry((name.clone(), source.clone())).or_default() += count;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether the oldest segment must or may go when `incoming` bytes are about to be added.
@@ -65,7 +171,12 @@ impl Index {
     pub(super) fn sweep(&mut self, config: &Config, disk: &Disk, incoming: u64) -> Swept {
         let mut swept = Swept::default();
         while let Some(oldest) = self.oldest_goes(config, incoming) {
-            let unread = unread(&oldest, self.slowest(), disk);
+            let unread = self.unread(&oldest, disk);
+            if unread > 0
+                && let Err(error) = self.lose(&oldest, disk, &mut swept.lost)
+            {
+                tracing::debug!(%error, segment = oldest.first, "what is lost with a segment cannot be read");
+            }
             match disk.remove(&segment::name(oldest.first)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     tracing::debug!(%error, segment = oldest.first, "a segment cannot be deleted");
@@ -82,26 +193,19 @@ impl Index {
     }
 }
 
-/// Readings of a segment that lie behind the slowest cursor.
-fn unread(segment: &Segment, slowest: u64, disk: &Disk) -> u64 {
-    if slowest >= segment.last {
-        return 0;
+/// Readings in the records of a segment up to and with `position`.
+fn readings_up_to(segment: &Segment, position: u64, disk: &Disk) -> std::io::Result<u64> {
+    if position < segment.first {
+        return Ok(0);
     }
-    if slowest < segment.first {
-        return segment.readings;
+    if position >= segment.last {
+        return Ok(segment.readings);
     }
-    let counted = Scanner::open(
-        &disk.path(&segment::name(segment.first)),
-        segment.first,
-        slowest + 1,
-    )
-    .and_then(|mut scanner| {
-        // Everything is stepped over, so only headers are looked at.
-        scanner.next(u64::MAX, segment.end)?;
-        Ok(scanner.tally().readings)
-    });
-    // If even the headers can't be read, nobody else could have read them.
-    segment.readings - counted.unwrap_or(0).min(segment.readings)
+    let path = disk.path(&segment::name(segment.first));
+    let mut scanner = Scanner::open(&path, segment.first, position + 1)?;
+    // Everything is stepped over, so only headers are looked at.
+    scanner.next(u64::MAX, segment.end)?;
+    Ok(scanner.tally().readings)
 }
 
 #[cfg(test)]
@@ -123,7 +227,7 @@ mod tests {
         }
         index.cursors = cursors
             .iter()
-            .map(|(name, at)| ((*name).to_owned(), *at))
+            .map(|(name, at)| ((*name).to_owned(), Progress::at(*at)))
             .collect();
         index
     }
@@ -157,6 +261,41 @@ mod tests {
         let done = swept(&mut index, 500, 500, 200);
         assert_eq!((done.segments, done.dropped_unread), (2, 100));
         assert_eq!(index.dropped_unread, 100);
+    }
+
+    #[test]
+    fn what_was_left_behind_holds_its_segments_and_only_it_counts_as_unread() {
+        let mut index = index(&[100; 5], &[("a", 10), ("b", 50)]);
+        index.newest = 50;
+        let progress = index.cursors.get_mut("a").unwrap();
+        assert!(progress.leave(20));
+        progress.front = 50;
+        assert_eq!(
+            index.amount(10, 20),
+            Amount {
+                records: 10,
+                readings: 100
+            }
+        );
+        assert_eq!(
+            index.amount(15, 23),
+            Amount {
+                records: 8,
+                readings: 80
+            }
+        );
+        // The first segment is read; the second is held.
+        assert_eq!(swept(&mut index, 10_000, 0, 0).segments, 1);
+        // The limit takes the second, and the third, which was read.
+        let done = swept(&mut index, 200, 200, 0);
+        assert_eq!((done.segments, done.dropped_unread), (2, 100));
+    }
+
+    #[test]
+    fn what_two_cursors_have_not_read_counts_once() {
+        let mut index = index(&[100; 3], &[("a", 0), ("b", 0)]);
+        let done = swept(&mut index, 200, 200, 0);
+        assert_eq!((done.segments, done.dropped_unread), (1, 100));
     }
 
     #[test]

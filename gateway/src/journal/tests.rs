@@ -22,7 +22,9 @@ fn small() -> Config {
         max_bytes: 64 << 20,
         keep_bytes: 32 << 20,
         segment_bytes: 4096,
-        gather: Duration::from_millis(2),
+        commit_prompt: Duration::from_millis(2),
+        commit_patient: Duration::from_millis(200),
+        note_every: Duration::ZERO,
     }
 }
 
@@ -704,4 +706,178 @@ async fn numbers_that_others_noted_are_not_given_again() {
         }
     );
     assert_eq!(third.submit(numbered(4, 1)).await, Position(102));
+}
+
+#[tokio::test]
+async fn a_backlog_left_behind_is_read_later_and_both_places_outlive_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    for n in 1..=10 {
+        first.submit(numbered(n, 1)).await;
+    }
+    let mut cursor = first.journal.cursor("influx");
+    let two = cursor.read(cursor.position(), 2).await;
+    cursor.advance(two.last().unwrap().position).await.unwrap();
+    assert!(cursor.leave_backlog().await.unwrap());
+    assert!(
+        !cursor.leave_backlog().await.unwrap(),
+        "there is nothing to leave"
+    );
+    first.submit(numbered(11, 1)).await;
+    let fresh = cursor.read(cursor.position(), 100).await;
+    assert_eq!(numbers(&fresh), [11]);
+    cursor.advance(fresh[0].position).await.unwrap();
+    let behind = cursor.behind().unwrap();
+    let some = cursor.read_behind(behind.after, 3).await;
+    assert_eq!(numbers(&some), [3, 4, 5]);
+    cursor.fill(some[2].position).await.unwrap();
+    let backlog = first.journal.backlog("influx");
+    assert_eq!((backlog.fresh.records, backlog.behind.records), (0, 5));
+
+    // Killed in the middle of it.
+    let copied = copy(dir.path());
+    let second = open(copied.path());
+    let mut cursor = second.journal.cursor("influx");
+    assert_eq!(cursor.position(), Position(11));
+    second.submit(numbered(12, 1)).await;
+    let behind = cursor.behind().unwrap();
+    let rest = cursor.read_behind(behind.after, 100).await;
+    assert_eq!(numbers(&rest), [6, 7, 8, 9, 10]);
+    assert!(cursor.read_behind(rest[4].position, 100).await.is_empty());
+    cursor.fill(rest[4].position).await.unwrap();
+    assert_eq!(cursor.behind(), None);
+    assert_eq!(numbers(&cursor.read(cursor.position(), 100).await), [12]);
+}
+
+#[tokio::test]
+async fn what_is_left_behind_stays_on_disk_until_it_is_filled_or_the_limit_takes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        max_bytes: 64 << 10,
+        keep_bytes: 0,
+        ..small()
+    };
+    let open = open_with(dir.path(), config);
+    let mut cursor = open.journal.cursor("influx");
+    for n in 1..=20 {
+        open.submit(numbered(n, 20)).await;
+    }
+    assert!(cursor.leave_backlog().await.unwrap());
+    for n in 21..=40 {
+        open.submit(numbered(n, 20)).await;
+        cursor.advance(cursor.newest()).await.unwrap();
+    }
+    assert_eq!(
+        open.journal.status().oldest,
+        1,
+        "the stretch holds its segments"
+    );
+    // Now the limit takes the oldest: of these, only what was left behind is lost.
+    let mut n = 41;
+    while open.journal.status().oldest <= 25 {
+        open.submit(numbered(n, 20)).await;
+        cursor.advance(cursor.newest()).await.unwrap();
+        n += 1;
+    }
+    assert_eq!(open.journal.status().dropped_unread, 20 * 20);
+    let behind = cursor.behind().unwrap();
+    assert!(cursor.read_behind(behind.after, 100).await.is_empty());
+    assert_eq!(cursor.missed(), 20);
+    assert_eq!(open.journal.backlog("influx").behind.records, 0);
+    cursor.fill(behind.until).await.unwrap();
+    assert_eq!(open.journal.status().segments, 1, "nobody holds anything");
+}
+
+/// Patient batches wait for an hour unless something else makes them go.
+fn patient() -> Config {
+    Config {
+        commit_patient: Duration::from_secs(3_600),
+        segment_bytes: 4 << 20,
+        ..small()
+    }
+}
+
+impl Open {
+    async fn queue_patient(&self, batch: Batch) -> oneshot::Receiver<Position> {
+        let (sender, receiver) = oneshot::channel();
+        let call: OnDurable = Box::new(move |position| sender.send(position).unwrap_or_default());
+        let taken = self.journal.submit_as(Urgency::Patient, batch, call).await;
+        taken.expect("taken");
+        receiver
+    }
+}
+
+async fn durable(waiting: oneshot::Receiver<Position>) -> u64 {
+    let durable = tokio::time::timeout(DEADLINE, waiting).await;
+    durable.expect("durable in time").expect("durable").0
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_gathers_and_goes_along_with_what_somebody_waits_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = open_with(dir.path(), patient());
+    let alone = open.queue_patient(numbered(0, 1)).await;
+    assert_eq!(durable(alone).await, 1, "after a pause it goes at once");
+    let first = open.queue_patient(numbered(1, 1)).await;
+    let second = open.queue_patient(numbered(2, 1)).await;
+    let asked = open.submit(numbered(3, 1)).await;
+    assert_eq!(
+        (durable(first).await, durable(second).await, asked.0),
+        (2, 2, 2),
+        "one record for all three"
+    );
+    let entries = open.entries();
+    let numbers: Vec<i64> = entries[1]
+        .batches
+        .iter()
+        .flat_map(|b| &b.readings)
+        .map(|r| match r.value {
+            Value::Int(n) => n,
+            _ => panic!("not a numbered reading"),
+        })
+        .collect();
+    assert_eq!(numbers, [1, 2, 3], "in the order of submission");
+}
+
+#[tokio::test]
+async fn what_waits_patiently_goes_when_it_is_due_when_it_is_much_and_when_the_gateway_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = open_with(
+        dir.path(),
+        Config {
+            commit_patient: Duration::from_millis(50),
+            ..patient()
+        },
+    );
+    for n in 0..5 {
+        let due = open.queue_patient(numbered(n, 1)).await;
+        assert_eq!(durable(due).await, n.cast_unsigned() + 1, "when it is due");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let open = open_with(dir.path(), patient());
+    durable(open.queue_patient(numbered(0, 1)).await).await;
+    let much = open.queue_patient(numbered(1, 20_000)).await;
+    assert_eq!(durable(much).await, 2, "much of it");
+    let last = open.queue_patient(numbered(2, 1)).await;
+    open.journal.hurry().await;
+    assert_eq!(durable(last).await, 3, "when the gateway stops");
+    let after = open.queue_patient(numbered(3, 1)).await;
+    assert_eq!(durable(after).await, 4, "and from then on");
+}
+
+#[tokio::test]
+async fn each_record_counts_as_a_sync_and_its_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = open_with(dir.path(), patient());
+    let [(_, records), (_, cursors)] = open.journal.writes();
+    open.submit(numbered(0, 1)).await;
+    // The first also makes the segment's name durable.
+    assert_eq!((records.syncs(), records.bytes()), (2, 2 * 4096));
+    open.submit(numbered(1, 1)).await;
+    assert_eq!((records.syncs(), records.bytes()), (3, 3 * 4096));
+    assert_eq!((cursors.syncs(), cursors.bytes()), (0, 0));
+    let mut cursor = open.journal.cursor("reader");
+    cursor.advance(Position(1)).await.unwrap();
+    assert_eq!((cursors.syncs(), cursors.bytes()), (2, 4096));
+    assert_eq!(records.syncs(), 3, "a cursor's file is not a record");
 }

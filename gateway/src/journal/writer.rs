@@ -1,7 +1,9 @@
 //! The one thread that writes: it takes what waits, makes one record of it, writes and syncs once, and only then says so.
 //!
-//! Group commit: while a sync runs, submissions queue up and form the next record. A lone batch is committed at once; only
-//! when the group before had company does the writer wait up to `gather`, and no longer than more keeps coming.
+//! Group commit: while a sync runs, submissions queue up and form the next record. What comes after a pause is committed at
+//! once; after that the next commit waits until `commit_prompt` has passed since the last one, or `commit_patient` while
+//! everything in the group is patient. A group that somebody waits for goes early when nothing comes any more. A patient group of [`PATIENT_BYTES`] goes without waiting: a longer record costs
+//! the disk no less a byte.
 //!
 //! What a failing disk does to it:
 //!
@@ -34,7 +36,7 @@ use super::{
 };
 use crate::{
     backoff::{self, Backoff},
-    model::Batch,
+    model::{Batch, Urgency},
 };
 
 /// A record is closed at about this size.
@@ -43,8 +45,11 @@ const RECORD_TARGET: usize = 1 << 20;
 const MAX_GROUP: usize = 4096;
 /// The room that is held back for cursors and the like, below the size of a segment.
 pub(super) const RESERVE: &str = "reserve";
-/// How the time to gather is divided: the writer stops early when a part brought nothing.
-const GATHER_PARTS: u32 = 4;
+/// When nothing came for this share of `commit_prompt`, those who wait may have sent all that they may have under way: the
+/// group is committed early.
+const QUIET_SHARE: u32 = 4;
+/// A group that nobody waits for is committed at this size; those who sent it may wait for room.
+const PATIENT_BYTES: usize = 64 << 10;
 /// The waits while the disk refuses.
 const RETRY: backoff::Config = backoff::Config {
     initial: Duration::from_millis(100),
@@ -53,7 +58,9 @@ const RETRY: backoff::Config = backoff::Config {
 
 /// What waits for the writer.
 pub(super) enum Submission {
-    Batch(Batch, OnDurable),
+    Batch(Urgency, Batch, OnDurable),
+    /// Nothing is patient from here on.
+    Hurry,
     Close,
 }
 
@@ -70,8 +77,12 @@ pub(super) struct Writer {
     encoder: Encoder,
     batches: Vec<Batch>,
     waiting: Vec<OnDurable>,
-    /// The group before had more than one batch.
-    dense: bool,
+    /// Somebody waits for the group.
+    prompt: bool,
+    hurried: bool,
+    last_commit: Option<Instant>,
+    /// For waiting with a deadline, on this thread alone.
+    timer: tokio::runtime::Runtime,
     /// Deleted for the full disk, to be made again.
     reserve_released: bool,
     engine_gone: bool,
@@ -85,8 +96,11 @@ impl Writer {
         durable: watch::Sender<Position>,
         active: Option<File>,
         lock: File,
-    ) -> Self {
-        Self {
+    ) -> io::Result<Self> {
+        let timer = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        Ok(Self {
             shared,
             submissions,
             committed,
@@ -96,10 +110,13 @@ impl Writer {
             encoder: Encoder::default(),
             batches: Vec::new(),
             waiting: Vec::new(),
-            dense: false,
+            prompt: false,
+            hurried: false,
+            last_commit: None,
+            timer,
             reserve_released: false,
             engine_gone: false,
-        }
+        })
     }
 
     /// Until the journal is closed or all its handles are gone.
@@ -109,12 +126,10 @@ impl Writer {
         }
         while let Some(submission) = self.submissions.blocking_recv() {
             self.encoder.begin();
+            self.prompt = false;
             self.take(submission);
             self.take_waiting();
-            if self.dense {
-                self.gather();
-            }
-            self.dense = self.batches.len() > 1;
+            self.gather();
             if self.batches.is_empty() {
                 continue;
             }
@@ -126,20 +141,26 @@ impl Writer {
                 );
                 break;
             }
+            self.last_commit = Some(Instant::now());
         }
         self.shared.set_closed();
     }
 
     fn take(&mut self, submission: Submission) {
         match submission {
-            Submission::Batch(batch, on_durable) => {
+            Submission::Batch(urgency, batch, on_durable) => {
+                self.prompt |= urgency == Urgency::Prompt;
                 if !batch.readings.is_empty() {
                     self.encoder.push(&batch);
                 }
                 self.batches.push(batch);
                 self.waiting.push(on_durable);
             }
-            Submission::Close => self.submissions.close(),
+            Submission::Hurry => self.hurried = true,
+            Submission::Close => {
+                self.hurried = true;
+                self.submissions.close();
+            }
         }
     }
 
@@ -156,19 +177,42 @@ impl Writer {
         }
     }
 
+    /// Takes what comes until the group is due.
     fn gather(&mut self) {
-        let part = self.shared.config.gather / GATHER_PARTS;
-        for _ in 0..GATHER_PARTS {
-            if part.is_zero() || !self.has_room() || self.shared.is_closing() {
+        while self.has_room() {
+            let Some(due) = self.due().filter(|due| *due > Instant::now()) else {
                 return;
-            }
-            let before = self.batches.len();
-            std::thread::sleep(part);
+            };
+            let quiet = Instant::now() + self.shared.config.commit_prompt / QUIET_SHARE;
+            let until = if self.prompt { due.min(quiet) } else { due };
+            let next = self.submissions.recv();
+            let Ok(submission) = self
+                .timer
+                .block_on(async { tokio::time::timeout_at(until, next).await })
+            else {
+                return;
+            };
+            let Some(submission) = submission else {
+                return;
+            };
+            self.take(submission);
             self.take_waiting();
-            if self.batches.len() == before {
-                return;
-            }
         }
+    }
+
+    /// When the group is to be committed; `None`: at once.
+    fn due(&self) -> Option<Instant> {
+        let config = &self.shared.config;
+        let apart = if self.encoder.readings() == 0 || self.hurried {
+            return None;
+        } else if self.prompt {
+            config.commit_prompt
+        } else if self.encoder.len() < PATIENT_BYTES {
+            config.commit_patient
+        } else {
+            return None;
+        };
+        self.last_commit.map(|last| last + apart)
     }
 
     /// Writes the group and tells everybody. False: the journal closes and the disk still refuses.
@@ -201,9 +245,11 @@ impl Writer {
     fn persist(&mut self, position: u64) -> bool {
         let mut backoff = Backoff::new(RETRY);
         let began = Instant::now();
+        self.shared.set_writing_since(Some(began));
         loop {
             let error = match self.restore_reserve().and_then(|()| self.write(position)) {
                 Ok(()) => {
+                    self.shared.set_writing_since(None);
                     if backoff.failures() > 0 {
                         let seconds = began.elapsed().as_secs();
                         tracing::warn!(seconds, "the journal can write again");
@@ -420,6 +466,13 @@ impl Shared {
                 .1
                 .wait_timeout_while(closing, wait, |closing| !*closing),
         );
+    }
+
+    fn set_writing_since(&self, since: Option<Instant>) {
+        *self
+            .writing_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     fn set_failing(&self, error: Option<&io::Error>) {

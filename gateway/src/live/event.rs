@@ -11,9 +11,11 @@ use serde::Serialize;
 use super::{
     filter::{Filter, Kind},
     frame::{Frame, Id},
+    latest,
     place::News,
 };
 use crate::{
+    alert::{Alert, silence::Attended},
     model::{DeviceId, SeriesKey},
     store::{Device, Point, SeriesInfo, Window, WindowSpec},
 };
@@ -38,6 +40,11 @@ pub(crate) struct Event {
 pub(crate) enum About {
     Everyone,
     Series(SeriesKey),
+    /// A change of an alert, kept to be told anew with what people did since.
+    Alert {
+        series: SeriesKey,
+        alert: Box<Alert>,
+    },
     Several(Several),
 }
 
@@ -65,14 +72,25 @@ pub(crate) struct Column {
     pub(crate) end: u32,
 }
 
+impl About {
+    pub(crate) fn alert(alert: &Alert) -> Self {
+        Self::Alert {
+            series: latest::series_of(alert),
+            alert: Box::new(alert.clone()),
+        }
+    }
+}
+
 impl Event {
     /// What it costs to keep, in bytes.
     pub(crate) fn cost(&self) -> usize {
-        let columns = match &self.about {
+        let about = match &self.about {
             About::Several(several) => several.columns.len() * size_of::<Column>(),
+            // Its texts are in the frame, so they take as much once more at most.
+            About::Alert { .. } => self.frame.len() + size_of::<Alert>(),
             _ => 0,
         };
-        self.frame.len() + columns + size_of::<Self>()
+        self.frame.len() + about + size_of::<Self>()
     }
 
     /// The frame for a filter, if anything in it is wanted. `wants` says whether a column is.
@@ -86,7 +104,7 @@ impl Event {
         }
         let several = match &self.about {
             About::Everyone => return Some(self.frame.clone()),
-            About::Series(series) => {
+            About::Series(series) | About::Alert { series, .. } => {
                 return filter.wants_series(series).then(|| self.frame.clone());
             }
             About::Several(_) if filter.wants_all_series() => return Some(self.frame.clone()),
@@ -186,6 +204,13 @@ pub(crate) fn window(id: Id<'_>, series: &SeriesKey, spec: WindowSpec, window: &
     }
     frame.text(",\"closed\":");
     frame.text(if window.closed { "true}" } else { "false}" });
+    frame.end()
+}
+
+/// An `alert` frame.
+pub(crate) fn alert(id: Option<Id<'_>>, alert: &Attended<'_>) -> Bytes {
+    let mut frame = Frame::begin(Kind::Alert, id, 512);
+    frame.json(alert);
     frame.end()
 }
 

@@ -16,13 +16,14 @@ use super::{
     filter::{Filter, Kind},
     frame::{Frame, Id},
     group::Group,
-    latest::{self, Latest},
+    latest::Latest,
     place::{EarlierRun, Epoch, Mark, News, Place},
     retelling::Retelling,
     shared::{MAX_STATUS_KEYS, Shared, lock},
+    snapshots::{Snapshot, Snapshots},
 };
 use crate::{
-    alert::Alert,
+    alert::{Alert, silence::Attention},
     engine::{RecentRecord, Update},
     journal::Position,
     model::{DeviceId, SeriesKey},
@@ -37,10 +38,8 @@ const MAX_UPDATES: usize = 64;
 const MAX_KEPT: usize = 4096;
 /// Their bytes at most.
 const MAX_KEPT_BYTES: usize = 1 << 20;
-/// Snapshots kept until the next event.
-const MAX_SNAPSHOTS: usize = 8;
 
-/// A client's question to the hub.
+/// A client's question to the hub, or what people did.
 #[derive(Debug)]
 pub(super) enum Command {
     /// A client arrives; `heard` are the ids that it came with, the first that is of this epoch counts.
@@ -56,6 +55,11 @@ pub(super) enum Command {
         from_ms: i64,
         retelling: Option<Retelling>,
         answer: oneshot::Sender<CaughtUp>,
+    },
+    /// People acknowledged or silenced, or time began or ended a silence.
+    Attend {
+        attention: Attention,
+        answer: oneshot::Sender<()>,
     },
 }
 
@@ -144,8 +148,7 @@ struct State {
     /// Everything kept after this sequence is complete.
     kept_after: u64,
     groups: HashMap<Filter, Weak<Group>>,
-    /// Snapshots of the state as it is now, for many who arrive at once.
-    snapshots: HashMap<Filter, Bytes>,
+    snapshots: Snapshots,
     /// Device and series news not yet said.
     devices: BTreeMap<DeviceId, Vec<u32>>,
 }
@@ -177,7 +180,7 @@ impl State {
             kept_bytes: 0,
             kept_after: 0,
             groups: HashMap::new(),
-            snapshots: HashMap::new(),
+            snapshots: Snapshots::default(),
             devices: BTreeMap::new(),
         };
         state.latest.alerts_of_before(active, ended);
@@ -279,15 +282,30 @@ impl State {
         self.publish(Kind::Readings, news, About::Several(several), frame);
     }
 
-    /// An alert that could not be written down is said without an id: it comes again.
+    /// A change of an alert. One that could not be written down is said without an id: it comes again.
     fn say_alert(&mut self, alert: &Alert, number: Option<u64>) {
         let news = number.map_or(News::Other, News::Alert);
         let id = number.is_some().then(|| self.next_id(news));
-        let mut frame = Frame::begin(Kind::Alert, id, 512);
-        frame.json(alert);
-        let frame = frame.end();
-        let about = About::Series(latest::series_of(alert));
-        self.publish(Kind::Alert, news, about, frame);
+        let frame = event::alert(id, &self.latest.attended(alert));
+        self.publish(Kind::Alert, news, About::alert(alert), frame);
+    }
+
+    fn attend(&mut self, attention: Attention) {
+        let said = self.latest.attend(attention);
+        // The silence first: whoever is told of an alert that it silences knows it.
+        for silence in said.silences {
+            let mut frame = Frame::begin(Kind::Silence, Some(self.next_id(News::Other)), 512);
+            frame.json(&silence);
+            let frame = frame.end();
+            self.publish(Kind::Silence, News::Other, About::Everyone, frame);
+        }
+        for alert in said.alerts {
+            let id = self.next_id(News::Other);
+            let frame = event::alert(Some(id), &self.latest.attended(&alert));
+            self.publish(Kind::Alert, News::Other, About::alert(&alert), frame);
+        }
+        // What changed without an event, as an acknowledgement of an alert that is over, is in the next snapshot.
+        self.snapshots.forget();
     }
 
     fn flush_devices(&mut self) {
@@ -341,7 +359,6 @@ impl State {
             self.keep(Arc::clone(&event));
         }
         self.shared.metrics.events.inc();
-        self.snapshots.clear();
         lock(&self.shared.ring).push(event);
     }
 
@@ -373,18 +390,32 @@ impl State {
                 filter,
                 heard,
                 answer,
-            } => drop(answer.send(self.join(filter, &heard))),
+            } => match self.join(filter, &heard) {
+                Some(joined) => drop(answer.send(joined)),
+                // Not answered, the client hears `bye` and when to come back.
+                None => drop(self.shared.metrics.refused.inc()),
+            },
             Command::CatchUp {
                 group,
                 after,
                 from_ms,
                 retelling,
                 answer,
-            } => drop(answer.send(self.catch_up(&group, after, from_ms, retelling))),
+            } => match self.catch_up(&group, after, from_ms, retelling) {
+                Some(caught_up) => drop(answer.send(caught_up)),
+                None => drop(self.shared.metrics.refused.inc()),
+            },
+            Command::Attend { attention, answer } => {
+                self.attend(attention);
+                self.wake();
+                // Who asked may be gone; it is said all the same.
+                let _gone = answer.send(());
+            }
         }
     }
 
-    fn join(&mut self, filter: Filter, heard: &[(String, Place)]) -> Joined {
+    /// `None` when too much waits to be read already.
+    fn join(&mut self, filter: Filter, heard: &[(String, Place)]) -> Option<Joined> {
         let heard = heard
             .iter()
             .find(|(epoch, _)| epoch == self.epoch.as_str())
@@ -409,20 +440,25 @@ impl State {
             && self.understands(&place)
             && let Some((next, missed)) = self.shared.after(&place.mark)
         {
-            joined.next = next;
+            let known = self.known(&filter, &place.mark)?;
+            joined.next = next.min(known.sequence + 1);
             joined.retelling = Some(Retelling {
                 epoch: self.epoch.clone(),
                 run: self.run,
                 heard: place.mark,
+                known: known.sequence,
                 until: self.newest,
+                attention: self.latest.attention(),
             });
             let head = self.greeting(Kind::Resume, place, missed).open();
-            joined.first.extend([head, self.known(&filter)]);
+            joined.first.extend([head, known.rest]);
         } else {
             joined.resumed = false;
-            joined.first.extend(self.snapshot(&filter));
+            let (frames, sequence) = self.snapshot(&filter)?;
+            joined.first.extend(frames);
+            joined.next = sequence + 1;
         }
-        joined
+        Some(joined)
     }
 
     /// Whether the mark in the id of an earlier run, or of this one, says something about what is on disk now.
@@ -442,7 +478,7 @@ impl State {
         after: u64,
         from_ms: i64,
         mut retelling: Option<Retelling>,
-    ) -> CaughtUp {
+    ) -> Option<CaughtUp> {
         let mut frame = Frame::begin(Kind::Gap, None, 128);
         frame.text("{\"missed\":");
         frame.unsigned(self.newest.saturating_sub(after));
@@ -452,36 +488,49 @@ impl State {
         frame.signed(self.shared.clock.now().as_millis());
         frame.text("}");
         let mut frames = VecDeque::from([frame.end()]);
+        let mut sequence = self.newest;
         if after >= self.kept_after {
-            frames.extend(self.latest.changed_after(after, &group.filter));
+            if self.snapshots.is_full() {
+                return None;
+            }
+            let changed = self.latest.changed_after(after, &group.filter);
+            frames.extend(changed.map(|frame| self.snapshots.count(frame)));
             let first = self.kept.partition_point(|event| event.sequence <= after);
             frames.extend(self.kept.range(first..).filter_map(|event| {
                 let frame = group.frame(event, &self.shared.metrics.cut);
                 match &mut retelling {
                     Some(retelling) if event.sequence <= retelling.until => {
-                        retelling.tell(event.news, frame)
+                        retelling.tell(event, frame)
                     }
                     _ => frame,
                 }
             }));
         } else {
-            frames.extend(self.snapshot(&group.filter));
+            let (snapshot, of) = self.snapshot(&group.filter)?;
+            frames.extend(snapshot);
+            sequence = of;
         }
-        CaughtUp {
+        Some(CaughtUp {
             frames,
-            next: self.newest + 1,
-        }
+            next: sequence + 1,
+        })
     }
 
-    /// A `snapshot` in two parts: the time of each, and what all have in common until the next event.
-    fn snapshot(&mut self, filter: &Filter) -> [Bytes; 2] {
+    /// A `snapshot` in two parts, the time of each and what many have in common, and the newest event that is in it. `None`
+    /// when too much waits to be read already.
+    fn snapshot(&mut self, filter: &Filter) -> Option<([Bytes; 2], u64)> {
+        let Snapshot {
+            sequence,
+            mark,
+            rest,
+        } = self.known(filter, &Mark::default())?;
         let place = Place {
-            mark: self.mark,
+            mark,
             run: self.run,
-            number: self.newest,
+            number: sequence,
         };
         let head = self.greeting(Kind::Snapshot, place, 0).open();
-        [head, self.known(filter)]
+        Some(([head, rest], sequence))
     }
 
     /// The beginning of a `snapshot` or `resume`.
@@ -498,18 +547,22 @@ impl State {
         frame
     }
 
-    /// What is known now, as the rest of a greeting that was left open.
-    fn known(&mut self, filter: &Filter) -> Bytes {
-        if let Some(rest) = self.snapshots.get(filter) {
-            return rest.clone();
+    /// What is known, as the rest of a greeting that was left open, for a listener that heard `mark`: nothing that it heard is
+    /// newer. `None` when too much waits to be read already.
+    fn known(&mut self, filter: &Filter, mark: &Mark) -> Option<Snapshot> {
+        let known = self
+            .snapshots
+            .find(filter, self.newest, &lock(&self.shared.ring))
+            .filter(|known| known.mark.covers(mark));
+        if known.is_some() {
+            return known;
+        }
+        if self.snapshots.is_full() {
+            return None;
         }
         let site = lock(&self.shared.site).clone();
         let rest = self.latest.snapshot(site.as_deref(), filter);
-        if self.snapshots.len() == MAX_SNAPSHOTS {
-            self.snapshots.clear();
-        }
-        self.snapshots.insert(filter.clone(), rest.clone());
-        rest
+        Some(self.snapshots.keep(filter, self.newest, self.mark, rest))
     }
 
     fn group(&mut self, filter: Filter) -> Arc<Group> {

@@ -16,7 +16,10 @@ use super::{
     frame::{Frame, Id},
 };
 use crate::{
-    alert::{Alert, AlertState},
+    alert::{
+        Alert, AlertState,
+        silence::{Attended, Attention, Silence, SilenceState},
+    },
     model::{DeviceId, Metric, SeriesKey},
     store::{Device, Point, SeriesInfo},
 };
@@ -33,6 +36,17 @@ pub(crate) struct Latest {
     /// The newest first.
     ended: VecDeque<Alert>,
     status: BTreeMap<String, serde_json::Value>,
+    /// What people did; none before the first word of it.
+    attention: Option<Arc<Attention>>,
+}
+
+/// What is news in what people did.
+#[derive(Debug, Default)]
+pub(crate) struct AttentionNews {
+    /// Silences that are new or changed.
+    pub(crate) silences: Vec<Silence>,
+    /// Alerts that are acknowledged or silenced otherwise than before.
+    pub(crate) alerts: Vec<Alert>,
 }
 
 /// A series as it was last heard of.
@@ -129,6 +143,68 @@ impl Latest {
         }
     }
 
+    /// An alert with what people did about it.
+    pub(crate) fn attended<'a>(&'a self, alert: &'a Alert) -> Attended<'a> {
+        attended(self.attention.as_deref(), alert)
+    }
+
+    /// What people did up to now; none before the first word of it.
+    pub(crate) fn attention(&self) -> Option<Arc<Attention>> {
+        self.attention.clone()
+    }
+
+    /// Takes what people did up to now. After a start all of it is news: clients of the run before may know it otherwise.
+    pub(crate) fn attend(&mut self, attention: Attention) -> AttentionNews {
+        let Some(before) = self.attention.take() else {
+            let news = AttentionNews {
+                silences: attention.silences.clone(),
+                alerts: self.alerts.values().cloned().collect(),
+            };
+            self.attention = Some(Arc::new(attention));
+            return news;
+        };
+        let by_id = |all: &'_ [Silence]| -> HashMap<SmolStr, Silence> {
+            all.iter().map(|s| (s.id.clone(), s.clone())).collect()
+        };
+        let (old, new) = (by_id(&before.silences), by_id(&attention.silences));
+        // Of those that ended only the last are kept; one that is gone ended with the many before them.
+        let gone = before
+            .silences
+            .iter()
+            .filter(|silence| {
+                silence.state != SilenceState::Ended && !new.contains_key(&silence.id)
+            })
+            .map(|silence| Silence {
+                state: SilenceState::Ended,
+                ..silence.clone()
+            });
+        let silences: Vec<Silence> = attention
+            .silences
+            .iter()
+            .filter(|silence| old.get(&silence.id) != Some(silence))
+            .cloned()
+            .chain(gone)
+            .collect();
+        // Asked are only the silences that changed, so that many alerts under many silences cost little.
+        let silenced_otherwise = |alert: &Alert| {
+            silences.iter().any(|silence| {
+                let held = old.get(&silence.id).is_some_and(|s| s.holds(alert.facts()));
+                held != silence.holds(alert.facts())
+            })
+        };
+        let alerts = self
+            .alerts
+            .values()
+            .filter(|alert| {
+                before.acknowledged.get(&alert.id) != attention.acknowledged.get(&alert.id)
+                    || silenced_otherwise(alert)
+            })
+            .cloned()
+            .collect();
+        self.attention = Some(Arc::new(attention));
+        AttentionNews { silences, alerts }
+    }
+
     /// Whether there is room for the key.
     pub(crate) fn has_room_for(&self, key: &str, max_keys: usize) -> bool {
         self.status.len() < max_keys || self.status.contains_key(key)
@@ -199,9 +275,19 @@ impl Latest {
             (all || filter.wants(Kind::Alert)) && filter.wants_series(&series_of(alert))
         };
         frame.text("],\"alerts\":[");
-        list(&mut frame, self.alerts.values().filter(wanted), Frame::json);
+        let alert = |frame: &mut Frame, alert: &Alert| frame.json(&self.attended(alert));
+        list(&mut frame, self.alerts.values().filter(wanted), alert);
         frame.text("],\"ended\":[");
-        list(&mut frame, self.ended.iter().filter(wanted), Frame::json);
+        list(&mut frame, self.ended.iter().filter(wanted), alert);
+        frame.text("],\"silences\":[");
+        list(
+            &mut frame,
+            self.attention
+                .iter()
+                .flat_map(|attention| &attention.silences)
+                .filter(|_| all || filter.wants(Kind::Silence)),
+            Frame::json,
+        );
         frame.text("],\"status\":{");
         list(
             &mut frame,
@@ -252,6 +338,18 @@ fn list<T>(
             frame.text(",");
         }
         write(frame, thing);
+    }
+}
+
+/// An alert with what people did about it; nothing before the first word of that.
+pub(crate) fn attended<'a>(attention: Option<&'a Attention>, alert: &'a Alert) -> Attended<'a> {
+    match attention {
+        Some(attention) => attention.to(alert),
+        None => Attended {
+            alert,
+            acknowledged: None,
+            silenced_by: Vec::new(),
+        },
     }
 }
 

@@ -38,17 +38,18 @@ mod place;
 mod retelling;
 mod ring;
 mod shared;
+mod snapshots;
 pub mod sse;
 
 use std::{sync::Arc, time::Duration};
 
 use prometheus_client::registry::Registry;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use self::place::EarlierRun;
 use crate::{
-    alert::Alert,
+    alert::{Alert, silence::Attention},
     clock::Clock,
     engine::{Recent, Update},
     journal::Position,
@@ -141,6 +142,17 @@ impl Hub {
     /// Another name of the site, for the snapshots from now on.
     pub fn set_site(&self, site: Option<String>) {
         self.shared.set_site(site);
+    }
+
+    /// Says what people did since this was last called: each silence that is new or changed, and each alert that is acknowledged or
+    /// silenced otherwise than before. Returns when it is said, or when the hub has ended.
+    pub async fn attend(&self, attention: Attention) {
+        let (answer, answered) = oneshot::channel();
+        let said = hub::Command::Attend { attention, answer };
+        // A hub that has ended has no clients to tell.
+        if self.commands.send(said).await.is_ok() {
+            drop(answered.await);
+        }
     }
 
     /// Says something that is not from the engine to all clients: a source's link changed, the archive is behind.

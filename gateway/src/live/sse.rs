@@ -241,7 +241,7 @@ impl Client {
                 let mut frame = self.group.frame(&event, &shared.metrics.cut);
                 if let Some(retelling) = &mut self.retelling {
                     if event.sequence <= retelling.until {
-                        frame = retelling.tell(event.news, frame);
+                        frame = retelling.tell(&event, frame);
                     } else {
                         self.retelling = None;
                     }

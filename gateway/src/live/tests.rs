@@ -1,5 +1,7 @@
 //! The hub and its streams, read the way a client reads them: through the router.
 
+mod attention;
+
 use std::collections::BTreeMap;
 
 use axum::{

@@ -36,6 +36,41 @@ fn frame(topic: &str, payload: &str) -> Frame {
     }
 }
 
+#[test]
+fn other_mappings_and_settings_hold_from_the_next_frame_and_repeats_are_still_known() {
+    let timed = |topic: &str| Mapping {
+        time_path: Some("time".into()),
+        ..json(topic)
+    };
+    let mut stage = stage(Config::default(), vec![timed("s/{device}")]);
+    let message = frame("s/d", r#"{"t": 20, "time": 1795175000}"#);
+    let take = |stage: &mut Normaliser, message: &Frame| {
+        let mut outcome = Outcome::default();
+        stage.frame(0, message, true, &mut outcome);
+        (outcome.readings.len(), outcome.duplicates, outcome.rejects)
+    };
+    assert_eq!(take(&mut stage, &message), (1, 0, vec![]));
+    stage.reconfigure(Config {
+        metrics: vec![MetricConfig {
+            metric: "t".into(),
+            unit: None,
+            min: None,
+            max: Some(30.0),
+        }],
+        ..Config::default()
+    });
+    assert_eq!(take(&mut stage, &message), (0, 1, vec![]), "a repeat");
+    let hot = frame("s/d", r#"{"t": 31, "time": 1795175001}"#);
+    assert_eq!(take(&mut stage, &hot).2[0].reason, Reason::OutOfRange);
+
+    let mappings = vec![timed("other/{device}")];
+    let name = SourceName("farm".into());
+    stage.set_source(0, SourceMappings { name, mappings });
+    assert_eq!(take(&mut stage, &message).2[0].reason, Reason::NoMapping);
+    let again = frame("other/d", r#"{"t": 20, "time": 1795175000}"#);
+    assert_eq!(take(&mut stage, &again), (0, 1, vec![]), "still a repeat");
+}
+
 fn json(topic: &str) -> Mapping {
     Mapping {
         topic: topic.into(),
@@ -721,4 +756,22 @@ proptest! {
         prop_assert_eq!(outcome.readings.len(), good);
         prop_assert_eq!(outcome.rejects.len(), lines.len() - good);
     }
+}
+
+#[test]
+fn a_record_of_very_many_fields_is_one_reject_and_its_neighbour_is_taken() {
+    let mut stage = stage(Config::default(), crate::source::push::mappings());
+    let fields = |n: usize| {
+        let fields: Vec<String> = (0..n).map(|i| format!("f{i}=1")).collect();
+        fields.join(",")
+    };
+    // Its two labels count as well.
+    let lines = format!(
+        "m,device=a {}\nm,device=b {}\n",
+        fields(MAX_FIELDS - 1),
+        fields(MAX_FIELDS - 2)
+    );
+    let outcome = give(&mut stage, "/api/v2/write/ns", &lines);
+    assert_eq!(reasons(&outcome), [Reason::TooLarge]);
+    assert_eq!(outcome.readings.len(), MAX_FIELDS - 2);
 }

@@ -17,6 +17,12 @@ use crate::{
     state::{Delivery, State, StateError, Verdict},
 };
 
+/// The waits while the outbox can't be read or written; short, so that a disk with room again is noticed soon.
+const OUTBOX_RETRY: crate::backoff::Config = crate::backoff::Config {
+    initial: Duration::from_millis(500),
+    max: Duration::from_secs(5),
+};
+
 /// A destination for alerts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookConfig {
@@ -133,29 +139,55 @@ impl Notifier {
     async fn deliver_all(&self, leave: &CancellationToken) {
         let mut added = self.state.deliveries_added();
         let mut backoff = Backoff::new(self.config.backoff);
+        let mut unreadable = Backoff::new(OUTBOX_RETRY);
         while !leave.is_cancelled() {
             added.borrow_and_update();
-            let wait = match self.deliver_next(&mut backoff).await {
-                Ok(Some(wait)) => wait,
-                Ok(None) => match leave.run_until_cancelled(added.changed()).await {
-                    Some(Ok(())) => continue,
-                    Some(Err(_)) | None => return,
+            let next = tokio::select! {
+                next = self.state.next_delivery(&self.config.name) => next,
+                // A disk that hangs must not hide what is in memory.
+                changed = added.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return,
                 },
+                () = leave.cancelled() => return,
+            };
+            let delivered = match next {
+                Ok(Some(delivery)) => self.deliver(delivery, &mut backoff).await,
+                Ok(None) => {
+                    unreadable.reset();
+                    match leave.run_until_cancelled(added.changed()).await {
+                        Some(Ok(())) => continue,
+                        Some(Err(_)) | None => return,
+                    }
+                }
+                Err(error) => Err(error),
+            };
+            match delivered {
+                Ok(wait) => {
+                    unreadable.reset();
+                    leave.run_until_cancelled(tokio::time::sleep(wait)).await;
+                }
                 Err(StateError::Closed) => return,
                 Err(error) => {
-                    tracing::error!(webhook = %self.config.name, error = %crate::cause::chain(&error), "cannot read the outbox");
-                    backoff.next_wait()
+                    if unreadable.failures() == 0 {
+                        tracing::error!(webhook = %self.config.name, error = %crate::cause::chain(&error), "cannot use the outbox; trying again");
+                    }
+                    // An alert about the disk comes from memory, and does not wait for it.
+                    let told = tokio::time::timeout(unreadable.next_wait(), added.changed());
+                    if let Some(Ok(Err(_))) = leave.run_until_cancelled(told).await {
+                        return;
+                    }
                 }
-            };
-            leave.run_until_cancelled(tokio::time::sleep(wait)).await;
+            }
         }
     }
 
-    /// Tries the oldest delivery. Says how long to wait before the next try; `None` when nothing waits.
-    async fn deliver_next(&self, backoff: &mut Backoff) -> Result<Option<Duration>, StateError> {
-        let Some(delivery) = self.state.next_delivery(&self.config.name).await? else {
-            return Ok(None);
-        };
+    /// Tries a delivery. Says how long to wait before the next try.
+    async fn deliver(
+        &self,
+        delivery: Delivery,
+        backoff: &mut Backoff,
+    ) -> Result<Duration, StateError> {
         let (verdict, wait) = match self.post(&delivery).await {
             Answer::Accepted => {
                 if backoff.failures() > 0 {
@@ -190,7 +222,7 @@ impl Notifier {
             }
         };
         self.state.settle(&delivery, verdict).await?;
-        Ok(Some(wait))
+        Ok(wait)
     }
 
     async fn post(&self, delivery: &Delivery) -> Answer {

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
+use prometheus_client::metrics::gauge::Gauge;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::Frame;
 use crate::{
-    model::{Presence, SourceName},
+    model::{Presence, SourceName, Urgency},
     rejects::Reject,
 };
 
@@ -39,6 +40,32 @@ pub struct Receipt {
     pub rejects: Vec<Reject>,
 }
 
+/// So many messages or readings are on their way, until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    waiting: Gauge,
+    count: i64,
+}
+
+impl Held {
+    /// Adds `count` to `waiting` and takes them off again when dropped.
+    #[must_use]
+    pub fn new(waiting: &Gauge, count: usize) -> Self {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        waiting.inc_by(count);
+        Self {
+            waiting: waiting.clone(),
+            count,
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.waiting.dec_by(self.count);
+    }
+}
+
 /// Frames on their way to the journal.
 #[derive(Debug)]
 pub struct Delivery {
@@ -48,12 +75,16 @@ pub struct Delivery {
     pub peer: Option<smol_str::SmolStr>,
     /// In the order of arrival.
     pub frames: Vec<Frame>,
+    /// Whether the sender waits for `done`.
+    pub urgency: Urgency,
     /// Connections that came or went, after `frames`.
     pub presence: Vec<Presence>,
     /// Resolved when durable; dropped unresolved when the gateway stops before that.
     pub done: oneshot::Sender<Receipt>,
     /// Room in the in-flight budget; given back when the delivery is durable.
     pub room: OwnedSemaphorePermit,
+    /// The frames as the account counts what waits; let go of once they are decoded.
+    pub held: Held,
 }
 
 /// A source's end of the door. Cheap to clone.
@@ -63,6 +94,7 @@ pub struct Intake {
     name: SourceName,
     deliveries: mpsc::Sender<Delivery>,
     room: Arc<Semaphore>,
+    waiting: Gauge,
 }
 
 /// The door itself, before it is handed out: one [`Intake`] a source, one receiver for the ingest task.
@@ -94,11 +126,24 @@ impl Door {
             name,
             deliveries: self.deliveries.clone(),
             room: Arc::clone(&self.room),
+            waiting: Gauge::default(),
         }
     }
 }
 
 impl Intake {
+    /// Counts what is on its way through this end in `waiting`.
+    #[must_use]
+    pub fn counting(self, waiting: Gauge) -> Self {
+        Self { waiting, ..self }
+    }
+
+    /// Where it is counted.
+    #[must_use]
+    pub const fn waiting(&self) -> &Gauge {
+        &self.waiting
+    }
+
     /// The name of the source that holds this end.
     #[must_use]
     pub const fn source(&self) -> &SourceName {
@@ -118,6 +163,23 @@ impl Intake {
         frames: Vec<Frame>,
         presence: Vec<Presence>,
     ) -> Result<oneshot::Receiver<Receipt>, Stopped> {
+        self.deliver_as(Urgency::Prompt, peer, frames, presence)
+            .await
+    }
+
+    /// As [`Intake::deliver`], for who says whether the receipt is waited for.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopped`] when the gateway takes nothing more.
+    pub async fn deliver_as(
+        &self,
+        urgency: Urgency,
+        peer: Option<smol_str::SmolStr>,
+        frames: Vec<Frame>,
+        presence: Vec<Presence>,
+    ) -> Result<oneshot::Receiver<Receipt>, Stopped> {
+        let held = Held::new(&self.waiting, frames.len());
         let bytes: usize = frames
             .iter()
             .map(|f| f.payload.len() + f.topic.len() + FRAME_OVERHEAD_BYTES)
@@ -132,9 +194,11 @@ impl Intake {
             source: self.source,
             peer,
             frames,
+            urgency,
             presence,
             done,
             room,
+            held,
         };
         self.deliveries.send(delivery).await.map_err(|_| Stopped)?;
         Ok(receipt)

@@ -279,7 +279,7 @@ impl Push {
             self.note(*refusal, &topic, head);
         }
         let (payload, room) = outcome.map_err(|(refusal, _)| refusal)?;
-        self.reporter.received(payload.len());
+        let bytes = payload.len();
         let frame = Frame {
             topic,
             payload,
@@ -292,6 +292,8 @@ impl Push {
                 .deliver(None, vec![frame], Vec::new())
                 .await
                 .map_err(|_| Refusal::Stopping)?;
+            // Counted once the gateway has it: who is told to send it again sends it again.
+            self.reporter.received(bytes);
             // The intake accounts for the body from here on.
             drop(room);
             receipt.await.map_err(|_| Refusal::Stopping)

@@ -3,7 +3,9 @@
 //! - The device that is plugged out is noticed at once (a read of nothing, or an I/O error), and its file is closed
 //!   before anything else: while somebody holds it, the kernel gives the returning device another name.
 //! - It is opened again by the configured path, so a link such as `/dev/serial/by-id/…` is followed anew each time.
-//! - An outage is logged once; while it lasts, the status says what is wrong and what to do.
+//! - An outage is logged once; while it lasts, the status says what is wrong and what to do. So with a port that comes and goes
+//!   again and again: it counts as one outage until a connection has stood for a while.
+//! - A port that stands but says nothing is `up`; after [`Config::silent_after`] the status says since when it is silent.
 //! - Serial devices can't wait: lines go through a [`shed::Shed`], which drops its oldest when the gateway is behind.
 //! - Lines are stamped with the time at which their last byte can have been on the wire, so that lines which a busy machine
 //!   reads all at once keep their order and distance, and none has the time of another.
@@ -13,14 +15,17 @@
 
 use std::{
     fs, io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use bytes::Bytes;
 use smol_str::SmolStr;
-use tokio::{io::AsyncReadExt, time::sleep};
+use tokio::{
+    io::AsyncReadExt,
+    time::{Instant, sleep},
+};
 use tokio_serial::{DataBits, ErrorKind, SerialPortType, SerialStream, StopBits};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -38,6 +43,10 @@ use crate::{
 
 /// Bytes taken in one read: a good deal more than a port brings between two wake-ups.
 const READ_BYTES: usize = 8 * 1024;
+/// A port that stood this long was a good one: the next outage is a new one.
+const GOOD_AFTER: Duration = Duration::from_secs(10);
+/// Of a port that comes and goes within [`GOOD_AFTER`], so many openings are logged.
+const TOLD_OPENS: u32 = 3;
 
 /// Which port, and how it is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +63,8 @@ pub struct Config {
     pub stop_bits: u8,
     /// The longest line; a longer one is a reject. Default 1024 bytes.
     pub max_line_bytes: usize,
+    /// How long nothing may come before the status calls the port silent. Default 1 min.
+    pub silent_after: Duration,
     /// The waits between tries to open. Default 250 ms to 5 s.
     pub backoff: crate::backoff::Config,
     /// What waits for the gateway when it is busy; the oldest goes first.
@@ -109,6 +120,7 @@ impl Config {
             parity: Parity::None,
             stop_bits: 1,
             max_line_bytes: 1024,
+            silent_after: Duration::from_secs(60),
             backoff: crate::backoff::Config {
                 initial: Duration::from_millis(250),
                 max: Duration::from_secs(5),
@@ -126,7 +138,11 @@ pub async fn run(
     status: StatusReporter,
     stop: CancellationToken,
 ) {
-    let queue = shed::Shed::new(config.queue, status.dropped_queue_full.clone());
+    let queue = shed::Shed::counting(
+        config.queue,
+        status.dropped_queue_full.clone(),
+        status.waiting.clone(),
+    );
     let port = Port {
         config: &config,
         intake: &intake,
@@ -156,23 +172,32 @@ struct Port<'a> {
 impl Port<'_> {
     async fn keep_reading(&self, stop: &CancellationToken) {
         let mut backoff = Backoff::new(self.config.backoff);
+        let mut reported = false;
+        let mut opens = 0;
         while !stop.is_cancelled() {
             let trouble = match open(self.config) {
                 Ok(stream) => {
                     let at = address(&self.config.device);
-                    info!(source = %self.intake.source().0, device = %at, "serial port opened");
+                    opens += 1;
+                    if opens <= TOLD_OPENS {
+                        info!(source = %self.intake.source().0, device = %at, "serial port opened");
+                    }
                     self.status.up(at);
-                    let (read, lost) = self.read(stream, stop).await;
-                    // A port that opens but never says a byte must not be opened in a tight loop.
-                    if read > 0 {
+                    let opened = Instant::now();
+                    let lost = self.read(stream, stop).await;
+                    // A port that opens and fails, or has a loose contact, must not be opened in a tight loop.
+                    if opened.elapsed() >= GOOD_AFTER {
                         backoff.reset();
+                        reported = false;
+                        opens = 0;
                     }
                     let Some(lost) = lost else { return };
                     format!("{}: {lost}", self.config.device.display())
                 }
                 Err(error) => explain(&error, &self.config.device),
             };
-            if self.status.down(trouble.as_str()) {
+            self.status.down(trouble.as_str());
+            if !std::mem::replace(&mut reported, true) {
                 warn!(source = %self.intake.source().0, problem = %trouble, "serial port is not readable, trying again");
             }
             tokio::select! {
@@ -187,20 +212,33 @@ impl Port<'_> {
         &self,
         mut stream: SerialStream,
         stop: &CancellationToken,
-    ) -> (u64, Option<&'static str>) {
+    ) -> Option<&'static str> {
         let mut framer = Framer::new(self.config.max_line_bytes);
-        let mut wire = Wire::new(&self.config);
+        let mut wire = Wire::new(self.config);
         let mut buffer = vec![0; READ_BYTES];
-        let mut total = 0;
+        let mut heard_at = self.status.now();
+        let mut silent = false;
         let lost = loop {
             let read = tokio::select! {
                 biased;
                 () = stop.cancelled() => break None,
                 read = stream.read(&mut buffer) => read,
+                () = sleep(self.config.silent_after), if !silent => {
+                    silent = true;
+                    self.status.note(format!(
+                        "{}; silent since {}: check the device's power and cable, and `baud_rate`",
+                        address(&self.config.device),
+                        heard_at.to_rfc3339(),
+                    ));
+                    continue;
+                }
             };
             match read {
                 Ok(n) if n > 0 => {
-                    total += n as u64;
+                    heard_at = self.status.now();
+                    if std::mem::take(&mut silent) {
+                        self.status.note(address(&self.config.device));
+                    }
                     let mut after = n;
                     for part in buffer[..n].split_inclusive(|byte| *byte == b'\n') {
                         after -= part.len();
@@ -245,7 +283,7 @@ impl Port<'_> {
             );
             self.reject(&half, Reason::Malformed, detail);
         }
-        (total, lost)
+        lost
     }
 
     fn reject(&self, bytes: &[u8], reason: Reason, detail: String) {
@@ -403,9 +441,18 @@ fn explain(error: &tokio_serial::Error, device: &Path) -> String {
         ErrorKind::NoDevice => {
             format!("{at}: another program has it open; stop that one (`fuser {at}` names it)")
         }
-        _ if error.description.contains("typewriter") => format!("{at}: this is not a serial port"),
+        _ if error.description.contains("typewriter") || !is_character_device(device) => {
+            format!(
+                "{at}: this is not a serial port; run `gateway ports` to see those that are there"
+            )
+        }
         _ => format!("{at}: {error}"),
     }
+}
+
+/// Whether it can be a port at all; what can't be looked at may be one.
+fn is_character_device(device: &Path) -> bool {
+    fs::metadata(device).map_or(true, |found| found.file_type().is_char_device())
 }
 
 /// The name of the group that a device file belongs to, from `/etc/group`.

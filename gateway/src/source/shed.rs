@@ -9,20 +9,22 @@ use std::{
     time::Duration,
 };
 
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::{
-    sync::Notify,
+    sync::{Notify, oneshot::error::TryRecvError},
     time::{Instant, sleep_until},
 };
 
 use super::{Frame, Intake, Stopped};
+use crate::model::Urgency;
 
 /// Deliveries of one [`Shed::forward`] that may be on their way to the disk; the queue behind them gathers.
-const MAX_OUTSTANDING: usize = 4;
+const MAX_OUTSTANDING: usize = 32;
 /// Frames in one delivery at most.
 const MAX_BATCH: usize = 1024;
-/// Dense traffic is delivered this often at most: waking the stages behind costs more than decoding. A frame that
-/// comes after a pause is not held back.
+/// Dense traffic is delivered this often at most: waking the stages behind costs more than decoding. The more deliveries are
+/// on their way, the longer: all [`MAX_OUTSTANDING`] together last for a second of patience. A frame that comes after a
+/// pause is not held back.
 const GATHER: Duration = Duration::from_millis(2);
 
 /// How much may wait.
@@ -53,6 +55,7 @@ pub struct Shed {
 struct Shared {
     config: Config,
     dropped: Counter,
+    waiting: Gauge,
     // std: held for a push or a swap, never over an await.
     state: Mutex<State>,
     filled: Notify,
@@ -71,10 +74,17 @@ impl Shed {
     /// An empty queue that counts what it drops in `dropped`.
     #[must_use]
     pub fn new(config: Config, dropped: Counter) -> Self {
+        Self::counting(config, dropped, Gauge::default())
+    }
+
+    /// As [`Shed::new`]; what is in it is also in `waiting`.
+    #[must_use]
+    pub fn counting(config: Config, dropped: Counter, waiting: Gauge) -> Self {
         Self {
             shared: Arc::new(Shared {
                 config,
                 dropped,
+                waiting,
                 state: Mutex::default(),
                 filled: Notify::new(),
             }),
@@ -90,6 +100,7 @@ impl Shed {
         }
         state.bytes += size(&frame);
         state.frames.push_back(frame);
+        self.shared.waiting.inc();
         while state.frames.len() > self.shared.config.max_frames
             || (state.bytes > self.shared.config.max_bytes && state.frames.len() > 1)
         {
@@ -97,6 +108,7 @@ impl Shed {
                 break;
             };
             state.bytes -= size(&oldest);
+            self.shared.waiting.dec();
             self.shared.dropped.inc();
         }
         drop(state);
@@ -120,6 +132,7 @@ impl Shed {
                     let n = state.frames.len().min(max);
                     let taken: Vec<Frame> = state.frames.drain(..n).collect();
                     state.bytes -= taken.iter().map(size).sum::<usize>();
+                    self.left(taken.len());
                     return Some(taken);
                 }
                 if state.closed {
@@ -152,6 +165,7 @@ impl Shed {
         state.frames.clear();
         state.bytes = 0;
         state.given_up = true;
+        self.left(lost);
         self.shared.dropped.inc_by(lost as u64);
         lost
     }
@@ -170,17 +184,36 @@ impl Shed {
                 break;
             };
             let taken = frames.len() as u64;
-            let receipt = intake.deliver(None, frames, Vec::new()).await;
+            // Nobody waits for these; but a whole batch of them means that the queue itself does.
+            let urgency = if frames.len() < MAX_BATCH {
+                Urgency::Patient
+            } else {
+                Urgency::Prompt
+            };
+            let receipt = intake.deliver_as(urgency, None, frames, Vec::new()).await;
             if receipt.is_err() {
                 self.shared.dropped.inc_by(taken);
             }
             outstanding.push_back(receipt?);
-            not_before = Instant::now() + GATHER;
+            while let Some(oldest) = outstanding.front_mut() {
+                match oldest.try_recv() {
+                    Ok(_) => drop(outstanding.pop_front()),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Closed) => return Err(Stopped),
+                }
+            }
+            let gather = GATHER * u32::try_from(outstanding.len()).unwrap_or(u32::MAX).max(1);
+            not_before = Instant::now() + gather;
         }
         for receipt in outstanding {
             settled(receipt).await?;
         }
         Ok(())
+    }
+
+    fn left(&self, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.shared.waiting.dec_by(count);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -294,9 +327,11 @@ mod tests {
             async move { shed.forward(&intake).await }
         });
         let mut held = Vec::new();
-        for text in ["a", "b", "c", "d"] {
-            shed.push(frame(text));
-            held.push(out.recv().await.unwrap());
+        for _ in 0..MAX_OUTSTANDING {
+            shed.push(frame("a"));
+            let delivery = out.recv().await.unwrap();
+            assert_eq!(delivery.urgency, Urgency::Patient);
+            held.push(delivery);
         }
         shed.push(frame("e"));
         shed.push(frame("f"));

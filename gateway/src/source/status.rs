@@ -1,10 +1,13 @@
 //! What a source says about itself: whether its link stands, since when, and what went wrong last.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering::Relaxed},
+};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 use serde::Serialize;
@@ -47,6 +50,42 @@ pub struct SourceStatus {
     pub detail: String,
     /// How often the link came up.
     pub connects: u64,
+    /// When the last message came, epoch milliseconds; null: none yet.
+    pub last_message_ms: LastMessage,
+}
+
+/// When the last message came. Clones share it, so that a message costs no change of the status.
+#[derive(Clone, Debug)]
+pub struct LastMessage(Arc<AtomicI64>);
+
+impl LastMessage {
+    const NEVER: i64 = i64::MIN;
+
+    /// Epoch milliseconds.
+    #[must_use]
+    pub fn get(&self) -> Option<i64> {
+        Some(self.0.load(Relaxed)).filter(|at| *at != Self::NEVER)
+    }
+}
+
+impl Default for LastMessage {
+    fn default() -> Self {
+        Self(Arc::new(AtomicI64::new(Self::NEVER)))
+    }
+}
+
+impl PartialEq for LastMessage {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for LastMessage {}
+
+impl Serialize for LastMessage {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.get().serialize(serializer)
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -68,6 +107,9 @@ pub struct SourceMetrics {
     dropped: Family<DropLabels, Counter>,
     connects: Family<SourceLabel, Counter>,
     pauses: Family<SourceLabel, Counter>,
+    redelivered: Family<SourceLabel, Counter>,
+    /// Not registered: the account shows it.
+    waiting: Family<SourceLabel, Gauge>,
 }
 
 /// A source's own end: it reports its link and counts its messages. Cheap to clone.
@@ -75,6 +117,7 @@ pub struct SourceMetrics {
 pub struct StatusReporter {
     clock: Clock,
     status: Arc<watch::Sender<SourceStatus>>,
+    last_message: LastMessage,
     /// Messages that came in, dropped ones included.
     pub messages: Counter,
     /// Their payload bytes.
@@ -83,12 +126,17 @@ pub struct StatusReporter {
     pub dropped_queue_full: Counter,
     /// How often reading from a connection paused, because as much as may be was on its way to the disk.
     pub pauses: Counter,
+    /// Messages that a broker sent again and that were recognised; in no other figure.
+    pub redelivered: Counter,
+    /// What came in and is not yet durable, refused, dropped or known as a repeat: messages until they are decoded, then
+    /// readings. Whoever holds them counts them.
+    pub waiting: Gauge,
     connects: Counter,
 }
 
 impl SourceMetrics {
     /// Registers `gateway_messages_total`, `gateway_message_bytes_total`, `gateway_messages_dropped_total`,
-    /// `gateway_source_connects_total` and `gateway_source_pauses_total`.
+    /// `gateway_messages_redelivered_total`, `gateway_source_connects_total` and `gateway_source_pauses_total`.
     #[must_use]
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
@@ -97,6 +145,8 @@ impl SourceMetrics {
             dropped: Family::default(),
             connects: Family::default(),
             pauses: Family::default(),
+            redelivered: Family::default(),
+            waiting: Family::default(),
         };
         registry.register(
             "gateway_messages",
@@ -123,6 +173,11 @@ impl SourceMetrics {
             "How often reading from a connection paused until the disk was further",
             metrics.pauses.clone(),
         );
+        registry.register(
+            "gateway_messages_redelivered",
+            "Messages that a broker sent again, recognised and not taken twice",
+            metrics.redelivered.clone(),
+        );
         metrics
     }
 
@@ -148,15 +203,20 @@ impl SourceMetrics {
             since_ms: clock.now().as_millis(),
             detail: String::new(),
             connects: 0,
+            last_message_ms: LastMessage::default(),
         };
+        let last_message = status.last_message_ms.clone();
         let (sender, receiver) = watch::channel(status);
         let reporter = StatusReporter {
             clock,
             status: Arc::new(sender),
+            last_message,
             messages: self.messages.get_or_create(&label).clone(),
             bytes: self.bytes.get_or_create(&label).clone(),
             dropped_queue_full: self.dropped.get_or_create(&drops).clone(),
             pauses: self.pauses.get_or_create(&label).clone(),
+            redelivered: self.redelivered.get_or_create(&label).clone(),
+            waiting: self.waiting.get_or_create(&label).clone(),
             connects: self.connects.get_or_create(&label).clone(),
         };
         (reporter, receiver)
@@ -205,6 +265,8 @@ impl StatusReporter {
     pub fn received(&self, payload_bytes: usize) {
         self.messages.inc();
         self.bytes.inc_by(payload_bytes as u64);
+        let now = self.clock.now().as_millis();
+        self.last_message.0.store(now, Relaxed);
     }
 
     /// The arrival time for frames.

@@ -1,23 +1,29 @@
-//! What was decided, in one SQLite file (`state.sqlite`): alerts, and the outbox of deliveries to webhooks.
+//! What was decided, in one SQLite file (`state.sqlite`): alerts, the outbox of deliveries to webhooks, and what people did:
+//! acknowledgements, silences, the audit trail.
 //!
 //! One thread owns the connection; callers await its answer. Every write is a transaction with `synchronous=FULL`: when a call
-//! returns, the change survives a power cut. Bounded: [`KEPT_ALERTS`] ended alerts, [`KEPT_TRANSITIONS`] of their changes, [`MAX_WAITING`] waiting deliveries a webhook
-//! (the oldest is given up, and counted), [`KEPT_DELIVERIES`] finished ones.
+//! returns, the change survives a power cut. Bounded: [`KEPT_ALERTS`] ended alerts, [`KEPT_TRANSITIONS`] of their changes,
+//! [`MAX_WAITING`] waiting deliveries a webhook (the oldest is given up, and counted), [`KEPT_DELIVERIES`] finished ones,
+//! [`MAX_SILENCES`] silences (one more is refused) and [`KEPT_SILENCES`] that are over, [`KEPT_ENTRIES`] lines of the trail,
+//! [`KEPT_RUNS`] runs.
 
+mod attention;
+mod audit;
+mod deliveries;
+mod metrics;
 mod outbox;
+mod recorder;
 mod runs;
 mod schema;
+mod silences;
+mod urgent;
 
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
-};
+use prometheus_client::registry::Registry;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
 use smol_str::SmolStr;
@@ -25,8 +31,16 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::{
+    attention::AttentionError,
+    audit::{AuditEntry, KEPT_ENTRIES},
     outbox::{Delivery, Verdict},
+    recorder::write_down,
     runs::{Beginning, JournalAtStart, Recorded, Run, Told},
+    silences::{KEPT_SILENCES, MAX_SILENCES},
+};
+use self::{
+    metrics::{Metrics, WebhookLabel},
+    urgent::Urgent,
 };
 use crate::{
     alert::{Alert, AlertState, Transition},
@@ -35,6 +49,7 @@ use crate::{
     damage,
     engine::{Decided, Resumption},
     journal::Position,
+    wear::Writes,
 };
 
 /// Ended alerts that are kept.
@@ -102,26 +117,16 @@ pub struct WebhookStatus {
     pub name: String,
     /// Deliveries waiting, the one being tried included.
     pub waiting: u64,
+    /// Deliveries held back by silences.
+    pub held: u64,
     /// Delivered since the file was made.
     pub delivered: u64,
     /// Given up.
     pub given_up: u64,
+    /// Held back by a silence until their alert was over, and never sent.
+    pub withdrawn: u64,
     /// What the last failure said; none if the last try worked.
     pub last_error: Option<String>,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct WebhookLabel {
-    webhook: String,
-}
-
-#[derive(Clone, Debug)]
-struct Metrics {
-    queued: Family<WebhookLabel, Counter>,
-    delivered: Family<WebhookLabel, Counter>,
-    given_up: Family<WebhookLabel, Counter>,
-    failures: Counter,
-    failing: Gauge,
 }
 
 /// Who hears of alerts, as far as the outbox must know.
@@ -145,10 +150,14 @@ pub struct State {
     recipients: Arc<Mutex<Arc<[Recipient]>>>,
     clock: Clock,
     metrics: Metrics,
-    /// Changes whenever deliveries were added.
+    /// Changes whenever deliveries were added or let go.
     added: watch::Sender<u64>,
+    signals: attention::Signals,
     /// Why the last use failed. std: held for a look only.
     failing: Arc<Mutex<Option<String>>>,
+    // std: held for a look only.
+    urgent: Arc<Mutex<Urgent>>,
+    writes: Writes,
 }
 
 impl State {
@@ -165,9 +174,14 @@ impl State {
         registry: &mut Registry,
     ) -> Result<Self, StateError> {
         let path = dir.join("state.sqlite");
-        let mut connection = schema::open(&path)?;
+        let writes = Writes::default();
+        let mut connection = schema::open(&path, &writes)?;
         let (work, mut queued) = mpsc::channel::<Work>(MAX_QUEUED);
         let shown = path.display().to_string();
+        let added = watch::Sender::new(0);
+        let signals = attention::Signals::new(added.clone());
+        let told = signals.clone();
+        let counted = writes.clone();
         std::thread::Builder::new()
             .name(String::from("state"))
             .spawn(move || {
@@ -175,7 +189,10 @@ impl State {
                 while let Some(work) = queued.blocking_recv() {
                     // Until a new file is there, everything fails and is tried again by those who asked.
                     damaged = work(&mut connection) || damaged;
-                    damaged = damaged && !begin_anew(&mut connection, &path);
+                    if damaged && begin_anew(&mut connection, &path, &counted) {
+                        damaged = false;
+                        told.begun_anew();
+                    }
                 }
             })
             .map_err(StateError::Thread)?;
@@ -186,8 +203,11 @@ impl State {
             recipients: Arc::new(Mutex::new(recipients.into())),
             clock,
             metrics,
-            added: watch::Sender::new(0),
+            added,
+            signals,
             failing: Arc::default(),
+            urgent: Arc::default(),
+            writes,
         })
     }
 
@@ -237,22 +257,61 @@ impl State {
     ///
     /// [`StateError`]; nothing was written then.
     pub async fn record(&self, decided: Decided) -> Result<Recorded, StateError> {
-        let (recipients, now, metrics) =
-            (self.recipients(), self.clock.now(), self.metrics.clone());
+        let (recipients, metrics) = (self.recipients(), self.metrics.clone());
+        let (signals, moment) = (self.signals.clone(), self.moment());
+        let now = moment.time;
+        let urgent: Vec<String> = self
+            .urgent_of(&decided)
+            .into_iter()
+            .map(|delivery| delivery.id)
+            .collect();
+        let told: Vec<String> = {
+            let memory = self.urgent();
+            urgent
+                .iter()
+                .filter(|id| memory.knows(id))
+                .cloned()
+                .collect()
+        };
         let (added, recorded) = self
             .write(move |connection| {
                 let transaction = connection.transaction()?;
                 let mut added: Vec<&str> = Vec::new();
+                let mut silences = Vec::new();
+                if !decided.transitions.is_empty() {
+                    signals.turn(&transaction, moment)?;
+                    silences = silences::active(&transaction)?;
+                }
+                let mut withdrawn: Vec<String> = Vec::new();
+                let mut finished = 0;
                 let mut first = None;
                 for transition in &decided.transitions {
                     write_alert(&transaction, transition)?;
                     let number = runs::number(&transaction, transition, decided.position)?;
                     first.get_or_insert(number);
-                    for recipient in recipients.iter().filter(|r| hears(r, transition)) {
-                        let (new, given_up) = outbox::add(&transaction, recipient, transition, now)?;
-                        added.extend(new.then_some(recipient.name.as_str()));
-                        metrics.given_up.get_or_create(&WebhookLabel { webhook: recipient.name.to_string() }).inc_by(given_up);
+                    let silenced = silences.iter().any(|s| s.holds(transition.alert.facts()));
+                    if transition.alert.state == AlertState::Resolved {
+                        withdrawn.extend(outbox::withdraw(&transaction, &recipients, &transition.alert.id, now)?);
                     }
+                    for recipient in recipients.iter().filter(|r| hears(r, transition)) {
+                        if outbox::was_withdrawn(&transaction, recipient, transition)? {
+                            continue;
+                        }
+                        let delivery = outbox::delivery(recipient, transition, now)?;
+                        // What memory had before the file may be told already.
+                        let offered = !silenced || told.contains(&delivery.id);
+                        let new = outbox::add(&transaction, &delivery, silenced, offered)?;
+                        added.extend(new.then_some(recipient.name.as_str()));
+                    }
+                }
+                // Once for all of a storm.
+                for recipient in recipients.iter().filter(|r| added.contains(&r.name.as_str())) {
+                    let given_up = outbox::give_up_oldest(&transaction, &recipient.name, now)?;
+                    metrics.given_up.get_or_create(&WebhookLabel { webhook: recipient.name.to_string() }).inc_by(given_up);
+                    finished += given_up;
+                }
+                if finished > 0 || !withdrawn.is_empty() {
+                    outbox::prune(&transaction)?;
                 }
                 let position = i64::try_from(decided.position.0).unwrap_or(i64::MAX);
                 transaction.execute(
@@ -260,23 +319,35 @@ impl State {
                     params![position],
                 )?;
                 if !decided.transitions.is_empty() {
-                    transaction.execute(
+                    let gone = transaction.execute(
                         "DELETE FROM alerts WHERE state = 'resolved' AND changed <= (SELECT changed FROM alerts WHERE state = 'resolved' ORDER BY changed DESC LIMIT 1 OFFSET ?1)",
                         params![KEPT_ALERTS],
                     )?;
                     runs::forget_old(&transaction)?;
+                    if gone > 0 {
+                        attention::forget_acknowledgements(&transaction)?;
+                    }
                 }
                 let recorded = Recorded {
                     first: first.unwrap_or_default(),
                     epoch: runs::epoch(&transaction)?,
                 };
                 transaction.commit()?;
+                if !decided.transitions.is_empty() {
+                    signals.turned(connection, moment);
+                }
+                for webhook in withdrawn {
+                    metrics.withdrawn.get_or_create(&WebhookLabel { webhook }).inc();
+                }
                 for webhook in &added {
                     metrics.queued.get_or_create(&WebhookLabel { webhook: (*webhook).to_owned() }).inc();
                 }
                 Ok((added.len(), recorded))
             })
             .await?;
+        for id in &urgent {
+            self.urgent().recorded(id);
+        }
         if added > 0 {
             self.added.send_modify(|n| *n += 1);
         }
@@ -364,44 +435,10 @@ impl State {
         failing.clone()
     }
 
-    /// The oldest waiting delivery to this webhook.
-    ///
-    /// # Errors
-    ///
-    /// [`StateError`]
-    pub async fn next_delivery(&self, webhook: &str) -> Result<Option<Delivery>, StateError> {
-        let webhook = webhook.to_owned();
-        self.with(move |connection| outbox::next(connection, &webhook))
-            .await
-    }
-
-    /// Writes down how a try went.
-    ///
-    /// # Errors
-    ///
-    /// [`StateError`]
-    pub async fn settle(&self, delivery: &Delivery, verdict: Verdict) -> Result<(), StateError> {
-        let label = WebhookLabel {
-            webhook: delivery.webhook.clone(),
-        };
-        let counter = match &verdict {
-            Verdict::Delivered => Some(self.metrics.delivered.get_or_create(&label).clone()),
-            Verdict::GivenUp { .. } => Some(self.metrics.given_up.get_or_create(&label).clone()),
-            Verdict::TryAgain { .. } => None,
-        };
-        let (id, now) = (delivery.id.clone(), self.clock.now());
-        self.write(move |connection| outbox::settle(connection, &id, &verdict, now))
-            .await?;
-        if let Some(counter) = counter {
-            counter.inc();
-        }
-        Ok(())
-    }
-
-    /// Changes whenever deliveries were added: wait on it instead of polling.
+    /// What was written to the file since the start.
     #[must_use]
-    pub fn deliveries_added(&self) -> watch::Receiver<u64> {
-        self.added.subscribe()
+    pub fn writes(&self) -> Writes {
+        self.writes.clone()
     }
 
     async fn with<T: Send + 'static>(
@@ -440,46 +477,8 @@ impl State {
     }
 }
 
-impl Metrics {
-    fn new(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            queued: Family::default(),
-            delivered: Family::default(),
-            given_up: Family::default(),
-            failures: Counter::default(),
-            failing: Gauge::default(),
-        };
-        registry.register(
-            "gateway_deliveries_queued",
-            "Deliveries put into the outbox",
-            metrics.queued.clone(),
-        );
-        registry.register(
-            "gateway_deliveries_delivered",
-            "Deliveries that a webhook accepted",
-            metrics.delivered.clone(),
-        );
-        registry.register(
-            "gateway_deliveries_given_up",
-            "Deliveries given up",
-            metrics.given_up.clone(),
-        );
-        registry.register(
-            "gateway_state_failures",
-            "Reads and writes of the state file that failed",
-            metrics.failures.clone(),
-        );
-        registry.register(
-            "gateway_state_failing",
-            "1 while alerts and deliveries cannot be written down",
-            metrics.failing.clone(),
-        );
-        metrics
-    }
-}
-
 /// The file turned out to be damaged while it was in use: opens it again, which sets it aside if need be. True if that worked.
-fn begin_anew(connection: &mut Connection, path: &Path) -> bool {
+fn begin_anew(connection: &mut Connection, path: &Path, writes: &Writes) -> bool {
     // Closed first: SQLite deletes a log by its name when a connection ends, and that must not be the new file's. The
     // one in memory has no tables: what is asked of it fails.
     let begun = Connection::open_in_memory()
@@ -488,7 +487,7 @@ fn begin_anew(connection: &mut Connection, path: &Path) -> bool {
             path: path.display().to_string(),
             source,
         })
-        .and_then(|()| schema::open(path));
+        .and_then(|()| schema::open(path, writes));
     match begun {
         Ok(begun) => {
             *connection = begun;

@@ -2,13 +2,16 @@
 //!
 //! The id of a delivery is made from the alert, its state and the webhook, so that a replay after a crash adds nothing
 //! twice and a receiver can drop repeats. Deliveries to one webhook go out in the order in which they were made.
+//!
+//! `waiting` ones go out; `held` ones stay until no silence matches their alert any more; `delivered`, `given_up` and `withdrawn`
+//! ones are done with. `offered` says that one stood in the queue: from then on a try may have reached the receiver.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
 
 use super::{KEPT_DELIVERIES, MAX_WAITING, Recipient, WebhookStatus, state_name};
 use crate::{
-    alert::{Alert, Transition},
+    alert::{Alert, AlertState, Transition, silence},
     model::Timestamp,
 };
 
@@ -59,13 +62,68 @@ struct Body<'a> {
     alert: &'a Alert,
 }
 
-/// Adds the delivery of a change unless it is there. Says whether it is new, and how many old ones were given up for it.
-pub(super) fn add(
+/// An alert is over: what it fired and is still held may be withdrawn. Gives the webhooks that will not hear of it.
+pub(super) fn withdraw(
+    transaction: &Transaction<'_>,
+    recipients: &[Recipient],
+    alert: &str,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<String>> {
+    let held: Vec<(i64, String, bool)> = transaction
+        .prepare_cached(
+            // All ids that begin with the alert's; `/` comes after `.`.
+            "SELECT number, webhook, offered FROM deliveries WHERE id >= ?1 || '.' AND id < ?1 || '/' AND status = 'held'",
+        )?
+        .query_map(params![alert], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut withdrawn = Vec::new();
+    for (number, webhook, offered) in held {
+        let hears_end = recipients
+            .iter()
+            .any(|r| r.name == webhook && r.send_resolved);
+        if silence::is_withdrawn(offered, hears_end) {
+            transaction
+                .prepare_cached(
+                    "UPDATE deliveries SET status = 'withdrawn', changed = ?2 WHERE number = ?1",
+                )?
+                .execute(params![number, now.0])?;
+            count(transaction, &webhook, "withdrawn", 1)?;
+            withdrawn.push(webhook);
+        }
+    }
+    Ok(withdrawn)
+}
+
+/// Whether this is the end of an alert of whose beginning this webhook was not told, because a silence held it back: then nobody hears
+/// of the end either.
+pub(super) fn was_withdrawn(
     transaction: &Transaction<'_>,
     recipient: &Recipient,
     transition: &Transition,
+) -> rusqlite::Result<bool> {
+    let alert = &transition.alert;
+    if alert.state != AlertState::Resolved {
+        return Ok(false);
+    }
+    let fired = format!(
+        "{}.{}.{}",
+        alert.id,
+        state_name(AlertState::Firing),
+        recipient.name
+    );
+    transaction
+        .prepare_cached("SELECT status = 'withdrawn' FROM deliveries WHERE id = ?1")?
+        .query_row(params![fired], |row| row.get(0))
+        .optional()
+        .map(Option::unwrap_or_default)
+}
+
+/// The delivery of a change.
+pub(super) fn delivery(
+    recipient: &Recipient,
+    transition: &Transition,
     now: Timestamp,
-) -> rusqlite::Result<(bool, u64)> {
+) -> rusqlite::Result<Delivery> {
     let alert = &transition.alert;
     let event = state_name(alert.state);
     let id = format!("{}.{event}.{}", alert.id, recipient.name);
@@ -89,22 +147,49 @@ pub(super) fn add(
         object.insert(String::from("id"), id.as_str().into());
         object.insert(String::from("alert_id"), alert.id.as_str().into());
     }
-    let new = transaction
-        .prepare_cached(
-            "INSERT INTO deliveries (id, webhook, status, body, created, changed, tries) VALUES (?1, ?2, 'waiting', ?3, ?4, ?4, 0)
-             ON CONFLICT (id) DO NOTHING",
-        )?
-        .execute(params![id, recipient.name.as_str(), body.to_string(), now.0])?
-        > 0;
-    let given_up = if new {
-        give_up_oldest(transaction, &recipient.name, now)?
-    } else {
-        0
-    };
-    Ok((new, given_up))
+    Ok(Delivery {
+        id,
+        webhook: recipient.name.to_string(),
+        body: body.to_string(),
+        created: now,
+        tries: 0,
+    })
 }
 
-fn give_up_oldest(
+/// Adds a delivery unless it is there, held if an active silence matches its alert. `offered`: a try may have reached the receiver,
+/// or soon does. Says whether it is new.
+pub(super) fn add(
+    transaction: &Transaction<'_>,
+    delivery: &Delivery,
+    silenced: bool,
+    offered: bool,
+) -> rusqlite::Result<bool> {
+    let Delivery {
+        id,
+        webhook,
+        body,
+        created,
+        ..
+    } = delivery;
+    let new = transaction
+        .prepare_cached(
+            "INSERT INTO deliveries (id, webhook, status, body, created, changed, tries, offered) VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0, ?6)
+             ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute(params![
+            id,
+            webhook,
+            if silenced { "held" } else { "waiting" },
+            body,
+            created.0,
+            offered
+        ])?
+        > 0;
+    Ok(new)
+}
+
+/// Gives up the oldest when more than [`MAX_WAITING`] wait or are held. Says how many.
+pub(super) fn give_up_oldest(
     transaction: &Transaction<'_>,
     webhook: &str,
     now: Timestamp,
@@ -112,16 +197,11 @@ fn give_up_oldest(
     let given_up = transaction
         .prepare_cached(
             "UPDATE deliveries SET status = 'given_up', changed = ?3, error = 'too many deliveries were waiting'
-             WHERE number <= (SELECT number FROM deliveries WHERE webhook = ?1 AND status = 'waiting' ORDER BY number DESC LIMIT 1 OFFSET ?2)
-             AND webhook = ?1 AND status = 'waiting'",
+             WHERE number <= (SELECT number FROM deliveries WHERE webhook = ?1 AND status IN ('waiting', 'held') ORDER BY number DESC LIMIT 1 OFFSET ?2)
+             AND webhook = ?1 AND status IN ('waiting', 'held')",
         )?
         .execute(params![webhook, MAX_WAITING, now.0])?;
-    count(
-        transaction,
-        webhook,
-        0,
-        i64::try_from(given_up).unwrap_or(i64::MAX),
-    )?;
+    count(transaction, webhook, "given_up", given_up)?;
     Ok(given_up as u64)
 }
 
@@ -152,67 +232,86 @@ pub(super) fn settle(
 ) -> rusqlite::Result<()> {
     let (status, error) = match verdict {
         Verdict::Delivered => ("delivered", None),
-        Verdict::TryAgain { error } => ("waiting", Some(error)),
-        Verdict::GivenUp { error } => ("given_up", Some(error)),
+        Verdict::TryAgain { .. } => ("waiting", verdict.error()),
+        Verdict::GivenUp { .. } => ("given_up", verdict.error()),
     };
     let transaction = connection.transaction()?;
-    transaction
-        .prepare_cached("UPDATE deliveries SET status = ?2, error = ?3, changed = ?4, tries = tries + 1 WHERE id = ?1")?
-        .execute(params![id, status, error, now.0])?;
-    if status != "waiting" {
-        let webhook: String = transaction.query_row(
-            "SELECT webhook FROM deliveries WHERE id = ?1",
-            params![id],
-            |row| row.get(0),
-        )?;
-        count(
-            &transaction,
-            &webhook,
-            i64::from(status == "delivered"),
-            i64::from(status == "given_up"),
-        )?;
-        // Finished ones stay for a while: their ids keep a replay from delivering again.
-        transaction.execute(
-            "DELETE FROM deliveries WHERE status <> 'waiting' AND number <=
-             (SELECT number FROM deliveries WHERE status <> 'waiting' ORDER BY number DESC LIMIT 1 OFFSET ?1)",
-            params![KEPT_DELIVERIES],
-        )?;
+    // One that was held while it was tried stays held. What was written down before, by a try that a slow disk held up, counts
+    // once, and what was given up or withdrawn meanwhile is done with.
+    let webhook: Option<String> = transaction
+        .prepare_cached(
+            "UPDATE deliveries SET error = ?3, changed = ?4, tries = tries + 1,
+             status = CASE WHEN ?2 = 'waiting' THEN status ELSE ?2 END
+             WHERE id = ?1 AND status IN ('waiting', 'held') RETURNING webhook",
+        )?
+        .query_row(params![id, status, error, now.0], |row| row.get(0))
+        .optional()?;
+    if let Some(webhook) = webhook.filter(|_| status != "waiting") {
+        count(&transaction, &webhook, status, 1)?;
+        prune(&transaction)?;
     }
     transaction.commit()
 }
 
+/// Forgets the oldest finished ones. They stay for a while: their ids keep a replay from delivering again.
+pub(super) fn prune(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute(
+        "DELETE FROM deliveries WHERE status NOT IN ('waiting', 'held') AND number <=
+         (SELECT number FROM deliveries WHERE status NOT IN ('waiting', 'held') ORDER BY number DESC LIMIT 1 OFFSET ?1)",
+        params![KEPT_DELIVERIES],
+    )?;
+    Ok(())
+}
+
+impl Verdict {
+    fn error(&self) -> Option<&str> {
+        match self {
+            Self::Delivered => None,
+            Self::TryAgain { error } | Self::GivenUp { error } => Some(error),
+        }
+    }
+}
+
+/// Counts deliveries that are done with: `delivered`, `given_up` or `withdrawn`.
 fn count(
     transaction: &Transaction<'_>,
     webhook: &str,
-    delivered: i64,
-    given_up: i64,
+    how: &str,
+    deliveries: usize,
 ) -> rusqlite::Result<()> {
-    if delivered + given_up > 0 {
-        transaction
-            .prepare_cached(
-                "INSERT INTO delivered (webhook, delivered, given_up) VALUES (?1, ?2, ?3) ON CONFLICT (webhook)
-                 DO UPDATE SET delivered = delivered + excluded.delivered, given_up = given_up + excluded.given_up",
-            )?
-            .execute(params![webhook, delivered, given_up])?;
+    if deliveries == 0 {
+        return Ok(());
     }
+    let deliveries = i64::try_from(deliveries).unwrap_or(i64::MAX);
+    let of = |column: &str| if how == column { deliveries } else { 0 };
+    transaction
+        .prepare_cached(
+            "INSERT INTO delivered (webhook, delivered, given_up, withdrawn) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (webhook)
+             DO UPDATE SET delivered = delivered + excluded.delivered, given_up = given_up + excluded.given_up,
+             withdrawn = withdrawn + excluded.withdrawn",
+        )?
+        .execute(params![webhook, of("delivered"), of("given_up"), of("withdrawn")])?;
     Ok(())
 }
 
 /// How the deliveries to one webhook stand.
 pub(super) fn status(connection: &Connection, name: String) -> rusqlite::Result<WebhookStatus> {
-    let (delivered, given_up): (i64, i64) = connection
+    let (delivered, given_up, withdrawn): (i64, i64, i64) = connection
         .query_row(
-            "SELECT delivered, given_up FROM delivered WHERE webhook = ?1",
+            "SELECT delivered, given_up, withdrawn FROM delivered WHERE webhook = ?1",
             params![name],
-            |row| Ok((row.get(0)?, row.get(1)?)),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )
         .optional()?
         .unwrap_or_default();
-    let waiting: i64 = connection.query_row(
-        "SELECT count(*) FROM deliveries WHERE webhook = ?1 AND status = 'waiting'",
-        params![name],
-        |row| row.get(0),
-    )?;
+    let in_status = |status: &str| -> rusqlite::Result<i64> {
+        connection.query_row(
+            "SELECT count(*) FROM deliveries WHERE webhook = ?1 AND status = ?2",
+            params![name, status],
+            |row| row.get(0),
+        )
+    };
+    let (waiting, held) = (in_status("waiting")?, in_status("held")?);
     let last_error = connection
         .query_row("SELECT error FROM deliveries WHERE webhook = ?1 AND tries > 0 ORDER BY changed DESC LIMIT 1", params![name], |row| row.get(0))
         .optional()?
@@ -220,8 +319,10 @@ pub(super) fn status(connection: &Connection, name: String) -> rusqlite::Result<
     Ok(WebhookStatus {
         name,
         waiting: waiting.unsigned_abs(),
+        held: held.unsigned_abs(),
         delivered: delivered.unsigned_abs(),
         given_up: given_up.unsigned_abs(),
+        withdrawn: withdrawn.unsigned_abs(),
         last_error,
     })
 }

@@ -5,7 +5,13 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::StateError;
-use crate::damage;
+use crate::{
+    damage,
+    wear::{self, Writes},
+};
+
+/// Pages in the log before it goes into the file: SQLite's own figure.
+const CHECKPOINT_PAGES: u32 = 1_000;
 
 /// One step a format; a file of format n gets the steps from n on. Steps are never changed once released.
 const STEPS: &[&str] = &["
@@ -25,7 +31,33 @@ const STEPS: &[&str] = &["
     );
     CREATE INDEX deliveries_waiting ON deliveries (webhook, status, number);
     CREATE TABLE delivered (webhook TEXT PRIMARY KEY, delivered INTEGER NOT NULL, given_up INTEGER NOT NULL) WITHOUT ROWID;
-","
+", "
+    ALTER TABLE deliveries ADD COLUMN offered INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE delivered ADD COLUMN withdrawn INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE acknowledgements (alert TEXT PRIMARY KEY, at INTEGER NOT NULL, by TEXT NOT NULL, comment TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE silences (
+        id TEXT PRIMARY KEY,
+        version INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        starts INTEGER NOT NULL,
+        ends INTEGER NOT NULL,
+        created_by TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        changed_by TEXT,
+        changed INTEGER,
+        comment TEXT NOT NULL,
+        matchers TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX silences_by_state ON silences (state, ends);
+    CREATE TABLE audit (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        by TEXT NOT NULL,
+        action TEXT NOT NULL,
+        target TEXT NOT NULL,
+        detail TEXT NOT NULL
+    );
+", "
     CREATE TABLE transitions (number INTEGER PRIMARY KEY AUTOINCREMENT, position INTEGER NOT NULL, body TEXT NOT NULL);
     CREATE TABLE runs (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -38,8 +70,8 @@ const STEPS: &[&str] = &["
 
 /// Opens the file, brings it to the newest format and sets how it is written. One that is damaged is set aside and a new one
 /// begun.
-pub(super) fn open(path: &Path) -> Result<Connection, StateError> {
-    match open_as_is(path) {
+pub(super) fn open(path: &Path, writes: &Writes) -> Result<Connection, StateError> {
+    match open_as_is(path, writes) {
         Err(StateError::Database { source, .. }) if damage::is_damage(&source) => {
             tracing::error!(
                 path = %path.display(), error = %source,
@@ -47,13 +79,13 @@ pub(super) fn open(path: &Path) -> Result<Connection, StateError> {
                  the rules run over the kept journal again"
             );
             damage::set_aside(path);
-            open_as_is(path)
+            open_as_is(path, writes)
         }
         other => other,
     }
 }
 
-fn open_as_is(path: &Path) -> Result<Connection, StateError> {
+fn open_as_is(path: &Path, writes: &Writes) -> Result<Connection, StateError> {
     let failed = |source| StateError::Database {
         path: path.display().to_string(),
         source,
@@ -65,11 +97,8 @@ fn open_as_is(path: &Path) -> Result<Connection, StateError> {
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;",
         )
         .map_err(failed)?;
-    // A process that was killed between writing and syncing leaves changes that can be read and are not durable. A
-    // checkpoint syncs them first; without it they would count before they are safe.
-    connection
-        .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-        .map_err(failed)?;
+    damage::make_durable(&connection).map_err(failed)?;
+    wear::watch(&mut connection, writes, CHECKPOINT_PAGES).map_err(failed)?;
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
     let found: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
@@ -82,14 +111,17 @@ fn open_as_is(path: &Path) -> Result<Connection, StateError> {
         });
     }
     let done = usize::try_from(found).unwrap_or(0);
-    let transaction = connection.transaction().map_err(failed)?;
-    for step in &STEPS[done..] {
-        transaction.execute_batch(step).map_err(failed)?;
+    // Nothing is written without need: the disk may be full.
+    if found < known {
+        let transaction = connection.transaction().map_err(failed)?;
+        for step in &STEPS[done..] {
+            transaction.execute_batch(step).map_err(failed)?;
+        }
+        transaction
+            .pragma_update(None, "user_version", known)
+            .map_err(failed)?;
+        transaction.commit().map_err(failed)?;
     }
-    transaction
-        .pragma_update(None, "user_version", known)
-        .map_err(failed)?;
-    transaction.commit().map_err(failed)?;
     // Damage anywhere shows here rather than when an alert is to be written. The file is small.
     let verdict: String = connection
         .pragma_query_value(None, "quick_check", |row| row.get(0))

@@ -1,4 +1,8 @@
+mod silences;
+
 use std::collections::BTreeMap;
+
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
@@ -333,14 +337,14 @@ async fn changes_are_numbered_on_over_a_restart_and_the_newest_are_kept() {
 }
 
 #[tokio::test]
-async fn a_file_of_the_first_format_gets_its_epoch_and_keeps_its_alerts() {
+async fn a_file_of_the_format_without_runs_gets_its_epoch_and_keeps_its_alerts() {
     let dir = tempfile::tempdir().unwrap();
     let state = open(dir.path(), &[]);
     let firing = transition("a", AlertState::Firing, 5);
     state.record(decided(1, vec![firing])).await.unwrap();
     drop(state);
     let old = rusqlite::Connection::open(dir.path().join("state.sqlite")).unwrap();
-    old.execute_batch("DROP TABLE transitions; DROP TABLE runs; PRAGMA user_version = 1;")
+    old.execute_batch("DROP TABLE transitions; DROP TABLE runs; PRAGMA user_version = 2;")
         .unwrap();
     drop(old);
     let state = open(dir.path(), &[]);

@@ -218,4 +218,34 @@ mod tests {
         assert_eq!(devices.get(pump).online, None);
         assert!(devices.by_peer.is_empty());
     }
+
+    #[test]
+    fn other_configured_devices_change_names_and_labels_and_nothing_that_was_heard() {
+        let config = |id: &str, name: &str| DeviceConfig {
+            id: id.into(),
+            name: Some(name.to_owned()),
+            site: None,
+            labels: std::collections::BTreeMap::from([("floor".to_owned(), name.to_owned())]),
+        };
+        let site = |name: &str| Some(name.to_owned());
+        let mut devices = Devices::new(vec![config("a", "A"), config("b", "B")], site("hill"));
+        let (a, heard) = (0, devices.find_or_add(&DeviceId("heard".into())));
+        devices.heard(a, &source("s"), Some(&"peer".into()), Timestamp(5_000_000));
+        assert_eq!(
+            devices.reconfigure(vec![config("a", "A"), config("b", "B")], site("hill")),
+            Vec::<DeviceIndex>::new()
+        );
+        let changed = devices.reconfigure(vec![config("b", "B"), config("new", "N")], site("hill"));
+        assert_eq!(changed, [0, 3]);
+        let a = devices.get(0);
+        assert_eq!((a.name.as_str(), a.labels.len()), ("a", 0));
+        assert_eq!((a.last_seen_ms, a.online), (Some(5), Some(true)));
+        assert_eq!(
+            devices
+                .reconfigure(vec![config("b", "B"), config("new", "N")], None)
+                .len(),
+            4
+        );
+        assert_eq!(devices.get(heard).site, None);
+    }
 }

@@ -427,7 +427,7 @@ impl fmt::Display for ScenarioError {
 /// # Errors
 ///
 /// What would be right.
-pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+pub fn parse_span(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time span such as 250ms, 1.5s, 2m, 1h or 1d");
     let unit_at = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')

@@ -11,7 +11,7 @@ mod tests;
 
 use std::{path::PathBuf, time::Duration};
 
-pub(crate) use file::parse_span;
+pub use file::parse_span;
 pub use file::{Mistake, ScenarioError};
 use serde::Deserialize;
 

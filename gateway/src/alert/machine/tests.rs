@@ -430,6 +430,8 @@ enum Op {
     Wait(i64),
     /// The process dies; of what was decided, this share was written down.
     Crash(prop::sample::Index),
+    /// The config is read again.
+    Reload,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -437,6 +439,7 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (-8_i64..15, 70.0..110.0).prop_map(|(step, value)| Op::Read(step, value)),
         2 => (0_i64..90).prop_map(Op::Wait),
         1 => any::<prop::sample::Index>().prop_map(Op::Crash),
+        1 => Just(Op::Reload),
     ]
 }
 
@@ -462,6 +465,68 @@ fn follow(log: &[Transition]) -> Result<BTreeMap<String, Alert>, TestCaseError> 
         }
     }
     Ok(active)
+}
+
+#[test]
+fn other_rules_end_what_they_no_longer_ask_and_leave_the_rest_alone() {
+    let mut bench = Bench::new(
+        vec![
+            rule("gone", ABOVE, 0),
+            rule("hot", ABOVE, 60),
+            rule("other", ABOVE, 0),
+        ],
+        0,
+    );
+    bench.take(&reading(0, 95.0), false);
+    assert_eq!(
+        bench.machine.counts(),
+        Counts {
+            pending: 1,
+            firing: 2,
+            refused: 0
+        }
+    );
+    let mut reworded = rule("hot", ABOVE, 60);
+    reworded.summary = "call the plumber".into();
+    let rules = vec![
+        rule("silent", SILENT, 0),
+        rule("other", CHANGE, 0),
+        reworded,
+    ];
+    bench.now = 10;
+    let lapsed = bench.machine.set_rules(rules, bench.moment());
+    let ended: Vec<_> = lapsed
+        .into_iter()
+        .map(|(_, lapsed)| (lapsed.0.rule, lapsed.1))
+        .collect();
+    assert_eq!(
+        ended,
+        [
+            ("gone".into(), "its rule was removed"),
+            ("other".into(), "its rule was changed")
+        ]
+    );
+    assert_eq!(
+        bench.machine.counts(),
+        Counts {
+            pending: 1,
+            firing: 0,
+            refused: 0
+        }
+    );
+    // The wait goes on from where it was, and so does the silence.
+    bench.now = 60;
+    let changes: Vec<_> = bench
+        .tick()
+        .into_iter()
+        .map(|t| (t.alert.rule, t.alert.state))
+        .collect();
+    assert!(changes.contains(&("hot".into(), Firing)), "{changes:?}");
+    assert!(changes.contains(&("silent".into(), Firing)), "{changes:?}");
+    // No rules any more.
+    assert_eq!(bench.machine.set_rules(Vec::new(), bench.moment()).len(), 2);
+    assert_eq!(bench.machine.counts(), Counts::default());
+    assert_eq!(bench.machine.next_timer(), None);
 }
 
 proptest! {
@@ -495,6 +560,13 @@ proptest! {
                     bench.now += seconds;
                     let out = bench.tick();
                     decided.push((journal.len(), out));
+                }
+                Op::Reload => {
+                    // The same rules in another order, and one more that is about nothing here.
+                    let mut again = rules();
+                    again.rotate_left(2);
+                    again.insert(1, Rule { series: "*/pressure".into(), ..rule("else", ABOVE, 0) });
+                    prop_assert_eq!(bench.machine.set_rules(again, bench.moment()), vec![]);
                 }
                 Op::Crash(share) => {
                     let hot = |decided: &[(usize, Vec<Transition>)]| -> Vec<_> {

@@ -41,7 +41,10 @@ fn encode(readings: Vec<Reading>, devices: &[DeviceConfig]) -> String {
         },
         &mut lines,
     );
-    assert_eq!(lines.slice(0..lines.len()), lines.text);
+    assert_eq!(
+        lines.body(&(0..lines.len()).collect::<Vec<_>>()),
+        lines.text
+    );
     String::from_utf8(lines.text).unwrap()
 }
 

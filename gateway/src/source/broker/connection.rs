@@ -186,7 +186,11 @@ impl Connection {
                 messages: receive_maximum.into(),
                 bytes: config.max_packet_bytes,
             },
-            Shed::new(config.queue, hub.status.dropped_queue_full.clone()),
+            Shed::counting(
+                config.queue,
+                hub.status.dropped_queue_full.clone(),
+                hub.status.waiting.clone(),
+            ),
         );
         let session = Session::new(Terms {
             version,

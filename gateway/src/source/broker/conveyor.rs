@@ -15,7 +15,7 @@ use super::{
     packet::Message,
     session::Taken,
 };
-use crate::model::{Presence, Timestamp};
+use crate::model::{Presence, Timestamp, Urgency};
 
 pub(super) struct Conveyor {
     intake: Intake,
@@ -182,8 +182,16 @@ impl Conveyor {
             return;
         }
         let (intake, peer) = (self.intake.clone(), self.peer.clone());
+        let urgency = if taken.is_empty() {
+            Urgency::Patient
+        } else {
+            Urgency::Prompt
+        };
         self.delivering = Some(Delivering {
-            future: Box::pin(async move { intake.deliver(Some(peer), frames, presence).await }),
+            future: Box::pin(async move {
+                let peer = Some(peer);
+                intake.deliver_as(urgency, peer, frames, presence).await
+            }),
             taken,
             at_once,
         });

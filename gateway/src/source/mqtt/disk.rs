@@ -77,6 +77,9 @@ async fn keep(
         let receipt = if frames.is_empty() {
             None
         } else {
+            // From here on the door counts them.
+            let count = i64::try_from(frames.len()).unwrap_or(i64::MAX);
+            intake.waiting().dec_by(count);
             Some(intake.deliver(None, frames, Vec::new()).await?)
         };
         outstanding

@@ -59,6 +59,10 @@ pub(super) enum Event {
     Acknowledged,
     /// A ping is on the wire.
     Pinged,
+    /// The broker answered a ping.
+    PingAnswered,
+    /// UNSUBACK, for one filter.
+    Unsubscribed,
     /// Our DISCONNECT is on the wire.
     Disconnected,
     /// Nothing of interest.
@@ -363,6 +367,14 @@ impl Requests {
         }
     }
 
+    /// Asks for the end of a subscription. False if there is no room.
+    pub(super) fn unsubscribe(&self, filter: &str) -> bool {
+        match self {
+            Self::V4(client) => client.try_unsubscribe(filter).is_ok(),
+            Self::V5(client) => client.try_unsubscribe(filter).is_ok(),
+        }
+    }
+
     /// Asks for a goodbye. False if there is no room.
     pub(super) fn disconnect(&self) -> bool {
         match self {
@@ -401,6 +413,8 @@ fn of_v4(event: rumqttc::Event) -> Event {
                 .collect(),
         ),
         E::Incoming(Packet::PubRel(release)) => Event::Released(release.pkid),
+        E::Incoming(Packet::PingResp) => Event::PingAnswered,
+        E::Incoming(Packet::UnsubAck(_)) => Event::Unsubscribed,
         E::Outgoing(outgoing) => of_outgoing(&outgoing),
         E::Incoming(_) => Event::Other,
     }
@@ -441,6 +455,8 @@ fn of_v5(event: v5::Event) -> Event {
                 .collect(),
         ),
         E::Incoming(Packet::PubRel(release)) => Event::Released(release.pkid),
+        E::Incoming(Packet::PingResp(_)) => Event::PingAnswered,
+        E::Incoming(Packet::UnsubAck(_)) => Event::Unsubscribed,
         E::Outgoing(outgoing) => of_outgoing(&outgoing),
         E::Incoming(_) => Event::Other,
     }

@@ -1,8 +1,10 @@
 //! One MQTT broker (rumqttc, MQTT 3.1.1 or 5): subscribes on every connection, acknowledges when durable.
 //!
 //! - QoS 1 and 2: PUBACK and PUBREC go out, in order, only when everything in the message is on disk. A message that was
-//!   not acknowledged comes again after a lost connection or a restart; within a run it is then recognised and not
-//!   delivered twice. QoS 0: through a [`shed::Shed`], which drops its oldest when the gateway is behind.
+//!   not acknowledged, or whose acknowledgement was lost, comes again after a lost connection or a restart; within a run it
+//!   is then recognised, counted and not delivered twice. After a crash it is delivered again: readings with their own
+//!   time are then known as repeats, readings stamped on arrival are stored once more (at most what the broker
+//!   had open, see below). QoS 0: through a [`shed::Shed`], which drops its oldest when the gateway is behind.
 //! - With `max_unacknowledged` messages on their way to the disk, reading pauses: the broker waits, the connection
 //!   stays, pings and acknowledgements go on. QoS 0 messages wait behind the others meanwhile. Pauses are counted, and
 //!   the status names one that lasts.
@@ -14,8 +16,10 @@
 //!   and what to do. Refused subscriptions are in the status, too.
 //! - A message over `max_packet_bytes` is a reject, and acknowledged like one that was stored: it would come for ever.
 //!
-//! It publishes nothing, and unsubscribes from nothing: a filter that was taken out of the configuration lives on in
-//! a persistent session until the broker forgets it (its messages become `no_mapping` rejects).
+//! - A filter that was taken out of the configuration is unsubscribed from, where the broker kept it in its session; what was
+//!   queued there for it still comes, and becomes `no_mapping` rejects.
+//!
+//! It publishes nothing.
 //!
 //! | file | what |
 //! |---|---|
@@ -23,9 +27,11 @@
 //! | `link` | the two protocol versions of rumqttc behind one shape, and its traps |
 //! | `unacked` | which message waits for an acknowledgement; pure |
 //! | `disk` | deliveries and their receipts |
+//! | `filters` | what the broker's session holds, on disk |
 //! | `trouble`, `tls` | errors in words; whom to trust |
 
 mod disk;
+mod filters;
 mod link;
 mod session;
 mod tls;
@@ -80,6 +86,8 @@ pub struct Config {
     pub queue: shed::Config,
     /// QoS 1 and 2 messages on their way to the disk before reading from the broker pauses. Default 10 000.
     pub max_unacknowledged: usize,
+    /// Where it is written down which filters the broker's session holds; none: not at all. Default none.
+    pub session_file: Option<PathBuf>,
 }
 
 impl Config {
@@ -101,6 +109,7 @@ impl Config {
             backoff: crate::backoff::Config::default(),
             queue: shed::Config::default(),
             max_unacknowledged: 10_000,
+            session_file: None,
         }
     }
 }
@@ -146,7 +155,11 @@ pub async fn run(
 ) {
     if let Some((link, requests)) = prepare(&config, &intake, &status, &stop).await {
         let mut tasks = JoinSet::new();
-        let queue = shed::Shed::new(config.queue, status.dropped_queue_full.clone());
+        let queue = shed::Shed::counting(
+            config.queue,
+            status.dropped_queue_full.clone(),
+            status.waiting.clone(),
+        );
         tasks.spawn({
             let (queue, intake) = (queue.clone(), intake.clone());
             async move {
@@ -158,6 +171,12 @@ pub async fn run(
         // Each batch holds at least one message; the session pauses or gives up the connection long before this.
         let capacity = config.max_unacknowledged + usize::from(u16::MAX) + 1024;
         let (to_disk, settled) = disk::start(intake.clone(), capacity, &mut tasks);
+        let filters = {
+            let config = config.clone();
+            // It fails only if reading panics; then nothing was subscribed to before.
+            let opening = tokio::task::spawn_blocking(move || filters::Filters::open(&config));
+            opening.await.unwrap_or_default()
+        };
         let session = Session {
             config: &config,
             source: intake.source(),
@@ -168,6 +187,7 @@ pub async fn run(
             settled,
             requests,
             books: Books::default(),
+            filters,
         };
         session.run(link, &stop).await;
         queue.close();

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 use super::{
     Config, Subscription,
     disk::{Item, Settled},
+    filters::Filters,
     link::{Event, Link, Message, Requests},
     trouble::Trouble,
     unacked::{Ack, Arrival, Unacked},
@@ -60,6 +61,7 @@ pub(super) struct Session<'a> {
     pub(super) settled: mpsc::Receiver<Vec<Settled>>,
     pub(super) requests: Requests,
     pub(super) books: Books,
+    pub(super) filters: Filters,
 }
 
 /// What is on its way, and what is to be written.
@@ -124,7 +126,7 @@ impl Session<'_> {
             };
             self.after_loss(&mut link);
             let stood = self.books.connected_at.take().map(|at| at.elapsed());
-            if stood.is_some_and(|stood| stood >= GOOD_AFTER) {
+            if stood.is_some_and(|stood| stood >= self.good_after()) {
                 backoff.reset();
                 closed_early = 0;
                 reported = false;
@@ -184,7 +186,7 @@ impl Session<'_> {
                         if let Err(trouble) = link.write_ping().await {
                             return End::Lost(trouble);
                         }
-                        self.books.pinged_at = Instant::now();
+                        self.on_pinged();
                         self.books.ping_due = !link.writes_directly();
                     }
                     () = sleep_until(long_at), if Instant::now() < long_at => {}
@@ -226,11 +228,33 @@ impl Session<'_> {
             Event::Acknowledged => {
                 self.books.requested = self.books.requested.saturating_sub(1);
             }
-            Event::Pinged => {
-                self.books.pinged_at = Instant::now();
-                self.books.ping_due = false;
-            }
+            Event::Pinged => self.on_pinged(),
+            Event::PingAnswered => self.books.unacked.ping_answered(),
+            Event::Unsubscribed => self.filters.confirmed(),
             Event::Disconnected | Event::Other => {}
+        }
+    }
+
+    fn on_pinged(&mut self) {
+        let good_after = self.good_after();
+        let books = &mut self.books;
+        books.unacked.pinged(books.ready.len() + books.requested);
+        books.pinged_at = Instant::now();
+        books.ping_due = false;
+        let good = books
+            .connected_at
+            .is_some_and(|at| at.elapsed() >= good_after);
+        if good && books.contested.take().is_some() {
+            self.status.note(self.detail());
+        }
+    }
+
+    /// How long a connection must stand to count as a good one. While the session is fought over, each side leaves the
+    /// other alone for as long as its longest wait: only what lasts longer shows that the fight is over.
+    fn good_after(&self) -> Duration {
+        match self.books.contested {
+            None => GOOD_AFTER,
+            Some(_) => GOOD_AFTER.max(self.config.backoff.max * 2),
         }
     }
 
@@ -249,6 +273,12 @@ impl Session<'_> {
             .collect();
         if !valid.is_empty() && !self.requests.subscribe(&valid) {
             warn!(source = %self.source.0, "the subscriptions could not be sent");
+        }
+        for filter in self.filters.connected() {
+            info!(source = %self.source.0, %filter, "unsubscribing from what is not in the config any more");
+            if !self.requests.unsubscribe(filter) {
+                warn!(source = %self.source.0, %filter, "it could not be sent");
+            }
         }
         self.status.up(self.standing());
         debug!(source = %self.source.0, session_present, "connected");
@@ -294,9 +324,11 @@ impl Session<'_> {
             .arrived(message.id, guarantee, content, message.again)
         {
             Arrival::New(ticket) => ticket,
-            Arrival::OnItsWay => return,
-            Arrival::Durable(ack) => {
-                books.ready.push_back(ack);
+            known => {
+                self.status.redelivered.inc();
+                if let Arrival::Durable(ack) = known {
+                    books.ready.push_back(ack);
+                }
                 return;
             }
         };
@@ -307,6 +339,7 @@ impl Session<'_> {
         books.bytes += bytes;
         let settled = Settled { ticket, bytes };
         let frame = self.frame(message);
+        self.status.waiting.inc_by(i64::from(frame.is_some()));
         self.books.gathered.push(Item { settled, frame });
     }
 

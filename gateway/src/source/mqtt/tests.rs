@@ -198,6 +198,7 @@ fn config_at(host: &str, port: u16) -> Config {
         },
         queue: shed::Config::default(),
         max_unacknowledged: 10_000,
+        session_file: None,
     }
 }
 

@@ -7,6 +7,11 @@
 //! - The connection is lost, the session stays: what was on its way to the disk is remembered. The broker sends it
 //!   again with the same id (MQTT 3.1.1 and 5, section 4.4); it is recognised by id and content, not delivered a
 //!   second time, and acknowledged once the first delivery is durable.
+//! - A PUBACK can be lost with the connection that it was written to. So a QoS 1 message that was acknowledged is remembered
+//!   until the broker shows that it has the PUBACK: it answers a ping that was sent after it, it uses the id for another
+//!   message, or it does not send the message again on the next connection. Sent again before that, it is acknowledged
+//!   again and not delivered again. One thing can't be told apart: a broker that gives an id away again at once, and
+//!   sends the same bytes on the same topic just when the connection breaks; such a message is taken for the old one.
 //! - The session is lost: everything is forgotten. What is on its way still reaches the disk; nobody waits for it.
 //! - QoS 2: a message is known from its first PUBLISH to the PUBREL, so it is delivered once however often it is sent.
 //!   PUBREC goes out when it is durable; rumqttc answers PUBREL by itself.
@@ -43,9 +48,9 @@ pub(super) struct Ticket {
 pub(super) enum Arrival {
     /// Deliver it; say [`Unacked::durable`] with the ticket when it is.
     New(Ticket),
-    /// It is on its way to the disk already; nothing to do.
+    /// Sent again, and on its way to the disk already; nothing to do.
     OnItsWay,
-    /// It is durable already: acknowledge it at once.
+    /// Sent again, and durable already: acknowledge it at once.
     Durable(Ack),
 }
 
@@ -57,6 +62,8 @@ struct Entry {
     /// On which connection the broker sent it last.
     connection: u64,
     durable: bool,
+    /// Which acknowledgement it got last, counted from 1; 0: none yet. Not kept for QoS 2, which has its PUBREL.
+    acknowledged: u64,
 }
 
 /// The table; at most 65 535 entries, one for each packet id.
@@ -64,7 +71,13 @@ struct Entry {
 pub(super) struct Unacked {
     entries: HashMap<u16, Entry, foldhash::fast::RandomState>,
     connection: u64,
+    /// The number of the last connection that stood.
+    stood: u64,
     serials: u64,
+    /// QoS 1 acknowledgements given out so far.
+    acknowledgements: u64,
+    /// Those of them that were on the wire before the last ping.
+    before_ping: u64,
 }
 
 impl Unacked {
@@ -76,9 +89,28 @@ impl Unacked {
     /// A new connection stands. Whether the broker kept the session decides about what was open.
     pub(super) fn connected(&mut self, session_present: bool) {
         self.connection += 1;
-        if !session_present {
+        let last = std::mem::replace(&mut self.stood, self.connection);
+        if session_present {
+            // What the broker did not send again on the last connection was settled with it.
+            self.entries
+                .retain(|_, entry| entry.acknowledged == 0 || entry.connection == last);
+        } else {
             self.entries.clear();
         }
+        self.before_ping = 0;
+    }
+
+    /// A ping is on the wire, behind all acknowledgements of this connection but the last `unwritten`.
+    pub(super) fn pinged(&mut self, unwritten: usize) {
+        self.before_ping = self.acknowledgements.saturating_sub(unwritten as u64);
+    }
+
+    /// The broker answered the ping: it has every acknowledgement that was written before it.
+    pub(super) fn ping_answered(&mut self) {
+        let (connection, before) = (self.connection, self.before_ping);
+        self.entries.retain(|_, entry| {
+            entry.acknowledged == 0 || entry.acknowledged > before || entry.connection != connection
+        });
     }
 
     /// A message came. `again` is its DUP flag, `content` a hash of topic and payload.
@@ -99,7 +131,8 @@ impl Unacked {
                 return Arrival::OnItsWay;
             }
             if guarantee == Guarantee::AtLeastOnce {
-                self.entries.remove(&id);
+                self.acknowledgements += 1;
+                entry.acknowledged = self.acknowledgements;
             }
             return Arrival::Durable(Ack { id, guarantee });
         }
@@ -114,6 +147,7 @@ impl Unacked {
                 content,
                 connection: self.connection,
                 durable: false,
+                acknowledged: 0,
             },
         );
         Arrival::New(Ticket { id, serial })
@@ -122,7 +156,7 @@ impl Unacked {
     /// What was in the message is on disk. The acknowledgement, if the broker waits for it on this connection.
     pub(super) fn durable(&mut self, ticket: Ticket) -> Option<Ack> {
         let entry = self.entries.get_mut(&ticket.id)?;
-        if entry.serial != ticket.serial {
+        if entry.serial != ticket.serial || entry.acknowledged > 0 {
             return None;
         }
         entry.durable = true;
@@ -132,7 +166,8 @@ impl Unacked {
             return None;
         }
         if guarantee == Guarantee::AtLeastOnce {
-            self.entries.remove(&ticket.id);
+            self.acknowledgements += 1;
+            entry.acknowledged = self.acknowledgements;
         }
         Some(Ack {
             id: ticket.id,
@@ -251,10 +286,63 @@ mod tests {
         new(unacked.arrived(3, PUBREC, 7, true));
     }
 
+    #[test]
+    fn a_message_whose_acknowledgement_was_lost_is_acknowledged_again_and_not_delivered_again() {
+        let mut unacked = connected();
+        let ticket = new(unacked.arrived(1, PUBACK, 7, false));
+        let ack = unacked.durable(ticket).unwrap();
+        unacked.lost();
+        unacked.connected(true);
+        assert_eq!(unacked.arrived(1, PUBACK, 7, true), Arrival::Durable(ack));
+        // That one was lost, too.
+        unacked.lost();
+        unacked.connected(true);
+        assert_eq!(unacked.arrived(1, PUBACK, 7, true), Arrival::Durable(ack));
+    }
+
+    #[test]
+    fn an_acknowledgement_that_the_broker_has_is_forgotten() {
+        // Shown by a ping that was answered: the second acknowledgement was not written before it.
+        let mut unacked = connected();
+        for (id, content) in [(1, 7), (2, 8)] {
+            let ticket = new(unacked.arrived(id, PUBACK, content, false));
+            unacked.durable(ticket).unwrap();
+        }
+        unacked.pinged(1);
+        unacked.ping_answered();
+        unacked.lost();
+        unacked.connected(true);
+        new(unacked.arrived(1, PUBACK, 7, true));
+        assert!(matches!(
+            unacked.arrived(2, PUBACK, 8, true),
+            Arrival::Durable(_)
+        ));
+
+        // By a connection on which it did not come again.
+        let mut unacked = connected();
+        let ticket = new(unacked.arrived(1, PUBACK, 7, false));
+        unacked.durable(ticket).unwrap();
+        for _ in 0..2 {
+            unacked.lost();
+            unacked.connected(true);
+        }
+        new(unacked.arrived(1, PUBACK, 7, true));
+
+        // By the id's use for another message.
+        let mut unacked = connected();
+        for _ in 0..2 {
+            let ticket = new(unacked.arrived(1, PUBACK, 7, false));
+            assert!(unacked.durable(ticket).is_some());
+        }
+    }
+
     /// A broker and a disk, as the table sees them. Contents are all different.
     #[derive(Default)]
     struct World {
         unacked: Unacked,
+        up: bool,
+        /// The broker did not hear something that was written to this connection.
+        deaf: bool,
         /// What the broker waits for, by packet id.
         open: BTreeMap<u16, (u64, Guarantee)>,
         on_the_way: VecDeque<(Ticket, u64)>,
@@ -264,7 +352,7 @@ mod tests {
 
     impl World {
         fn send(&mut self, guarantee: Guarantee) {
-            let Some(id) = (1..=4).find(|id| !self.open.contains_key(id)) else {
+            let Some(id) = (1..=4).find(|id| self.up && !self.open.contains_key(id)) else {
                 return;
             };
             self.sent += 1;
@@ -287,6 +375,7 @@ mod tests {
             let (content, guarantee) = self.open[&ack.id];
             assert_eq!(guarantee, ack.guarantee);
             assert!(self.durable.contains(&content), "lost if the power fails");
+            self.deaf |= !heard;
             if heard {
                 self.open.remove(&ack.id);
                 if guarantee == Guarantee::ExactlyOnce {
@@ -295,17 +384,19 @@ mod tests {
             }
         }
 
-        fn reconnect(&mut self, session_present: bool) {
+        fn reconnect(&mut self, session_present: bool, heard: bool) {
             self.unacked.lost();
             self.unacked.connected(session_present);
+            self.up = true;
+            self.deaf = false;
             if !session_present {
                 self.open.clear();
             }
             for (id, (content, guarantee)) in self.open.clone() {
                 match self.unacked.arrived(id, guarantee, content, true) {
-                    Arrival::New(ticket) => self.on_the_way.push_back((ticket, content)),
+                    Arrival::New(_) => panic!("delivered twice"),
                     Arrival::OnItsWay => {}
-                    Arrival::Durable(ack) => self.acknowledge(ack, true),
+                    Arrival::Durable(ack) => self.acknowledge(ack, heard),
                 }
             }
         }
@@ -313,20 +404,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_acknowledged_that_is_not_durable_and_nothing_waits_for_ever(
-            steps in prop::collection::vec((0_u8..8, any::<bool>()), 0..200),
+        fn nothing_is_acknowledged_that_is_not_durable_nor_delivered_twice_and_nothing_waits_for_ever(
+            steps in prop::collection::vec((0_u8..10, any::<bool>()), 0..200),
         ) {
             let mut world = World::default();
-            world.unacked.connected(false);
+            world.reconnect(false, true);
             for (step, flag) in steps {
                 match step {
                     0..3 => world.send(if flag { PUBACK } else { PUBREC }),
                     3..6 => world.make_durable(flag),
-                    6 => world.reconnect(flag),
-                    _ => world.unacked.lost(),
+                    6 => world.reconnect(flag, true),
+                    7 => world.reconnect(true, flag),
+                    8 => {
+                        world.unacked.lost();
+                        world.up = false;
+                    }
+                    _ if world.up && !world.deaf => {
+                        world.unacked.pinged(0);
+                        world.unacked.ping_answered();
+                    }
+                    _ => {}
                 }
             }
-            world.reconnect(true);
+            world.reconnect(true, true);
             while !world.on_the_way.is_empty() {
                 world.make_durable(true);
             }

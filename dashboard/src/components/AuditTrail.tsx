@@ -1,0 +1,62 @@
+/** Who did what and when, fetched when it is opened and again when somebody did something. */
+import { useEffect, useState } from "preact/hooks";
+import { fetchAudit } from "../api";
+import { fullTimeText, isoTime, timeText } from "../format";
+import { useStore } from "../hooks";
+import type { AuditEntry } from "../wire";
+import { silenceText } from "./Silences";
+
+const SHOWN = 50;
+
+const DONE: Record<AuditEntry["action"], string> = {
+  alert_acknowledged: "acknowledged",
+  alert_unacknowledged: "took back the acknowledgement of",
+  silence_created: "silenced",
+  silence_changed: "changed the silence of",
+  silence_ended: "ended the silence of",
+};
+
+export function AuditTrail() {
+  const store = useStore();
+  const [open, setOpen] = useState(false);
+  const [entries, setEntries] = useState<AuditEntry[] | null>(null);
+  useEffect(() => {
+    if (!open) return undefined;
+    const aborter = new AbortController();
+    // The last answer stays when one fails; the next change asks again.
+    const refresh = () => void fetchAudit(SHOWN, aborter.signal).then(setEntries, () => {});
+    refresh();
+    const stop = store.subscribe("audit", refresh);
+    return () => {
+      stop();
+      aborter.abort();
+    };
+  }, [open, store]);
+  return (
+    <details onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>Audit trail</summary>
+      {entries !== null && entries.length === 0 && <p class="quiet">Nobody has done anything yet.</p>}
+      {entries !== null && entries.length > 0 && (
+        <ol class="audit" aria-label="Audit trail, newest first">
+          {entries.map((entry) => (
+            <li key={entry.number}>
+              <time dateTime={isoTime(entry.at_ms)} title={fullTimeText(entry.at_ms)}>
+                {timeText(entry.at_ms, store.now())}
+              </time>
+              <span>
+                <strong>{entry.by}</strong> {DONE[entry.action]} {subjectText(entry)}
+              </span>
+            </li>
+          ))}
+        </ol>
+      )}
+    </details>
+  );
+}
+
+function subjectText({ detail }: AuditEntry): string {
+  const silence = "after" in detail ? detail.after : detail;
+  const [what, comment] =
+    "matchers" in silence ? [silenceText(silence), silence.comment] : [`${silence.rule} on ${silence.series}`, silence.comment];
+  return comment === "" ? what : `${what}: ${comment}`;
+}

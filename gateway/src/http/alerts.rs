@@ -1,0 +1,167 @@
+//! Alerts over REST: those of now and before with what people did about them, and acknowledging.
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, Path, State, rejection::JsonRejection},
+    http::{StatusCode, Uri},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Api, points, problem::Problem};
+use crate::{
+    alert::{
+        Alert, AlertState,
+        silence::{DraftError, person, remark},
+    },
+    state::AttentionError,
+};
+
+const MAX_ALERTS: usize = 1000;
+const DEFAULT_ALERTS: usize = 100;
+/// Of an answer with all alerts, acknowledgements are told of as many that are over.
+const MAX_ENDED: i64 = 1000;
+/// Names and comments are short.
+pub(super) const MAX_BODY: usize = 64 << 10;
+
+pub(super) fn router() -> Router<Api> {
+    Router::new()
+        .route("/api/v1/alerts", get(alerts))
+        .route(
+            "/api/v1/alerts/{id}/acknowledge",
+            post(acknowledge).delete(unacknowledge),
+        )
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+}
+
+/// `limit` out of a query: 1 to 1 000, default 100.
+pub(super) fn limit(uri: &Uri) -> Result<usize, Problem> {
+    match points::query(uri).get("limit") {
+        None => Ok(DEFAULT_ALERTS),
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|n| (1..=MAX_ALERTS).contains(n))
+            .ok_or_else(|| Problem::bad_request("limit must be 1 to 1000")),
+    }
+}
+
+/// `by` out of a query, for requests without a body.
+pub(super) fn by(uri: &Uri) -> Result<String, Problem> {
+    let query = points::query(uri);
+    let name = query.get("by").map_or("", String::as_str);
+    Ok(person("by", name)?)
+}
+
+async fn alerts(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
+    let limit = limit(&uri)?;
+    let unreadable = |error| Problem::internal("the alert history cannot be read", &error);
+    let mut alerts: Vec<Alert> = match points::query(&uri)
+        .get("state")
+        .map_or("active", String::as_str)
+    {
+        "active" => {
+            let mut alerts = api.parts.engine.alerts().await?;
+            alerts.retain(|a| matches!(a.state, AlertState::Pending | AlertState::Firing));
+            alerts.sort_by(|a, b| b.began_ms.cmp(&a.began_ms).then_with(|| a.id.cmp(&b.id)));
+            alerts
+        }
+        "all" => api.parts.state.alerts(limit).await.map_err(unreadable)?,
+        _ => return Err(Problem::bad_request("state must be active or all")),
+    };
+    alerts.truncate(limit);
+    let attention = api
+        .parts
+        .state
+        .attention(MAX_ENDED)
+        .await
+        .map_err(unreadable)?;
+    let alerts: Vec<_> = alerts.iter().map(|alert| attention.to(alert)).collect();
+    Ok(Json(json!({"alerts": alerts})).into_response())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Acknowledge {
+    by: String,
+    #[serde(default)]
+    comment: String,
+}
+
+async fn acknowledge(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    body: Result<Json<Acknowledge>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(asked) = body?;
+    let (by, comment) = (person("by", &asked.by)?, remark(&asked.comment)?);
+    match api.parts.state.acknowledge(&id, by, comment).await {
+        Ok(acknowledged) => Ok(Json(json!({"acknowledged": acknowledged})).into_response()),
+        Err(error) => Err(refused(&api, &id, error).await),
+    }
+}
+
+async fn unacknowledge(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let by = by(&uri)?;
+    match api.parts.state.unacknowledge(&id, by).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
+        Err(error) => Err(refused(&api, &id, error).await),
+    }
+}
+
+/// An alert that the engine knows and the file does not is about to be written down.
+async fn refused(api: &Api, id: &str, error: AttentionError) -> Problem {
+    let coming = matches!(error, AttentionError::UnknownAlert)
+        && api
+            .parts
+            .engine
+            .alerts()
+            .await
+            .is_ok_and(|alerts| alerts.iter().any(|alert| alert.id == id));
+    if coming {
+        return Problem::unavailable("the alert is not written down yet: try again");
+    }
+    error.into()
+}
+
+impl From<AttentionError> for Problem {
+    fn from(error: AttentionError) -> Self {
+        let said = error.to_string();
+        match error {
+            AttentionError::State(error) => {
+                Self::internal("what people do about alerts cannot be written down", &error)
+            }
+            AttentionError::UnknownAlert | AttentionError::UnknownSilence => Self::not_found(said),
+            AttentionError::NotFiring(_) | AttentionError::TooMany => {
+                Self::new(StatusCode::CONFLICT, said)
+            }
+            AttentionError::AcknowledgedBefore(before) => {
+                Self::new(StatusCode::CONFLICT, said).saying("acknowledged", json!(before))
+            }
+            AttentionError::Ended(silence) => {
+                Self::new(StatusCode::CONFLICT, said).saying("current", json!(silence))
+            }
+            AttentionError::Changed(silence) => {
+                Self::new(StatusCode::PRECONDITION_FAILED, said).saying("current", json!(silence))
+            }
+        }
+    }
+}
+
+impl From<DraftError> for Problem {
+    fn from(error: DraftError) -> Self {
+        Self::bad_request(error.to_string())
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::new(rejection.status(), rejection.body_text())
+    }
+}

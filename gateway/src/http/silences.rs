@@ -1,0 +1,169 @@
+//! Silences and the audit trail over REST. A silence has an `ETag` of what people decided, for `If-Match`.
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, Path, State, rejection::JsonRejection},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{
+    Api,
+    alerts::{MAX_BODY, by, limit},
+    problem::Problem,
+    times,
+};
+use crate::{
+    alert::silence::{Draft, Matcher, Silence},
+    model::Timestamp,
+    state::KEPT_SILENCES,
+};
+
+pub(super) fn router() -> Router<Api> {
+    Router::new()
+        .route("/api/v1/silences", get(list).post(create))
+        .route("/api/v1/silences/{id}", get(one).put(change).delete(end))
+        .route("/api/v1/audit", get(audit))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+}
+
+/// A silence as a person asks for it. `created_by` says who makes it, `by` who changes it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    matchers: Vec<Matcher>,
+    starts_at: Option<String>,
+    ends_at: String,
+    created_by: Option<String>,
+    by: Option<String>,
+    #[serde(default)]
+    comment: String,
+}
+
+impl Asked {
+    /// Checked; `who` names the field that says who asks.
+    fn draft(self, who: &'static str, now: Timestamp) -> Result<Draft, Problem> {
+        let time = |field: &str, text: &str| {
+            times::time(text, now).ok_or_else(|| {
+                Problem::bad_request(format!(
+                    "{field} must be a time as in 2026-11-20T16:00:00Z, epoch milliseconds, or +4h"
+                ))
+            })
+        };
+        let by = match who {
+            "by" => self.by,
+            _ => self.created_by,
+        };
+        let draft = Draft {
+            matchers: self.matchers,
+            starts: self
+                .starts_at
+                .map(|text| time("starts_at", &text))
+                .transpose()?,
+            ends: time("ends_at", &self.ends_at)?,
+            by: by.unwrap_or_default(),
+            comment: self.comment,
+        };
+        Ok(draft.check(now, who)?)
+    }
+}
+
+/// With its version as a strong `ETag`.
+fn answer(status: StatusCode, silence: &Silence) -> Response {
+    let mut response = (status, Json(silence)).into_response();
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", silence.version)) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+/// The version in `If-Match`; `None` without the header or for `*`.
+fn expected(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get(header::IF_MATCH) else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    text.strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .and_then(|text| text.parse().ok())
+        .map(Some)
+        .ok_or_else(|| {
+            Problem::new(
+                StatusCode::PRECONDITION_FAILED,
+                "If-Match must be the ETag of the silence, or *",
+            )
+        })
+}
+
+async fn list(State(api): State<Api>) -> Result<Response, Problem> {
+    let attention = api.parts.state.attention(KEPT_SILENCES).await;
+    let attention =
+        attention.map_err(|error| Problem::internal("the silences cannot be read", &error))?;
+    Ok(Json(json!({"silences": attention.silences})).into_response())
+}
+
+async fn create(
+    State(api): State<Api>,
+    body: Result<Json<Asked>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(asked) = body?;
+    let draft = asked.draft("created_by", api.parts.clock.now())?;
+    let silence = api.parts.state.silence(draft).await?;
+    let mut response = answer(StatusCode::CREATED, &silence);
+    if let Ok(place) = HeaderValue::try_from(format!("/api/v1/silences/{}", silence.id)) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    Ok(response)
+}
+
+async fn one(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let found = api.parts.state.one_silence(&id).await;
+    let found = found.map_err(|error| Problem::internal("the silences cannot be read", &error))?;
+    found.map_or_else(
+        || Err(Problem::not_found("there is no silence with this id")),
+        |silence| Ok(answer(StatusCode::OK, &silence)),
+    )
+}
+
+async fn change(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Result<Json<Asked>, JsonRejection>,
+) -> Result<Response, Problem> {
+    if !headers.contains_key(header::IF_MATCH) {
+        return Err(Problem::new(
+            StatusCode::PRECONDITION_REQUIRED,
+            "say in If-Match which version you change: the ETag that came with it, or *",
+        ));
+    }
+    let version = expected(&headers)?;
+    let Json(asked) = body?;
+    let draft = asked.draft("by", api.parts.clock.now())?;
+    let silence = api.parts.state.change_silence(&id, version, draft).await?;
+    Ok(answer(StatusCode::OK, &silence))
+}
+
+async fn end(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let (version, by) = (expected(&headers)?, by(&uri)?);
+    let silence = api.parts.state.end_silence(&id, version, by).await?;
+    Ok(answer(StatusCode::OK, &silence))
+}
+
+async fn audit(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
+    let entries = api.parts.state.audit(limit(&uri)?).await;
+    let entries =
+        entries.map_err(|error| Problem::internal("the audit trail cannot be read", &error))?;
+    Ok(Json(json!({"audit": entries})).into_response())
+}

@@ -1,0 +1,221 @@
+//! Acknowledgements, silences and the audit trail as clients see them.
+
+use super::*;
+use crate::{alert::Transition, engine::Decided, journal::Position};
+
+fn body(method: &str, path: &str, headers: &[(&str, &str)], json: &JsonValue) -> Request<Body> {
+    let mut request = with(method, path, headers);
+    request.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("application/json"),
+    );
+    *request.body_mut() = Body::from(json.to_string());
+    request
+}
+
+impl House {
+    async fn ok(&self, request: Request<Body>, status: u16) -> (HeaderMap, JsonValue) {
+        let (got, headers, body) = self.send(request).await;
+        assert_eq!(got.as_u16(), status, "{}", String::from_utf8_lossy(&body));
+        (headers, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// Writes the engine's alert into the file, as it does a moment after.
+    async fn write_down(&self, alert_state: AlertState) {
+        let state = state::State::open(
+            self._dir.path(),
+            &[],
+            Clock::system(),
+            &mut Registry::default(),
+        )
+        .unwrap();
+        let alert = Alert {
+            state: alert_state,
+            ..alert()
+        };
+        let transitions = vec![Transition {
+            alert,
+            series: key(),
+            at: Timestamp(0),
+        }];
+        let position = Position(1);
+        let decided = Decided {
+            position,
+            transitions,
+        };
+        state.record(decided).await.unwrap();
+    }
+}
+
+fn asked() -> JsonValue {
+    json!({
+        "matchers": [{"name": "device", "value": "a b"}],
+        "ends_at": "+4h",
+        "created_by": "Ada",
+        "comment": "works on it",
+    })
+}
+
+#[tokio::test]
+async fn a_silence_is_made_shown_changed_and_ended() {
+    let house = house();
+    let (headers, made) = house
+        .ok(body("POST", "/api/v1/silences", &[], &asked()), 201)
+        .await;
+    let place = headers[header::LOCATION].to_str().unwrap().to_owned();
+    assert_eq!(headers[header::ETAG], "\"1\"");
+    assert_eq!(made["state"], "active");
+    assert_eq!(made["ends_ms"], NOW_MS + 4 * 3_600_000);
+    assert_eq!(made["ends_at"], "2027-01-15T12:00:00Z");
+    assert_eq!(made["created_by"], "Ada");
+    let (headers, one) = house.ok(get(&place), 200).await;
+    assert_eq!(
+        (&one, &headers[header::ETAG]),
+        (&made, &header::HeaderValue::from_static("\"1\""))
+    );
+    let alert = &house.json("/api/v1/alerts").await["alerts"][0];
+    assert_eq!(alert["silenced_by"], json!([made["id"]]));
+    assert_eq!(alert["acknowledged"], JsonValue::Null);
+
+    let other = json!({"matchers": [{"name": "rule", "value": "h*", "glob": true}], "ends_at": "+1h", "by": "Bob"});
+    house.problem(body("PUT", &place, &[], &other), 428).await;
+    let first = [("if-match", "\"1\"")];
+    let (headers, changed) = house.ok(body("PUT", &place, &first, &other), 200).await;
+    assert_eq!(headers[header::ETAG], "\"2\"");
+    assert_eq!(
+        (&changed["changed_by"], &changed["created_by"]),
+        (&json!("Bob"), &json!("Ada"))
+    );
+    let (_, conflict) = house
+        .problem(body("PUT", &place, &first, &other), 412)
+        .await;
+    assert_eq!(conflict["current"], changed);
+    house
+        .problem(body("PUT", &place, &[("if-match", "2")], &other), 412)
+        .await;
+    house
+        .problem(with("DELETE", &format!("{place}?by=Bob"), &first), 412)
+        .await;
+    house.problem(with("DELETE", &place, &[]), 400).await;
+    let (_, ended) = house
+        .ok(with("DELETE", &format!("{place}?by=Bob%20B."), &[]), 200)
+        .await;
+    assert_eq!(
+        (&ended["state"], &ended["changed_by"]),
+        (&json!("ended"), &json!("Bob B."))
+    );
+    house
+        .problem(body("PUT", &place, &[("if-match", "*")], &other), 409)
+        .await;
+    assert_eq!(
+        house.json("/api/v1/silences").await["silences"],
+        json!([ended])
+    );
+    assert_eq!(
+        house.json("/api/v1/alerts").await["alerts"][0]["silenced_by"],
+        json!([])
+    );
+    let trail = house.json("/api/v1/audit?limit=2").await;
+    let actions: Vec<_> = trail["audit"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| &e["action"])
+        .collect();
+    assert_eq!(actions, ["silence_ended", "silence_changed"]);
+    assert_eq!(trail["audit"][1]["detail"]["before"], made);
+}
+
+#[tokio::test]
+async fn what_makes_no_silence_is_refused_with_the_reason() {
+    let house = house();
+    let with_field = |field: &str, value: JsonValue| {
+        let mut asked = asked();
+        asked[field] = value;
+        asked
+    };
+    for (asked, word) in [
+        (with_field("matchers", json!([])), "matchers"),
+        (
+            with_field("matchers", json!([{"name": "colour", "value": "x"}])),
+            "colour",
+        ),
+        (with_field("ends_at", json!("-1h")), "ends_at"),
+        (with_field("ends_at", json!("soon")), "ends_at"),
+        (with_field("created_by", json!(" ")), "created_by"),
+        (with_field("comment", json!("x".repeat(1_001))), "comment"),
+    ] {
+        let (_, problem) = house
+            .problem(body("POST", "/api/v1/silences", &[], &asked), 400)
+            .await;
+        assert!(
+            problem["detail"].as_str().unwrap().contains(word),
+            "{problem}"
+        );
+    }
+    let unknown = with_field("until", json!("+1h"));
+    house
+        .problem(body("POST", "/api/v1/silences", &[], &unknown), 422)
+        .await;
+    let long = with_field("comment", json!("x".repeat(100_000)));
+    house
+        .problem(body("POST", "/api/v1/silences", &[], &long), 413)
+        .await;
+    let mut plain = body("POST", "/api/v1/silences", &[], &asked());
+    plain.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("text/plain"),
+    );
+    house.problem(plain, 415).await;
+    let foreign = [("origin", "http://evil.example")];
+    house
+        .problem(body("POST", "/api/v1/silences", &foreign, &asked()), 403)
+        .await;
+    house.problem(get("/api/v1/silences/s-0"), 404).await;
+    house
+        .problem(with("DELETE", "/api/v1/silences/s-0?by=Ada", &[]), 404)
+        .await;
+    house.problem(get("/api/v1/audit?limit=0"), 400).await;
+    assert_eq!(
+        house.json("/api/v1/silences").await,
+        json!({"silences": []})
+    );
+    assert_eq!(house.json("/api/v1/audit").await, json!({"audit": []}));
+}
+
+#[tokio::test]
+async fn a_firing_alert_is_acknowledged_once_and_what_does_not_fire_is_not() {
+    let house = house();
+    let path = "/api/v1/alerts/hot-1/acknowledge";
+    let ada = json!({"by": "Ada", "comment": "on it"});
+    // It fires, and the file does not know yet.
+    let (headers, _) = house.problem(body("POST", path, &[], &ada), 503).await;
+    assert!(headers.contains_key(header::RETRY_AFTER));
+    let unknown = body("POST", "/api/v1/alerts/hot-2/acknowledge", &[], &ada);
+    house.problem(unknown, 404).await;
+    house.write_down(AlertState::Firing).await;
+    house
+        .problem(body("POST", path, &[], &json!({"by": ""})), 400)
+        .await;
+    let (_, given) = house.ok(body("POST", path, &[], &ada), 200).await;
+    assert_eq!(house.ok(body("POST", path, &[], &ada), 200).await.1, given);
+    let bob = json!({"by": "Bob"});
+    let (_, conflict) = house.problem(body("POST", path, &[], &bob), 409).await;
+    assert_eq!(conflict["acknowledged"], given["acknowledged"]);
+    for query in ["", "?state=all"] {
+        let shown = house.json(&format!("/api/v1/alerts{query}")).await;
+        assert_eq!(shown["alerts"][0]["acknowledged"]["by"], "Ada");
+        assert_eq!(shown["alerts"][0]["acknowledged"]["comment"], "on it");
+    }
+    let take_back = || with("DELETE", "/api/v1/alerts/hot-1/acknowledge?by=Bob", &[]);
+    house.ok(take_back(), 204).await;
+    house.ok(take_back(), 204).await;
+    let shown = house.json("/api/v1/alerts").await;
+    assert_eq!(shown["alerts"][0]["acknowledged"], JsonValue::Null);
+    house.write_down(AlertState::Resolved).await;
+    let (_, over) = house.problem(body("POST", path, &[], &ada), 409).await;
+    assert!(
+        over["detail"].as_str().unwrap().contains("resolved"),
+        "{over}"
+    );
+}

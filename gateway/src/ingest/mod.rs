@@ -1,0 +1,120 @@
+//! The one task between sources and journal: it takes deliveries in their order through decode and normalise,
+//! hands what was accepted to the journal, and answers the source when that is durable.
+//!
+//! It never blocks for long: a journal that can't write makes [`Journal::submit`] wait, which fills the door and so
+//! makes the sources wait or shed. It keeps the account: nothing comes in that is not found in it again.
+
+mod account;
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::sync::mpsc;
+
+pub use self::account::{Account, AccountRow};
+use crate::{
+    clock::Clock,
+    journal::Journal,
+    model::Batch,
+    normalise::{self, Normaliser, Outcome, SourceMappings},
+    source::{Delivery, Receipt, intake::Held},
+};
+
+/// Rejects that a receipt names one by one.
+const MAX_NAMED_REJECTS: usize = 20;
+
+/// Another config while readings flow. It holds for every delivery that is taken after it.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// The mappings of the source with this number; the next free number is a new source.
+    Mappings(usize, SourceMappings),
+    /// What holds for all readings.
+    Settings(normalise::Config),
+}
+
+/// Changes that may wait for the ingest task; one more waits for room.
+pub const MAX_CHANGES: usize = 64;
+
+/// Takes deliveries until every source has let go of the door, then ends. What the journal no longer takes is left
+/// unanswered, and so unacknowledged. A change goes before the deliveries that wait.
+pub async fn run(
+    mut normaliser: Normaliser,
+    mut deliveries: mpsc::Receiver<Delivery>,
+    mut changes: mpsc::Receiver<Change>,
+    journal: Journal,
+    account: Account,
+    clock: Clock,
+) {
+    let mut outcome = Outcome::default();
+    loop {
+        let delivery = tokio::select! {
+            biased;
+            Some(change) = changes.recv() => {
+                match change {
+                    Change::Mappings(number, mappings) => normaliser.set_source(number, mappings),
+                    Change::Settings(settings) => normaliser.reconfigure(settings),
+                }
+                continue;
+            }
+            delivery = deliveries.recv() => match delivery {
+                Some(delivery) => delivery,
+                None => return,
+            },
+        };
+        let Some(source) = account.source(delivery.source) else {
+            continue;
+        };
+        let trusted = clock.is_trusted();
+        let mut receipt = Receipt::default();
+        for frame in &delivery.frames {
+            outcome.rejects.clear();
+            normaliser.frame(delivery.source, frame, trusted, &mut outcome);
+            receipt.rejected += outcome.rejects.len();
+            for reject in outcome.rejects.drain(..) {
+                if receipt.rejects.len() < MAX_NAMED_REJECTS {
+                    receipt.rejects.push(reject.clone());
+                }
+                account.rejects().record(
+                    &source.name,
+                    &frame.topic,
+                    &frame.payload,
+                    frame.arrived,
+                    reject,
+                );
+            }
+        }
+        let readings = std::mem::take(&mut outcome.readings);
+        receipt.duplicates = std::mem::take(&mut outcome.duplicates);
+        let retained = readings.iter().filter(|r| r.retained).count();
+        receipt.accepted = readings.len() - retained;
+        // Each frame was counted as one message when it came; from here on it counts as the readings that it holds.
+        source.unpacked(
+            delivery.frames.len(),
+            receipt.accepted + receipt.duplicates + receipt.rejected,
+        );
+        source
+            .duplicates
+            .fetch_add(receipt.duplicates as u64, Relaxed);
+        source.retained.fetch_add(retained as u64, Relaxed);
+        let held = Held::new(source.waiting(), receipt.accepted);
+        drop(delivery.held);
+
+        let batch = Batch {
+            source: source.name.clone(),
+            peer: delivery.peer,
+            readings,
+            presence: delivery.presence,
+        };
+        let (done, room, urgency) = (delivery.done, delivery.room, delivery.urgency);
+        let on_durable = Box::new(move |_| {
+            source.accepted.fetch_add(receipt.accepted as u64, Relaxed);
+            drop(held);
+            // A sender that no longer waits for its answer has lost nothing: the readings are durable.
+            drop(done.send(receipt));
+            drop(room);
+        });
+        if journal.submit_as(urgency, batch, on_durable).await.is_err() {
+            tracing::warn!("the journal is closed: the last deliveries stay unacknowledged");
+            return;
+        }
+    }
+}

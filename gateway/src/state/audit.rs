@@ -1,0 +1,101 @@
+//! The audit trail: who did what to which alert or silence, and when. Written in the transaction that does it.
+//!
+//! Bounded: the newest [`KEPT_ENTRIES`].
+
+use rusqlite::{Connection, Transaction, params};
+use serde::Serialize;
+use serde_json::Value as JsonValue;
+
+use crate::model::Timestamp;
+
+/// Entries that are kept.
+pub const KEPT_ENTRIES: i64 = 10_000;
+
+/// What somebody did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Acknowledged,
+    Unacknowledged,
+    SilenceCreated,
+    SilenceChanged,
+    SilenceEnded,
+}
+
+impl Action {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Acknowledged => "alert_acknowledged",
+            Self::Unacknowledged => "alert_unacknowledged",
+            Self::SilenceCreated => "silence_created",
+            Self::SilenceChanged => "silence_changed",
+            Self::SilenceEnded => "silence_ended",
+        }
+    }
+}
+
+/// One line of the trail, as `docs/http-api.md` describes it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AuditEntry {
+    /// Rises by one an entry, never reused.
+    pub number: i64,
+    /// When, RFC 3339.
+    pub at: String,
+    /// When, epoch milliseconds.
+    pub at_ms: i64,
+    /// Who, as they said.
+    pub by: String,
+    /// `alert_acknowledged`, `alert_unacknowledged`, `silence_created`, `silence_changed` or `silence_ended`.
+    pub action: String,
+    /// The id of the alert or silence.
+    pub target: String,
+    /// The thing as it was then: the alert's rule and series with the comment, or the silence; of a changed one `before` and `after`.
+    pub detail: JsonValue,
+}
+
+/// Adds an entry.
+pub(super) fn add(
+    transaction: &Transaction<'_>,
+    now: Timestamp,
+    by: &str,
+    action: Action,
+    target: &str,
+    detail: &JsonValue,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO audit (at, by, action, target, detail) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            now.0,
+            by,
+            action.name(),
+            target,
+            detail.to_string()
+        ])?;
+    let newest = transaction.last_insert_rowid();
+    transaction
+        .prepare_cached("DELETE FROM audit WHERE number <= ?1")?
+        .execute(params![newest - KEPT_ENTRIES])?;
+    Ok(())
+}
+
+/// The newest first.
+pub(super) fn read(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<AuditEntry>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT number, at, by, action, target, detail FROM audit ORDER BY number DESC LIMIT ?1",
+    )?;
+    let rows = statement.query_map(params![i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+        let at = Timestamp(row.get(1)?);
+        let detail: String = row.get(5)?;
+        Ok(AuditEntry {
+            number: row.get(0)?,
+            at: at.to_rfc3339(),
+            at_ms: at.as_millis(),
+            by: row.get(2)?,
+            action: row.get(3)?,
+            target: row.get(4)?,
+            detail: serde_json::from_str(&detail).unwrap_or(JsonValue::Null),
+        })
+    })?;
+    rows.collect()
+}

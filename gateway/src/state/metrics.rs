@@ -1,0 +1,73 @@
+//! What the state counts.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(super) struct WebhookLabel {
+    pub(super) webhook: String,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Metrics {
+    pub(super) queued: Family<WebhookLabel, Counter>,
+    pub(super) delivered: Family<WebhookLabel, Counter>,
+    pub(super) given_up: Family<WebhookLabel, Counter>,
+    pub(super) withdrawn: Family<WebhookLabel, Counter>,
+    pub(super) silences_refused: Counter,
+    pub(super) failures: Counter,
+    pub(super) failing: Gauge,
+}
+
+impl Metrics {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            queued: Family::default(),
+            delivered: Family::default(),
+            given_up: Family::default(),
+            withdrawn: Family::default(),
+            silences_refused: Counter::default(),
+            failures: Counter::default(),
+            failing: Gauge::default(),
+        };
+        registry.register(
+            "gateway_deliveries_queued",
+            "Deliveries put into the outbox",
+            metrics.queued.clone(),
+        );
+        registry.register(
+            "gateway_deliveries_delivered",
+            "Deliveries that a webhook accepted",
+            metrics.delivered.clone(),
+        );
+        registry.register(
+            "gateway_deliveries_given_up",
+            "Deliveries given up",
+            metrics.given_up.clone(),
+        );
+        registry.register(
+            "gateway_deliveries_withdrawn",
+            "Deliveries held back by a silence until their alert was over, and never sent",
+            metrics.withdrawn.clone(),
+        );
+        registry.register(
+            "gateway_silences_refused",
+            "Silences refused because too many were planned or active",
+            metrics.silences_refused.clone(),
+        );
+        registry.register(
+            "gateway_state_failures",
+            "Reads and writes of the state file that failed",
+            metrics.failures.clone(),
+        );
+        registry.register(
+            "gateway_state_failing",
+            "1 while alerts and deliveries cannot be written down",
+            metrics.failing.clone(),
+        );
+        metrics
+    }
+}
