@@ -182,10 +182,37 @@ impl Gateway {
     /// When there is no such program, or the config can't be written.
     #[must_use]
     pub fn launch(dir: Arc<TempDir>, config: &str, port: u16) -> Starting {
+        Self::launch_under(&[], dir, config, port)
+    }
+
+    /// As [`Gateway::start`], on a system that allows so many open files.
+    ///
+    /// # Panics
+    ///
+    /// When it does not get ready; its log is shown.
+    pub async fn start_limited(config: &str, files: u64) -> Self {
+        let limit = format!("--nofile={files}:{files}");
+        let dir = Arc::new(TempDir::new().expect("a temporary folder"));
+        let starting = Self::launch_under(&["prlimit", &limit], dir, config, 0);
+        let started = starting.ready().await;
+        started.unwrap_or_else(|log| panic!("the gateway did not start:\n{log}"))
+    }
+
+    /// As [`Gateway::launch`], by a program that becomes it.
+    fn launch_under(by: &[&str], dir: Arc<TempDir>, config: &str, port: u16) -> Starting {
         drop(rustls::crypto::ring::default_provider().install_default());
         let file = dir.path().join("gateway.toml");
         std::fs::write(&file, whole(config, port)).expect("the config can be written");
-        let mut child = Command::new(workspace_binary("gateway"))
+        let gateway = workspace_binary("gateway");
+        let mut command = match by.split_first() {
+            None => Command::new(gateway),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(gateway);
+                command
+            }
+        };
+        let mut child = command
             .arg("run")
             .arg("--config")
             .arg(&file)

@@ -16,7 +16,7 @@ use tokio::{
 use crate::{Gateway, eventually, sinks::HangingSink};
 
 /// How much.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Scale {
     /// Distinct series, each of a device of its own, pushed over HTTP.
     pub series: usize,
@@ -36,6 +36,8 @@ pub struct Scale {
 
 /// 2025-11-20T12:00:00Z
 const FIRST_MS: i64 = 1_763_640_000_000;
+/// As many as there is room for by default.
+const MAX_SERIES: usize = 10_000;
 /// Lines in one request.
 const LINES: usize = 20_000;
 
@@ -68,10 +70,6 @@ pub async fn unleash(gateway: &Gateway, scale: Scale) -> Vec<TcpStream> {
     let mut held = Vec::new();
     let listener = gateway.listeners[0];
     let mut waves = JoinSet::new();
-    // The first 10 000 series fill up, and make every rule fire for each.
-    for point in 0..scale.points.max(1) {
-        push(gateway, 0..10_000.min(scale.series), point).await;
-    }
     // Browsers that see a full snapshot and stop; more come while things change, so that none is the same.
     for browser in 0..scale.browsers {
         if browser % 10 == 0 {
@@ -121,9 +119,17 @@ async fn waves_of(connections: usize, address: SocketAddr, held: &mut Vec<TcpStr
     }
 }
 
-/// The part that asks the gateway for something: before connections are taken up.
-pub async fn flood(gateway: &Gateway, scale: Scale) {
-    let mut from = 10_000;
+/// The part that the gateway is to take: before its connections are taken up. Every rule comes true for every series that
+/// it has room for.
+///
+/// # Panics
+///
+/// When the gateway does not answer.
+pub async fn fill(gateway: &Gateway, scale: Scale) {
+    for point in 0..scale.points {
+        push(gateway, 0..MAX_SERIES.min(scale.series), point).await;
+    }
+    let mut from = MAX_SERIES;
     while from < scale.series {
         let to = scale.series.min(from + LINES);
         push(gateway, from..to, 0).await;
@@ -186,6 +192,25 @@ async fn ask(gateway: &Gateway, path: &str) -> Option<TcpStream> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.address);
     stream.write_all(request.as_bytes()).await.ok()?;
     Some(stream)
+}
+
+/// The number that docs/ARCHITECTURE.md gives: "at most **N MB**".
+///
+/// # Panics
+///
+/// When it gives none.
+#[must_use]
+pub fn documented_bytes() -> u64 {
+    let page = std::fs::read_to_string(crate::repository().join("docs/ARCHITECTURE.md"))
+        .expect("docs/ARCHITECTURE.md");
+    let number = page
+        .split("at most **")
+        .nth(1)
+        .and_then(|rest| rest.split(" MB**").next());
+    number
+        .and_then(|n| n.parse::<u64>().ok())
+        .expect("at most **N MB** in docs/ARCHITECTURE.md")
+        * 1_000_000
 }
 
 /// Lets this process have as many connections as the system allows; how many that is.

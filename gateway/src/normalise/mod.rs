@@ -36,6 +36,9 @@ use crate::{
 
 /// Longest device id and metric, in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
+/// Fields of one record; a record with more is a reject. Fields are looked for beside each other, which takes the square of their
+/// number: a megabyte that is one record would hold up everybody for minutes.
+pub const MAX_FIELDS: usize = 1_000;
 /// Longest text value, in bytes.
 pub const MAX_TEXT_BYTES: usize = 256;
 

@@ -1,7 +1,7 @@
 //! One record becomes readings: device, time, and for each field its metric, value, unit, quality.
 
 use super::{
-    Config, MAX_NAME_BYTES, MAX_TEXT_BYTES, Outcome, calibration,
+    Config, MAX_FIELDS, MAX_NAME_BYTES, MAX_TEXT_BYTES, Outcome, calibration,
     compiled::{self, Compiled, Rule, Sight, Topic},
     series::{self, AllSeries, Key, Series},
     unit,
@@ -100,6 +100,13 @@ impl Rest {
         context: Context<'_>,
         outcome: &mut Outcome,
     ) -> Result<(), Refusal> {
+        let fields = context.decoded.fields(context.record).len();
+        if fields > MAX_FIELDS {
+            return Err((
+                Reason::TooLarge,
+                format!("{fields} fields in one record are more than {MAX_FIELDS}"),
+            ));
+        }
         self.find_device(compiled, context)?;
         let measured = self.measured(&compiled.mapping, context)?;
         for field in context.decoded.fields(context.record) {

@@ -757,3 +757,21 @@ proptest! {
         prop_assert_eq!(outcome.rejects.len(), lines.len() - good);
     }
 }
+
+#[test]
+fn a_record_of_very_many_fields_is_one_reject_and_its_neighbour_is_taken() {
+    let mut stage = stage(Config::default(), crate::source::push::mappings());
+    let fields = |n: usize| {
+        let fields: Vec<String> = (0..n).map(|i| format!("f{i}=1")).collect();
+        fields.join(",")
+    };
+    // Its two labels count as well.
+    let lines = format!(
+        "m,device=a {}\nm,device=b {}\n",
+        fields(MAX_FIELDS - 1),
+        fields(MAX_FIELDS - 2)
+    );
+    let outcome = give(&mut stage, "/api/v2/write/ns", &lines);
+    assert_eq!(reasons(&outcome), [Reason::TooLarge]);
+    assert_eq!(outcome.readings.len(), MAX_FIELDS - 2);
+}
