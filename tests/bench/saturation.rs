@@ -8,7 +8,10 @@ use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use tests::{Gateway, Mosquitto, Victoria};
 use tokio::sync::oneshot;
 
-use crate::publisher::{DEVICES, publish};
+use crate::{
+    publisher::{DEVICES, publish},
+    rate,
+};
 
 /// 2025-11-20T12:00:00Z; each run takes its own hours, so that no point is a repeat.
 const FIRST_MS: i64 = 1_763_640_000_000;
@@ -61,11 +64,6 @@ fn print(name: &str, mut rates: Vec<f64>, lost: usize) {
         at(0.5),
         at(1.0)
     );
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-fn rate(messages: usize, elapsed: Duration) -> f64 {
-    messages as f64 / elapsed.as_secs_f64()
 }
 
 async fn broker() -> Option<Mosquitto> {

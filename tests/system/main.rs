@@ -26,6 +26,8 @@ mod live;
 mod main_job;
 /// Whatever comes, memory is bounded.
 mod memory;
+/// Slow and dead neighbours harm nobody else.
+mod neighbours;
 /// A restart is invisible.
 mod power;
 /// A changed config touches only what changed.
