@@ -15,32 +15,21 @@ mod saturation;
 use std::time::Duration;
 
 const HELP: &str =
-<<<<<<< HEAD
-    "bench [saturation] [latency] [journal] [drain] [demo] [--messages N] [--rounds N] [--demo-minutes N]
-      [--live-rate N] [--outage-seconds N]
-Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes; drain: 1000 readings/s live, 120 seconds.";
-=======
-    "bench [saturation] [latency] [journal] [demo] [neighbours] [memory] [--messages N] [--rounds N] [--demo-minutes N] [--points N]
-Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes, 700 points a series (full).";
->>>>>>> 482853c (Test slow and dead neighbours, and benchmark what they cost)
+    "bench [saturation] [latency] [journal] [drain] [demo] [neighbours] [memory] [--messages N] [--rounds N]
+      [--demo-minutes N] [--live-rate N] [--outage-seconds N] [--points N]
+Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes; drain: 1000 readings/s live, 120 seconds; memory: 700
+points a series (full).";
 
 fn main() {
     let mut names = Vec::new();
     let (mut messages, mut rounds, mut minutes) = (200_000_usize, 3_usize, 5_u64);
-<<<<<<< HEAD
     let (mut live_rate, mut outage) = (1_000_usize, 120_u64);
-=======
     let mut points = 700_usize;
->>>>>>> 482853c (Test slow and dead neighbours, and benchmark what they cost)
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|n| n.parse::<u64>().ok());
         let known = match argument.as_str() {
-<<<<<<< HEAD
-            "saturation" | "latency" | "journal" | "drain" | "demo" => {
-=======
-            "saturation" | "latency" | "journal" | "demo" | "neighbours" | "memory" => {
->>>>>>> 482853c (Test slow and dead neighbours, and benchmark what they cost)
+            "saturation" | "latency" | "journal" | "drain" | "demo" | "neighbours" | "memory" => {
                 names.push(argument.clone());
                 true
             }
@@ -78,16 +67,13 @@ fn main() {
         if wanted("journal") {
             journal::run().await;
         }
-<<<<<<< HEAD
         if wanted("drain") {
             drain::run(live_rate, Duration::from_secs(outage)).await;
-=======
         if wanted("neighbours") {
             neighbours::run(messages, rounds).await;
         }
         if wanted("memory") {
             memory::run(points).await;
->>>>>>> 482853c (Test slow and dead neighbours, and benchmark what they cost)
         }
         if wanted("demo") {
             demo::run(Duration::from_secs(60 * minutes)).await;
