@@ -69,6 +69,7 @@ fn main() {
         }
         if wanted("drain") {
             drain::run(live_rate, Duration::from_secs(outage)).await;
+        }
         if wanted("neighbours") {
             neighbours::run(messages, rounds).await;
         }

@@ -164,11 +164,10 @@ fn every_setting_has_its_place(config: &Config) {
         stop_within: _,
         watch: _,
         log: Log { level: _, json: _ },
-        http:
-            Http {
-                listen: _,
-                allowed_hosts: _,
-            },
+        http: Http {
+            listen: _,
+            allowed_hosts: _,
+        },
         push: _,
         journal: _,
         normalise: _,

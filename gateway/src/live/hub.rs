@@ -11,10 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge},
-    registry::Registry,
-};
+use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +22,7 @@ use super::{
     frame::Frame,
     group::Group,
     latest::{self, Latest},
+    metrics::Metrics,
     ring::{At, Ring},
     snapshots::Snapshots,
 };
@@ -71,19 +69,6 @@ pub(super) struct Wake {
     pub(super) beats: u64,
     /// The frame of the last one.
     pub(super) beat: Bytes,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Metrics {
-    pub(super) clients: Gauge,
-    pub(super) refused: Counter,
-    pub(super) snapshots: Counter,
-    pub(super) resumes: Counter,
-    pub(super) gaps: Counter,
-    pub(super) cut: Counter,
-    events: Counter,
-    status_dropped: Counter,
-    replay_bytes: Gauge,
 }
 
 /// A client's question to the hub, or what people did.
@@ -193,63 +178,6 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.0.clients.fetch_sub(1, Ordering::AcqRel);
         self.0.metrics.clients.dec();
-    }
-}
-
-impl Metrics {
-    fn new(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        let counters = [
-            (
-                "gateway_live_events",
-                "Events said to live clients",
-                &metrics.events,
-            ),
-            (
-                "gateway_live_clients_refused",
-                "Live clients sent away because all places were taken",
-                &metrics.refused,
-            ),
-            (
-                "gateway_live_snapshots",
-                "Live streams begun with a snapshot",
-                &metrics.snapshots,
-            ),
-            (
-                "gateway_live_resumes",
-                "Live streams resumed where they broke off",
-                &metrics.resumes,
-            ),
-            (
-                "gateway_live_gaps",
-                "Times that a slow live client skipped events",
-                &metrics.gaps,
-            ),
-            (
-                "gateway_live_frames_cut",
-                "Readings frames cut out for a filter",
-                &metrics.cut,
-            ),
-            (
-                "gateway_live_status_dropped",
-                "Status news dropped because there were too many keys",
-                &metrics.status_dropped,
-            ),
-        ];
-        for (name, help, counter) in counters {
-            registry.register(name, help, counter.clone());
-        }
-        registry.register(
-            "gateway_live_clients",
-            "Live clients connected",
-            metrics.clients.clone(),
-        );
-        registry.register(
-            "gateway_live_replay_bytes",
-            "Bytes of events kept for live clients",
-            metrics.replay_bytes.clone(),
-        );
-        metrics
     }
 }
 
@@ -480,8 +408,7 @@ impl State {
                 answer,
             } => match self.join(filter, after) {
                 Some(joined) => drop(answer.send(joined)),
-                // Not answered, the client hears `bye` and when to come back.
-                None => drop(self.shared.metrics.refused.inc()),
+                None => self.refuse(),
             },
             Command::CatchUp {
                 group,
@@ -490,7 +417,7 @@ impl State {
                 answer,
             } => match self.catch_up(&group, after, from_ms) {
                 Some(caught_up) => drop(answer.send(caught_up)),
-                None => drop(self.shared.metrics.refused.inc()),
+                None => self.refuse(),
             },
             Command::Attend { attention, answer } => {
                 self.attend(attention);
@@ -499,6 +426,11 @@ impl State {
                 let _gone = answer.send(());
             }
         }
+    }
+
+    /// Not answered, the client hears `bye` and when to come back.
+    fn refuse(&self) {
+        self.shared.metrics.refused.inc();
     }
 
     fn join(&mut self, filter: Filter, after: Option<u64>) -> Option<Joined> {

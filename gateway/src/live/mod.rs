@@ -15,6 +15,7 @@ mod frame;
 mod group;
 mod hub;
 mod latest;
+mod metrics;
 mod ring;
 mod snapshots;
 pub mod sse;
