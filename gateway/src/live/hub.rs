@@ -408,8 +408,7 @@ impl State {
                 answer,
             } => match self.join(filter, after) {
                 Some(joined) => drop(answer.send(joined)),
-                // Not answered, the client hears `bye` and when to come back.
-                None => drop(self.shared.metrics.refused.inc()),
+                None => self.refuse(),
             },
             Command::CatchUp {
                 group,
@@ -418,7 +417,7 @@ impl State {
                 answer,
             } => match self.catch_up(&group, after, from_ms) {
                 Some(caught_up) => drop(answer.send(caught_up)),
-                None => drop(self.shared.metrics.refused.inc()),
+                None => self.refuse(),
             },
             Command::Attend { attention, answer } => {
                 self.attend(attention);
@@ -427,6 +426,11 @@ impl State {
                 let _gone = answer.send(());
             }
         }
+    }
+
+    /// Not answered, the client hears `bye` and when to come back.
+    fn refuse(&self) {
+        self.shared.metrics.refused.inc();
     }
 
     fn join(&mut self, filter: Filter, after: Option<u64>) -> Option<Joined> {
