@@ -76,6 +76,7 @@ test("the keyboard alone acknowledges, and the focus comes back", async ({ page 
   await expect(dialog(page)).toHaveCount(0);
   await expect(button).toBeFocused();
   await page.keyboard.press("Enter");
+  await expect(dialog(page).getByLabel("Your name")).toBeFocused();
   await page.keyboard.type("Grace");
   await page.keyboard.press("Tab");
   await page.keyboard.type("on it");
@@ -151,3 +152,30 @@ for (const colorScheme of ["light", "dark"] as const) {
     });
   });
 }
+
+test("a kill of the gateway takes nothing of it from the page", async ({ page, gateway, complaints }) => {
+  complaints.allowFailedRequests();
+  await pushCo2(page, "depot", 1900);
+  await openPage(page);
+  const all = (await (await page.request.get("/api/v1/alerts")).json()) as { alerts: { id: string; series: string }[] };
+  const id = all.alerts.find(({ series }) => series === "depot/co2")?.id;
+  const acknowledged = await page.request.post(`/api/v1/alerts/${id}/acknowledge`, { data: { by: "Ada", comment: "on it" } });
+  expect(acknowledged.ok()).toBe(true);
+  const matchers = [{ name: "device", value: "depot" }];
+  const made = await page.request.post("/api/v1/silences", { data: { matchers, ends_at: "+1h", created_by: "Bob" } });
+  expect(made.status()).toBe(201);
+  const shown = async () => {
+    await expect(alertOf(page, "depot")).toContainText(/Acknowledged by Ada, .*: on it/);
+    await expect(alertOf(page, "depot")).toContainText("Silenced by Bob until");
+    await expect(silences(page).getByRole("listitem").filter({ hasText: "device depot" })).toContainText("active");
+  };
+  await shown();
+  await gateway.kill();
+  await expect(page.getByRole("status")).toHaveText("Down");
+  await gateway.run();
+  await expect(page.getByRole("status")).toHaveText("Live");
+  await shown();
+  await page.reload();
+  await shown();
+  await pushCo2(page, "depot", 600);
+});

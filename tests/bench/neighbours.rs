@@ -17,7 +17,7 @@ use crate::publisher::publish;
 const FIRST_MS: i64 = 1_763_640_000_000;
 /// Messages a second on the slow disk.
 const STEADY: u64 = 500;
-const STEADY_FOR: Duration = Duration::from_secs(20);
+const STEADY_FOR: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(messages: usize, rounds: usize) {
     println!(

@@ -68,7 +68,7 @@ pub fn config(rules: usize, webhook: &HangingSink) -> String {
 /// When the gateway stops answering.
 pub async fn unleash(gateway: &Gateway, scale: Scale) -> Vec<TcpStream> {
     let mut held = Vec::new();
-    let listener = gateway.listeners[0];
+    let listener = gateway.listeners.first().copied();
     let mut waves = JoinSet::new();
     // Browsers that see a full snapshot and stop; more come while things change, so that none is the same.
     for browser in 0..scale.browsers {
@@ -82,7 +82,7 @@ pub async fn unleash(gateway: &Gateway, scale: Scale) -> Vec<TcpStream> {
     }
     for i in 0..scale.publishers {
         waves.spawn(async move {
-            let mut stream = TcpStream::connect(listener).await.ok()?;
+            let mut stream = TcpStream::connect(listener?).await.ok()?;
             let mut out = bytes::BytesMut::new();
             Connect::new(format!("heavy-{i}")).write(&mut out).ok()?;
             let mut publish = Publish::new("t/heavy", QoS::AtLeastOnce, vec![b'1'; 200_000]);
@@ -97,7 +97,7 @@ pub async fn unleash(gateway: &Gateway, scale: Scale) -> Vec<TcpStream> {
             Some(stream)
         });
     }
-    for address in [gateway.address, listener] {
+    for address in std::iter::once(gateway.address).chain(listener) {
         for _ in 0..20 {
             waves_of(scale.connections / 40, address, &mut held).await;
         }

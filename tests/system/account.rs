@@ -46,7 +46,7 @@ async fn every_source_balances_up_to_every_archive_and_over_a_kill() {
     for i in 0..20 {
         line.send(format!("{{\"a\": {i}, \"b\": {i}}}\n"));
     }
-    line.send("}no JSON{\n".to_owned());
+    line.send("}no JSON{\n");
     let row = gateway
         .account_archived("push", |row| {
             row["accepted"] == 50 && row["duplicates"] == 1

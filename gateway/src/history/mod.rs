@@ -260,7 +260,6 @@ impl History {
     }
 
     /// What was written to the file since the start.
-    #[must_use]
     pub fn writes(&self) -> Writes {
         self.shared.writes.clone()
     }

@@ -422,7 +422,6 @@ impl Journal {
     }
 
     /// What was written to segments, and to the files of cursors, since the start.
-    #[must_use]
     pub fn writes(&self) -> [(&'static str, Writes); 2] {
         let disk = &self.shared.disk;
         [

@@ -392,8 +392,7 @@ impl State {
                 answer,
             } => match self.join(filter, &heard) {
                 Some(joined) => drop(answer.send(joined)),
-                // Not answered, the client hears `bye` and when to come back.
-                None => drop(self.shared.metrics.refused.inc()),
+                None => self.refuse(),
             },
             Command::CatchUp {
                 group,
@@ -403,7 +402,7 @@ impl State {
                 answer,
             } => match self.catch_up(&group, after, from_ms, retelling) {
                 Some(caught_up) => drop(answer.send(caught_up)),
-                None => drop(self.shared.metrics.refused.inc()),
+                None => self.refuse(),
             },
             Command::Attend { attention, answer } => {
                 self.attend(attention);
@@ -412,6 +411,11 @@ impl State {
                 let _gone = answer.send(());
             }
         }
+    }
+
+    /// Not answered, the client hears `bye` and when to come back.
+    fn refuse(&self) {
+        self.shared.metrics.refused.inc();
     }
 
     /// `None` when too much waits to be read already.

@@ -1,4 +1,4 @@
-//! What the hub counts.
+//! What the hub and its clients count.
 
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},

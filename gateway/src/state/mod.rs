@@ -436,7 +436,6 @@ impl State {
     }
 
     /// What was written to the file since the start.
-    #[must_use]
     pub fn writes(&self) -> Writes {
         self.writes.clone()
     }

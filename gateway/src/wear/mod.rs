@@ -31,6 +31,7 @@ const PAGE: u64 = 4096;
 
 /// What one part has written since the start of the process. Cheap to clone; clones count together.
 #[derive(Clone, Debug, Default)]
+#[must_use]
 pub struct Writes {
     counts: Arc<Counts>,
 }

@@ -185,6 +185,7 @@ impl Connection {
             Bounds {
                 messages: receive_maximum.into(),
                 bytes: config.max_packet_bytes,
+                together: Arc::clone(&hub.undurable_bytes),
             },
             Shed::counting(
                 config.queue,

@@ -4,7 +4,15 @@
 //! any number of deliveries may be under way. QoS 0 goes through a [`Shed`] (drops its oldest, counted); QoS 1 and 2 are
 //! bounded because the connection stops reading while [`Conveyor::is_full`].
 
-use std::{collections::VecDeque, future::Future, pin::Pin};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use futures_util::FutureExt;
 use smol_str::SmolStr;
@@ -33,11 +41,18 @@ pub(super) struct Conveyor {
     undurable_bytes: usize,
 }
 
+/// QoS 1 and 2 bytes of all connections on their way to the disk, above which those that have more than their share pause.
+const MAX_TOGETHER: usize = 32 << 20;
+/// What each connection may have on its way whatever the others have.
+const SHARE: usize = 16 << 10;
+
 /// When reading has to pause.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Bounds {
     pub(super) messages: usize,
     pub(super) bytes: usize,
+    /// The bytes of all connections together.
+    pub(super) together: Arc<AtomicUsize>,
 }
 
 #[derive(Default)]
@@ -95,7 +110,9 @@ impl Conveyor {
     /// A message whose sender waits.
     pub(super) fn push(&mut self, taken: Taken, arrived: Timestamp) {
         self.undurable += 1;
-        self.undurable_bytes += size(&taken);
+        let bytes = size(&taken);
+        self.undurable_bytes += bytes;
+        self.bounds.together.fetch_add(bytes, Relaxed);
         if let Some(message) = &taken.message {
             self.waiting.frames.push(frame(message, arrived));
         }
@@ -108,8 +125,10 @@ impl Conveyor {
     }
 
     /// Whether so much is under way that the client has to wait.
-    pub(super) const fn is_full(&self) -> bool {
-        self.undurable >= self.bounds.messages || self.undurable_bytes >= self.bounds.bytes
+    pub(super) fn is_full(&self) -> bool {
+        self.undurable >= self.bounds.messages
+            || self.undurable_bytes >= self.bounds.bytes
+            || (self.undurable_bytes > SHARE && self.bounds.together.load(Relaxed) > MAX_TOGETHER)
     }
 
     /// Whether nothing is under way.
@@ -135,7 +154,9 @@ impl Conveyor {
             receipt = receipt_of(self.in_flight.front_mut()) => {
                 let taken = self.in_flight.pop_front().map(|done| done.taken).unwrap_or_default();
                 self.undurable -= taken.len();
-                self.undurable_bytes -= taken.iter().map(size).sum::<usize>();
+                let bytes = taken.iter().map(size).sum::<usize>();
+                self.undurable_bytes -= bytes;
+                self.bounds.together.fetch_sub(bytes, Relaxed);
                 receipt.map_err(|_| Stopped)?;
                 Ok(taken)
             }
@@ -222,6 +243,14 @@ impl Conveyor {
     }
 }
 
+impl Drop for Conveyor {
+    fn drop(&mut self) {
+        self.bounds
+            .together
+            .fetch_sub(self.undurable_bytes, Relaxed);
+    }
+}
+
 async fn receipt_of(oldest: Option<&mut InFlight>) -> Result<(), oneshot::error::RecvError> {
     match oldest {
         Some(InFlight {
@@ -255,4 +284,74 @@ fn size(taken: &Taken) -> usize {
         .message
         .as_ref()
         .map_or(0, |message| message.topic.len() + message.payload.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::{
+        clock::Clock,
+        model::SourceName,
+        source::{
+            broker::{packet::Qos, session::Answer},
+            intake::Door,
+            shed,
+            status::SourceMetrics,
+        },
+    };
+
+    fn taken(bytes: usize) -> Taken {
+        Taken {
+            message: Some(Message {
+                topic: "t".into(),
+                payload: vec![0; bytes].into(),
+                qos: Qos::AtLeastOnce,
+                retain: false,
+                expiry: None,
+                properties: bytes::Bytes::new(),
+            }),
+            answer: Answer {
+                id: 1,
+                exactly_once: false,
+                refused: None,
+            },
+        }
+    }
+
+    #[test]
+    fn connections_together_have_a_bound_and_each_has_its_share() {
+        let (door, _out) = Door::new();
+        let name = SourceName("l".into());
+        let (status, _) = SourceMetrics::new(&mut Registry::default()).reporter(
+            name.clone(),
+            "mqtt_listener",
+            Clock::system(),
+        );
+        let together = Arc::new(AtomicUsize::new(0));
+        let conveyor = || {
+            Conveyor::new(
+                door.intake(0, name.clone()),
+                status.clone(),
+                "c".into(),
+                Bounds {
+                    messages: 1000,
+                    bytes: 64 << 20,
+                    together: Arc::clone(&together),
+                },
+                Shed::new(shed::Config::default(), status.dropped_queue_full.clone()),
+            )
+        };
+        let (mut big, mut small) = (conveyor(), conveyor());
+        big.push(taken(MAX_TOGETHER), Timestamp(0));
+        small.push(taken(SHARE - 1), Timestamp(0));
+        assert!(big.is_full() && !small.is_full());
+        small.push(taken(2), Timestamp(0));
+        assert!(small.is_full());
+        drop(big);
+        assert!(!small.is_full());
+        drop(small);
+        assert_eq!(together.load(Relaxed), 0);
+    }
 }

@@ -81,7 +81,7 @@ pub struct Config {
     /// The longest keep-alive that is granted; a client that asks for none gets it in MQTT 5. Default 10 min.
     pub max_keep_alive: Duration,
     /// QoS 0 messages of one connection that wait for the gateway when it is busy; the oldest goes first. Default 1 000
-    /// messages, 256 KiB.
+    /// messages, 64 KiB.
     pub queue: shed::Config,
 }
 
@@ -101,7 +101,7 @@ impl Default for Config {
             max_keep_alive: Duration::from_secs(600),
             queue: shed::Config {
                 max_frames: 1_000,
-                max_bytes: 256 * 1024,
+                max_bytes: 64 * 1024,
             },
         }
     }
@@ -122,6 +122,8 @@ struct Hub {
     metrics: Metrics,
     router: router::Router,
     registry: Arc<registry::Registry>,
+    /// QoS 1 and 2 bytes of all connections on their way to the disk.
+    undurable_bytes: Arc<std::sync::atomic::AtomicUsize>,
     /// Cancelled when the gateway's end has waited long enough for the disk.
     give_up: CancellationToken,
 }
@@ -149,6 +151,7 @@ pub async fn run(
             refused: metrics.retained_refused.clone(),
         }),
         registry: Arc::default(),
+        undurable_bytes: Arc::default(),
         give_up: CancellationToken::new(),
         config,
         intake,
