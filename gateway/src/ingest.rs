@@ -3,6 +3,10 @@
 //!
 //! It never blocks for long: a journal that can't write makes [`Journal::submit`] wait, which fills the door and so
 //! makes the sources wait or shed. It keeps the account: nothing comes in that is not found in it again.
+//!
+//! It is the one place in which the order of the journal is made, so it says there what the clock did: batches that were stamped before it
+//! was set are marked so; once it is set, they get their right times before anything newer goes in; and a jump is noted on the first
+//! batch after it, so that who reads the journal can tell a jump from time that passed.
 
 use std::{
     collections::BTreeMap,
@@ -10,6 +14,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use prometheus_client::{
@@ -22,9 +27,9 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::{
-    clock::Clock,
-    journal::Journal,
-    model::{Batch, SourceName},
+    clock::{Clock, JUMP},
+    journal::{Closed, Journal},
+    model::{Batch, SourceName, Stamps, Timestamp},
     normalise::{self, Normaliser, Outcome, SourceMappings},
     rejects::{REASONS, Rejects},
     source::{Delivery, Receipt, StatusReporter},
@@ -32,6 +37,9 @@ use crate::{
 
 /// Rejects that a receipt names one by one.
 const MAX_NAMED_REJECTS: usize = 20;
+
+/// How often it is asked whether the clock is set, while readings wait for that.
+const ASK_CLOCK_EVERY: Duration = Duration::from_secs(1);
 
 /// What became of everything that a source sent. Readings, except that a message refused or dropped before it was
 /// decoded counts as one. `received = accepted + duplicates + rejected + dropped + waiting`.
@@ -234,6 +242,7 @@ pub async fn run(
     account: Account,
     clock: Clock,
 ) {
+    let mut stamper = Stamper::new(clock.clone());
     let mut outcome = Outcome::default();
     loop {
         let delivery = tokio::select! {
@@ -249,15 +258,21 @@ pub async fn run(
                 Some(delivery) => delivery,
                 None => return,
             },
+            () = tokio::time::sleep(ASK_CLOCK_EVERY), if stamper.is_due(&journal) => {
+                if stamper.restamp(&journal).await.is_err() {
+                    return;
+                }
+                continue;
+            }
         };
         let Some(source) = account.source(delivery.source) else {
             continue;
         };
-        let trusted = clock.is_trusted();
+        let latest = clock.latest();
         let mut receipt = Receipt::default();
         for frame in &delivery.frames {
             outcome.rejects.clear();
-            normaliser.frame(delivery.source, frame, trusted, &mut outcome);
+            normaliser.frame(delivery.source, frame, latest, &mut outcome);
             receipt.rejected += outcome.rejects.len();
             for reject in outcome.rejects.drain(..) {
                 if receipt.rejects.len() < MAX_NAMED_REJECTS {
@@ -288,7 +303,19 @@ pub async fn run(
             .fetch_add(receipt.rejected as u64, Relaxed);
         source.retained.fetch_add(retained as u64, Relaxed);
 
+        let stamps = if readings.is_empty() {
+            Stamps::Set
+        } else {
+            let arrivals = delivery.frames.iter().map(|frame| frame.arrived);
+            stamper.stamps(arrivals)
+        };
+        // What came before the clock was set goes before what came after.
+        if stamps_are_set(stamps) && stamper.restamp(&journal).await.is_err() {
+            tracing::warn!("the journal is closed: the last deliveries stay unacknowledged");
+            return;
+        }
         let batch = Batch {
+            stamps,
             source: source.name.clone(),
             peer: delivery.peer,
             readings,
@@ -305,5 +332,116 @@ pub async fn run(
             tracing::warn!("the journal is closed: the last deliveries stay unacknowledged");
             return;
         }
+    }
+}
+
+const fn stamps_are_set(stamps: Stamps) -> bool {
+    !matches!(stamps, Stamps::SinceBoot(_))
+}
+
+/// Knows by what clock deliveries were stamped, and what the journal is still to be told about it.
+#[derive(Debug)]
+struct Stamper {
+    clock: Clock,
+    /// When the machine booted, by the clock that stamped the newest batch; `None` while that was not set.
+    booted_at: Option<Timestamp>,
+    /// Batches of a clock that was not set were submitted; the journal may not have them yet.
+    submitted_unset: bool,
+}
+
+impl Stamper {
+    fn new(clock: Clock) -> Self {
+        Self {
+            booted_at: clock.booted_at(),
+            clock,
+            submitted_unset: false,
+        }
+    }
+
+    /// By what clock a delivery was stamped. Asked for each one that is journalled, in order.
+    fn stamps(&mut self, arrivals: impl Iterator<Item = Timestamp>) -> Stamps {
+        let mut newest = None;
+        for arrived in arrivals {
+            if !arrived.is_set() {
+                self.submitted_unset = true;
+                return Stamps::SinceBoot(self.clock.boot());
+            }
+            newest = Some(arrived);
+        }
+        let (Some(newest), Some(after)) = (newest, self.clock.booted_at()) else {
+            return Stamps::Set;
+        };
+        let Some(before) = self.booted_at.replace(after) else {
+            return Stamps::Set;
+        };
+        let by = after.0.saturating_sub(before.0);
+        if i128::from(by).unsigned_abs() <= JUMP.as_nanos() {
+            return Stamps::Set;
+        }
+        // What was stamped before the jump and waited in a queue still lies on the old side of it.
+        let since_boot = self.clock.since_boot();
+        let age = |booted_at: Timestamp| {
+            let at = i128::from(newest.0) - i128::from(booted_at.0);
+            (i128::from(since_boot) - at).unsigned_abs()
+        };
+        if age(before) < age(after) {
+            self.booted_at = Some(before);
+            return Stamps::Set;
+        }
+        Stamps::Jumped(by)
+    }
+
+    /// Whether [`Stamper::restamp`] may have something to do soon.
+    fn is_due(&self, journal: &Journal) -> bool {
+        self.submitted_unset || journal.awaits_clock()
+    }
+
+    /// Gives what came before the clock was set its right times, if it is set now.
+    async fn restamp(&mut self, journal: &Journal) -> Result<(), Closed> {
+        if self.is_due(journal) && self.clock.is_trusted() {
+            journal.restamp(&self.clock).await?;
+            self.submitted_unset = false;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Boot;
+
+    const SET: Timestamp = Timestamp(1_800_000_000_000_000_000);
+    const MINUTE: i64 = 60_000_000_000;
+
+    fn stamps(stamper: &mut Stamper, arrived: Timestamp) -> Stamps {
+        stamper.stamps(std::iter::once(arrived))
+    }
+
+    #[test]
+    fn a_jump_is_noted_on_the_first_batch_that_was_stamped_after_it() {
+        for by in [14 * 1_440 * MINUTE, -14 * 1_440 * MINUTE, 5_000_000_000] {
+            let clock = Clock::manual(SET);
+            let mut stamper = Stamper::new(clock.clone());
+            assert_eq!(stamps(&mut stamper, clock.now()), Stamps::Set);
+            clock.advance(Duration::from_secs(600));
+            let queued = clock.now();
+            clock.set(Timestamp(queued.0 + by));
+            clock.advance(Duration::from_secs(1));
+            assert_eq!(stamps(&mut stamper, queued), Stamps::Set);
+            assert_eq!(stamps(&mut stamper, clock.now()), Stamps::Jumped(by));
+            assert_eq!(stamps(&mut stamper, clock.now()), Stamps::Set);
+        }
+    }
+
+    #[test]
+    fn being_set_is_no_jump_and_what_was_stamped_before_is_told_apart() {
+        let clock = Clock::manual_after_boot(Boot(9), Duration::from_secs(5), Timestamp(0));
+        let mut stamper = Stamper::new(clock.clone());
+        let queued = clock.now();
+        assert_eq!(stamps(&mut stamper, queued), Stamps::SinceBoot(Boot(9)));
+        clock.set(SET);
+        assert_eq!(stamps(&mut stamper, queued), Stamps::SinceBoot(Boot(9)));
+        assert_eq!(stamps(&mut stamper, clock.now()), Stamps::Set);
     }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     archive::{self, DeadLetters},
-    clock::Clock,
+    clock::{self, Clock},
     config::{Config, PUSH_SOURCE},
     disk,
     engine::{Booting, Ends},
@@ -68,6 +68,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let reload_metrics = reload::Metrics::new(&mut registry);
     let front = Parts::default();
     let http_stop = CancellationToken::new();
+    let clock_watch = clock::watch(clock.clone(), &mut registry, http_stop.clone());
 
     // What was decided, and the journal with its replay into an engine that does not run yet.
     let recipients = recipients(&config.webhooks);
@@ -89,7 +90,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let resumption = state.resumption().await?;
     let history = match config.history {
         None => None,
-        Some(history) => Some(History::open(history, dir, &mut registry)?),
+        Some(history) => Some(History::open(history, dir, &mut registry, clock.clone())?),
     };
     // Rules and history must not take new records for old ones when the journal's directory was deleted.
     let stored = history.as_ref().map(History::position).unwrap_or_default();
@@ -263,6 +264,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
             listeners.push((source.name.clone(), address));
         }
     }
+    tokio::spawn(clock_watch);
     ready.send_replace(http::Readiness::Ready);
     let app = App {
         http_address,

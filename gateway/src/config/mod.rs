@@ -197,7 +197,7 @@ fn read(mut root: Table<'_>, around: &Surroundings<'_>) -> Config {
     section::journal(root.table("journal"), &mut config.journal);
     section::store(
         root.table("store"),
-        &mut config.engine.store,
+        &mut config.engine,
         &mut config.normalise,
     );
     let windows = root.tables("window");

@@ -13,8 +13,9 @@ use serde_json::json;
 
 use super::{Api, ConfigStatus, Readiness, problem::Problem};
 use crate::{
-    archive::ArchiveStatus, engine::EngineStatus, history::HistoryStatus, ingest::AccountRow,
-    journal::JournalStatus, source::SourceStatus, state::WebhookStatus,
+    archive::ArchiveStatus, clock::ClockStatus, engine::EngineStatus, history::HistoryStatus,
+    ingest::AccountRow, journal::JournalStatus, model::Timestamp, source::SourceStatus,
+    state::WebhookStatus,
 };
 
 pub(super) fn router() -> Router<Api> {
@@ -36,6 +37,7 @@ struct Status {
     uptime_s: i64,
     clock_trusted: bool,
     config: ConfigStatus,
+    clock: ClockStatus,
     sources: Vec<Source>,
     journal: JournalStatus,
     history: Option<HistoryStatus>,
@@ -102,12 +104,16 @@ async fn status(State(api): State<Api>) -> Result<Response, Problem> {
     }
     let configured = parts.configured.borrow().clone();
     let now = parts.clock.now();
+    let uptime = parts.clock.since(parts.started);
+    let uptime_ms = i64::try_from(uptime.as_millis()).unwrap_or(i64::MAX);
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION"),
-        started: parts.started.to_rfc3339(),
+        // By the clock as it is now, which may have been set since.
+        started: Timestamp::from_millis(now.as_millis() - uptime_ms).to_rfc3339(),
         now: now.to_rfc3339(),
-        uptime_s: (now.as_millis() - parts.started.as_millis()).max(0) / 1000,
+        uptime_s: uptime_ms / 1000,
         clock_trusted: parts.clock.is_trusted(),
+        clock: parts.clock.status(),
         config: configured.config,
         sources: configured
             .sources

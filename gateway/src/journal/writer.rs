@@ -54,6 +54,8 @@ const RETRY: backoff::Config = backoff::Config {
 /// What waits for the writer.
 pub(super) enum Submission {
     Batch(Batch, OnDurable),
+    /// All of one record that came before the clock was set, with its right times: in one record again.
+    Restamped(Vec<Batch>, OnDurable),
     Close,
 }
 
@@ -133,14 +135,24 @@ impl Writer {
     fn take(&mut self, submission: Submission) {
         match submission {
             Submission::Batch(batch, on_durable) => {
-                if !batch.readings.is_empty() {
-                    self.encoder.push(&batch);
+                self.add(batch);
+                self.waiting.push(on_durable);
+            }
+            Submission::Restamped(batches, on_durable) => {
+                for batch in batches {
+                    self.add(batch);
                 }
-                self.batches.push(batch);
                 self.waiting.push(on_durable);
             }
             Submission::Close => self.submissions.close(),
         }
+    }
+
+    fn add(&mut self, batch: Batch) {
+        if !batch.readings.is_empty() {
+            self.encoder.push(&batch);
+        }
+        self.batches.push(batch);
     }
 
     fn has_room(&self) -> bool {
@@ -180,6 +192,7 @@ impl Writer {
             if !self.persist(position) {
                 return false;
             }
+            self.shared.note_stamps(position, &self.batches);
             self.durable.send_replace(Position(position));
             position
         };
