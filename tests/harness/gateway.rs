@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::{ExitStatus, Stdio},
@@ -16,7 +17,10 @@ use tokio::{
     sync::watch,
 };
 
-use crate::wait::{eventually, within};
+use crate::{
+    fake_clock::FakeClock,
+    wait::{eventually, within},
+};
 
 /// A port that was free a moment ago.
 ///
@@ -182,6 +186,26 @@ impl Gateway {
     /// When there is no such program, or the config can't be written.
     #[must_use]
     pub fn launch(dir: Arc<TempDir>, config: &str, port: u16) -> Starting {
+        Self::launch_in_environment(dir, config, port, Vec::new())
+    }
+
+    /// As [`Gateway::start_in`], on a machine whose clock is that one.
+    ///
+    /// # Panics
+    ///
+    /// When it does not get ready; its log is shown.
+    pub async fn start_under(clock: &FakeClock, dir: Arc<TempDir>, config: &str) -> Self {
+        let starting = Self::launch_in_environment(dir, config, 0, clock.environment());
+        let started = starting.ready().await;
+        started.unwrap_or_else(|log| panic!("the gateway did not start:\n{log}"))
+    }
+
+    fn launch_in_environment(
+        dir: Arc<TempDir>,
+        config: &str,
+        port: u16,
+        environment: Vec<(&'static str, OsString)>,
+    ) -> Starting {
         drop(rustls::crypto::ring::default_provider().install_default());
         let file = dir.path().join("gateway.toml");
         std::fs::write(&file, whole(config, port)).expect("the config can be written");
@@ -190,6 +214,7 @@ impl Gateway {
             .arg("--config")
             .arg(&file)
             .env_remove("RUST_LOG")
+            .envs(environment)
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .kill_on_drop(true)

@@ -110,7 +110,7 @@ impl Clock {
                 timeline: Mutex::default(),
             }),
         };
-        clock.look();
+        drop(clock.looked_at());
         clock
     }
 
@@ -210,21 +210,17 @@ impl Clock {
         }
     }
 
-    /// Compares wall clock and time since boot; a jump is returned once, to the first who looks.
-    fn look(&self) -> Option<Jump> {
-        let booted_at = self.booted_at();
-        let since_boot = self.since_boot();
-        self.timeline().look(booted_at.map(|t| t.0), since_boot)
+    /// A jump that was not told yet, each once.
+    fn untold(&self) -> Option<Jump> {
+        self.looked_at().untold()
     }
 
-    /// The timeline as of now. A jump that is noticed here is left for the one who tells it.
+    /// The timeline as of now.
     fn looked_at(&self) -> MutexGuard<'_, Timeline> {
         let booted_at = self.booted_at();
         let since_boot = self.since_boot();
         let mut timeline = self.timeline();
-        if let Some(jump) = timeline.look(booted_at.map(|t| t.0), since_boot) {
-            timeline.leave(jump);
-        }
+        timeline.look(booted_at.map(|t| t.0), since_boot);
         timeline
     }
 
@@ -300,15 +296,15 @@ mod tests {
     fn a_jump_is_told_once_and_counted() {
         let clock = Clock::manual(SET);
         clock.advance(DAY);
-        assert_eq!(clock.look(), None, "passing time is no jump");
+        assert_eq!(clock.untold(), None, "passing time is no jump");
         clock.set(ago(14 * DAY));
         let jump = Jump {
             at_ms: ago(14 * DAY).as_millis(),
             by_ms: -15 * 86_400_000,
         };
         assert_eq!(clock.status().last_jump, Some(jump));
-        assert_eq!(clock.look(), Some(jump));
-        assert_eq!(clock.look(), None);
+        assert_eq!(clock.untold(), Some(jump));
+        assert_eq!(clock.untold(), None);
         assert_eq!(clock.status().jumps, 1);
     }
 
@@ -317,7 +313,7 @@ mod tests {
         let clock = Clock::manual(SET);
         for _ in 0..5 {
             clock.set(Timestamp(clock.now().0 + 900_000_000));
-            assert_eq!(clock.look(), None);
+            assert_eq!(clock.untold(), None);
         }
     }
 

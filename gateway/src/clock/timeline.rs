@@ -22,8 +22,8 @@ pub(super) struct Timeline {
     stretches: VecDeque<Stretch>,
     jumps: u64,
     last: Option<Jump>,
-    /// A jump that nobody told yet.
-    untold: Option<Jump>,
+    /// Jumps that nobody told yet; of more than [`KEPT`] the oldest go untold, though counted.
+    untold: VecDeque<Jump>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,24 +35,24 @@ struct Stretch {
 }
 
 impl Timeline {
-    /// Takes a look at the two clocks. A jump that was not told yet is returned.
-    pub(super) fn look(&mut self, booted_at: Option<i64>, since_boot: i64) -> Option<Jump> {
+    /// Takes a look at the two clocks.
+    pub(super) fn look(&mut self, booted_at: Option<i64>, since_boot: i64) {
         let Some(now) = self.stretches.back_mut() else {
             self.begin(booted_at, since_boot);
-            return None;
+            return;
         };
         let moved = match (now.booted_at, booted_at) {
             (Some(before), Some(after)) => after.saturating_sub(before),
             (None, None) => 0,
             _ => {
                 self.begin(booted_at, since_boot);
-                return self.untold.take();
+                return;
             }
         };
         if moved.unsigned_abs() <= nanos(JUMP).unsigned_abs() {
             // Small steps are followed, so that many of them don't add up to a jump.
             now.booted_at = booted_at;
-            return self.untold.take();
+            return;
         }
         self.begin(booted_at, since_boot);
         self.jumps += 1;
@@ -62,13 +62,15 @@ impl Timeline {
             by_ms: moved / 1_000_000,
         };
         self.last = Some(jump);
-        self.untold = None;
-        Some(jump)
+        if self.untold.len() == KEPT {
+            self.untold.pop_front();
+        }
+        self.untold.push_back(jump);
     }
 
-    /// Keeps a jump for the next who looks.
-    pub(super) const fn leave(&mut self, jump: Jump) {
-        self.untold = Some(jump);
+    /// A jump that was not told yet.
+    pub(super) fn untold(&mut self) -> Option<Jump> {
+        self.untold.pop_front()
     }
 
     pub(super) const fn jumps(&self) -> u64 {

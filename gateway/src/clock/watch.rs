@@ -42,7 +42,7 @@ pub fn watch(
             }
             loop {
                 tokio::time::sleep(EVERY).await;
-                if let Some(jump) = clock.look() {
+                while let Some(jump) = clock.untold() {
                     let seconds = jump.by_ms / 1_000;
                     tracing::warn!(seconds, "the clock jumped");
                 }

@@ -32,7 +32,7 @@ async fn seen(journal: &Journal, name: &str) -> Vec<(i64, Timestamp, Quality)> {
     let mut cursor = journal.cursor(name);
     let (mut after, mut seen) = (Position(0), Vec::new());
     while after < cursor.newest() {
-        let entries = cursor.read(after, 10).await;
+        let entries = cursor.read(after, 500).await;
         after = entries.last().unwrap().position;
         for reading in entries
             .into_iter()
@@ -209,4 +209,46 @@ async fn what_waits_for_the_clock_is_held_and_goes_at_the_byte_limit_alone() {
     // There is nothing left to restamp, and nothing waits for ever.
     open.journal.restamp(&clock()).await.unwrap();
     assert_eq!(open.journal.status().awaiting_clock, 0);
+}
+
+/// A segment as a gateway wrote it before batches said by what clock they were stamped: position 7, two batches.
+const FIRST_FORMAT: &str = "67776a726e6c0d0a01000000070000000000000035706eb4fe524543510000000700000000000000\
+    040000005338099e42aa6030010005706c616e740200010470756d700204666c6f770103054c2f6d696e03828090c3b6a4eab331d00f\
+    000000000000f83f006a020d04046c696e6502010105057374617465001402d00f026f6e004102";
+
+#[tokio::test]
+async fn a_journal_of_the_first_format_is_read_and_written_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes: Vec<u8> = (0..FIRST_FORMAT.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&FIRST_FORMAT[at..at + 2], 16).unwrap())
+        .collect();
+    std::fs::write(dir.path().join("00000000000000000007.seg"), bytes).unwrap();
+    let open = open(dir.path());
+    let position = open.submit(numbered(5, 1)).await;
+    assert_eq!(position, Position(8));
+    let entries = open.entries();
+    assert_eq!(entries.len(), 2);
+    let [plant, line] = &entries[0].batches[..] else {
+        panic!("not two batches: {entries:?}");
+    };
+    assert_eq!(
+        (plant.source.0.as_str(), line.source.0.as_str()),
+        ("plant", "line")
+    );
+    assert!(entries[0].batches.iter().all(|b| b.stamps == Stamps::Set));
+    let all: Vec<_> = plant.readings.iter().chain(&line.readings).collect();
+    let keys: Vec<_> = all.iter().map(|r| r.series.to_string()).collect();
+    assert_eq!(keys, ["pump/flow", "pump/flow", "pump/state", "pump/flow"]);
+    let values: Vec<_> = all.iter().map(|r| r.value.clone()).collect();
+    let text = Value::Text("on".into());
+    assert_eq!(
+        values,
+        [Value::Float(1.5), Value::Int(-7), text, Value::Bool(true)]
+    );
+    for (n, reading) in (1..).zip(all) {
+        assert_eq!(reading.time.0, 1_780_000_000_000_000_000 + n);
+        assert_eq!(reading.received.0 - reading.time.0, n % 2 * 1_000);
+        assert_eq!(reading.retained, n == 2);
+    }
 }
