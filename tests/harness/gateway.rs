@@ -508,9 +508,15 @@ impl Stopped {
 }
 
 /// A config with what every test needs around it.
+/// Tests send fixed times, which grow old: unless its `[store]` says otherwise, a gateway judges readings of any age.
 fn whole(config: &str, port: u16) -> String {
+    let store = if config.contains("[store]") {
+        ""
+    } else {
+        "[store]\njudge_within = \"36500d\"\n"
+    };
     format!(
-        "data_dir = \"data\"\n{config}\n[log]\nlevel = \"info\"\nformat = \"json\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n"
+        "data_dir = \"data\"\n{config}\n{store}[log]\nlevel = \"info\"\nformat = \"json\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n"
     )
 }
 

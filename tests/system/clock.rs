@@ -17,6 +17,8 @@ fn config(archive: &str, webhook: &WebhookSink) -> String {
         url = "{}"
         bucket = "b"
         linger = "0s"
+        [store]
+        judge_within = "2h"
         [history]
         flush_every = "1s"
         [[source]]

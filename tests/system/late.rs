@@ -16,6 +16,8 @@ async fn what_comes_too_late_for_its_window_is_kept_archived_counted_and_fires_n
         url = "{}"
         bucket = "b"
         linger = "0s"
+        [store]
+        judge_within = "2h"
         [[rule]]
         name = "hot"
         series = "*/temperature"
