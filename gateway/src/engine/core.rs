@@ -1,11 +1,13 @@
 //! What the engine owns: the store and the alert machine, and how far it has come. No channels, no timers.
 
+use std::time::Duration;
+
 use super::{Config, Labels, Resumption, outgoing::Outgoing};
 use crate::{
     alert::{Alert, Counts, Lapsed, Machine, Moment, Own, Transition, lapse},
     journal::{Committed, Entry, Position},
-    model::{Batch, SeriesKey},
-    store::{Device, Order, Point, SeriesIndex, Store},
+    model::{Batch, Reading, SeriesKey, Stamps, Timestamp},
+    store::{Applied, Arrival, Device, Order, Point, SeriesIndex, Store},
 };
 
 /// Alerts at once; more are counted, and begin when there is room.
@@ -33,6 +35,8 @@ pub(super) struct Core {
     replayed: Position,
     /// The newest record that was applied.
     position: Position,
+    /// What arrives later than this after it was measured is not judged, in nanoseconds.
+    judge_within: i64,
     /// What changed and was not handed on yet.
     transitions: Vec<Transition>,
 }
@@ -47,6 +51,7 @@ impl Core {
             evaluated: resumption.evaluated,
             replayed: Position::default(),
             position: resumption.evaluated,
+            judge_within: nanos(config.judge_within),
             transitions: Vec::new(),
         };
         for alert in resumption.alerts {
@@ -66,7 +71,11 @@ impl Core {
                 None => Err(Lapsed(Box::new(alert), "there are too many series")),
             };
             if let Err(lapsed) = resumed {
-                core.transitions.push(lapse(lapsed, key, now.clock));
+                // Not before it began, should the clock not be set.
+                let alert = &lapsed.0;
+                let known = Timestamp::from_millis(alert.fired_ms.unwrap_or(alert.began_ms));
+                core.transitions
+                    .push(lapse(lapsed, key, now.clock.max(known)));
             }
         }
         core
@@ -105,14 +114,16 @@ impl Core {
         }
     }
 
-    /// Takes other rules, devices, cap and lateness. The alerts of rules that are gone or ask something else end.
+    /// Takes other rules, devices, cap, lateness and age up to which readings are judged. The alerts of rules that are gone or ask something else end.
     pub(super) fn reconfigure(&mut self, config: Config, now: Moment, outgoing: &mut Outgoing) {
         let Config {
             store,
             rules,
             devices,
+            judge_within,
             ..
         } = config;
+        self.judge_within = nanos(judge_within);
         for device in self
             .store
             .reconfigure(devices, store.site, store.max_series, store.lateness)
@@ -171,52 +182,118 @@ impl Core {
     }
 
     fn batch(&mut self, batch: &Batch, mode: Mode, now: Moment, outgoing: &mut Outgoing) {
+        if let Stamps::Jumped(by) = batch.stamps {
+            self.clock_jumped(by, mode, outgoing);
+        }
         for reading in &batch.readings {
-            let applied = self.store.apply(
-                &batch.source,
-                batch.peer.as_ref(),
-                reading,
-                |spec, window| {
-                    if mode == Mode::Live {
-                        outgoing.window(reading.series.clone(), spec, window.clone());
-                    }
-                },
-            );
-            let Some(applied) = applied else { continue };
-            let series = applied.series;
-            if applied.new_series {
-                self.watch(series, now);
-            }
-            let in_order = matches!(applied.order, Order::InOrder | Order::Rewound);
-            if mode == Mode::Recall {
-                self.machine.recall(series, reading, in_order, now);
+            let shown = matches!(batch.stamps, Stamps::SinceBoot(_)) && reading.retained
+                || batch.is_provisional(reading);
+            let applied = if shown {
+                let peer = batch.peer.as_ref();
+                self.store.show(&batch.source, peer, reading)
             } else {
-                let store = &self.store;
-                self.machine.observe(
-                    series,
-                    reading,
-                    in_order,
-                    now,
-                    |from, to| store.first_number(series, from, to),
-                    &mut self.transitions,
-                );
+                self.apply_reading(batch, reading, mode, outgoing)
+            };
+            let Some(applied) = applied else { continue };
+            if applied.new_series {
+                self.watch(applied.series, now);
             }
-            if mode != Mode::Live {
-                continue;
+            self.judge(batch, reading, &applied, mode, now);
+            if mode == Mode::Live {
+                say(reading, &applied, outgoing);
             }
-            if applied.device_changed {
-                outgoing.device(applied.device);
+        }
+    }
+
+    fn apply_reading(
+        &mut self,
+        batch: &Batch,
+        reading: &Reading,
+        mode: Mode,
+        outgoing: &mut Outgoing,
+    ) -> Option<Applied> {
+        let arrival = match batch.stamps {
+            Stamps::Set | Stamps::Jumped(_) => Arrival::Now,
+            Stamps::SinceBoot(_) if reading.received.is_set() => Arrival::Now,
+            Stamps::SinceBoot(_) => Arrival::Untimed,
+            Stamps::Restamped { .. } => Arrival::Earlier,
+        };
+        let applied = self.store.apply(
+            &batch.source,
+            batch.peer.as_ref(),
+            reading,
+            arrival,
+            |spec, window| {
+                if mode == Mode::Live {
+                    outgoing.window(reading.series.clone(), spec, window.clone());
+                }
+            },
+        )?;
+        if applied.clock_news && mode == Mode::Live {
+            let device = self.store.device(applied.device);
+            match device.clock_ahead_ms {
+                Some(ahead_ms) => tracing::warn!(
+                    device = %device.id.0,
+                    ahead_seconds = ahead_ms / 1_000,
+                    "the clock of a device is off; its readings keep the times that it says"
+                ),
+                None => {
+                    tracing::info!(device = %device.id.0, "the clock of a device is right again");
+                }
             }
-            if applied.new_series || applied.series_changed {
-                outgoing.series(series);
+        }
+        Some(applied)
+    }
+
+    /// Lets the rules see a reading. While the clock is not set they only hear that there is data.
+    fn judge(
+        &mut self,
+        batch: &Batch,
+        reading: &Reading,
+        applied: &Applied,
+        mode: Mode,
+        now: Moment,
+    ) {
+        let series = applied.series;
+        if matches!(batch.stamps, Stamps::SinceBoot(_)) && !reading.received.is_set() {
+            self.machine.hear(series, reading, now);
+            return;
+        }
+        // A replay before the clock is set has no better time than that of the arrival.
+        let clock = if now.clock.is_set() {
+            now.clock
+        } else {
+            reading.received
+        };
+        let now = Moment { clock, ..now };
+        let in_order = matches!(applied.order, Order::InOrder | Order::Rewound);
+        let judged = in_order && applied.age <= self.judge_within;
+        if mode == Mode::Recall {
+            self.machine.recall(series, reading, judged, now);
+            return;
+        }
+        let store = &self.store;
+        self.machine.observe(
+            series,
+            reading,
+            judged,
+            now,
+            |from, to| store.first_number(series, from, to),
+            &mut self.transitions,
+        );
+    }
+
+    /// The gateway's clock was set while it ran: what is on that clock goes with it.
+    fn clock_jumped(&mut self, by: i64, mode: Mode, outgoing: &mut Outgoing) {
+        let moved = self.store.clock_jumped(by, |series, spec, window| {
+            if mode == Mode::Live {
+                outgoing.window(series.clone(), spec, window.clone());
             }
-            if applied.stored {
-                let point = Point {
-                    time: reading.time,
-                    value: reading.value.clone(),
-                    quality: reading.quality,
-                };
-                outgoing.point(series, point);
+        });
+        // Alerts that were taken up from an earlier run have moved already.
+        if mode != Mode::Recall {
+            for series in moved {
+                self.machine.clock_jumped(series, by, &mut self.transitions);
             }
         }
     }
@@ -235,4 +312,25 @@ fn labels(device: &Device) -> Labels {
     }
     labels.insert(String::from("device"), device.id.0.to_string());
     labels
+}
+
+fn say(reading: &Reading, applied: &Applied, outgoing: &mut Outgoing) {
+    if applied.device_changed {
+        outgoing.device(applied.device);
+    }
+    if applied.new_series || applied.series_changed {
+        outgoing.series(applied.series);
+    }
+    if applied.stored {
+        let point = Point {
+            time: reading.time,
+            value: reading.value.clone(),
+            quality: reading.quality,
+        };
+        outgoing.point(applied.series, point);
+    }
+}
+
+fn nanos(span: Duration) -> i64 {
+    i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)
 }
