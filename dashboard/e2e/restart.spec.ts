@@ -58,7 +58,7 @@ test("a page goes on over kills of the gateway with what changed while it was aw
   await mark(page);
   const alerts = page.getByRole("region", { name: "Alerts" });
   const tile = await numberTile(page);
-  await expect(alerts.getByText("hot")).toBeVisible();
+  await expect(alerts.getByText("rule hot")).toBeVisible();
   await expect.poll(() => valueOf(tile)).toBe("90");
 
   door.refuse();

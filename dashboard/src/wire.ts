@@ -28,6 +28,7 @@ export interface Device {
   source: string | null;
   last_seen_ms: number | null;
   online: boolean | null;
+  clock_ahead_ms?: number | null;
 }
 
 export interface Alert {
@@ -291,6 +292,9 @@ export interface Status {
   started: string;
   uptime_s: number;
   clock_trusted: boolean;
+  clock: { jumps: number; last_jump: { at_ms: number; by_ms: number } | null };
+  journal: { awaiting_clock: number };
+  engine: { too_late: number };
   account: Account[];
   disk: Disk;
 }

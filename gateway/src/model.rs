@@ -90,6 +90,31 @@ pub struct Reading {
     pub retained: bool,
 }
 
+/// One run of the machine, from boot to power-off: the kernel's boot id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Boot(pub u128);
+
+/// By what clock a batch was stamped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stamps {
+    /// One that was set.
+    #[default]
+    Set,
+    /// One that was set, and has jumped by so many nanoseconds since the batch before this one.
+    Jumped(i64),
+    /// One that was not set: arrivals before 2026 are times since this boot. See [`Batch::is_provisional`].
+    SinceBoot(Boot),
+    /// The right times of what came in an earlier record, when the clock was not set.
+    Restamped {
+        /// The earlier record.
+        from: u64,
+        /// Since which boot its stamps counted.
+        boot: Boot,
+        /// When that was, as far as is known: what was added to each stamp.
+        booted_at: Timestamp,
+    },
+}
+
 /// A device (or its connection) appeared or vanished. Not durable: after a restart nobody is connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence {
@@ -102,7 +127,7 @@ pub struct Presence {
 }
 
 /// What one delivery of one source became: the unit that is journalled and applied as a whole.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Where it came from.
     pub source: SourceName,
@@ -112,6 +137,8 @@ pub struct Batch {
     pub readings: Vec<Reading>,
     /// Connections that came or went. Not journalled.
     pub presence: Vec<Presence>,
+    /// By what clock it was stamped.
+    pub stamps: Stamps,
 }
 
 /// Whether somebody waits for a batch to be durable.
@@ -128,7 +155,26 @@ pub enum Urgency {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
 
+impl Batch {
+    /// Whether the time of a reading of this batch is only a time since boot, stamped before the clock was set: it is shown, and waits
+    /// for its right time before it is archived or judged. What came with a time of its own is not; retained values never count.
+    #[must_use]
+    pub fn is_provisional(&self, reading: &Reading) -> bool {
+        matches!(self.stamps, Stamps::SinceBoot(_))
+            && reading.time == reading.received
+            && !reading.retained
+            && !reading.received.is_set()
+    }
+}
+
 impl Timestamp {
+    /// Whether a clock that shows this was set: no gateway can run before 2026, when this program was written. What is stamped
+    /// while the clock is not set is a time since boot, as if that had been in 1970.
+    #[must_use]
+    pub const fn is_set(self) -> bool {
+        self.0 >= 1_767_225_600_000_000_000
+    }
+
     /// From whole milliseconds since the epoch; saturates at the ends of the range.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {

@@ -46,7 +46,7 @@ fn batch(n: i64, readings: i64, value: &Value) -> Batch {
         source: SourceName("bench".into()),
         peer: None,
         readings: (0..readings).map(reading).collect(),
-        presence: Vec::new(),
+        ..Batch::default()
     }
 }
 

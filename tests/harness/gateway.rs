@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::{ExitStatus, Stdio},
@@ -16,7 +17,10 @@ use tokio::{
     sync::watch,
 };
 
-use crate::wait::{eventually, within};
+use crate::{
+    fake_clock::FakeClock,
+    wait::{eventually, within},
+};
 
 /// A port that was free a moment ago.
 ///
@@ -182,7 +186,18 @@ impl Gateway {
     /// When there is no such program, or the config can't be written.
     #[must_use]
     pub fn launch(dir: Arc<TempDir>, config: &str, port: u16) -> Starting {
-        Self::launch_under(&[], dir, config, port)
+        Self::launch_under(&[], Vec::new(), dir, config, port)
+    }
+
+    /// As [`Gateway::start_in`], on a machine whose clock is that one.
+    ///
+    /// # Panics
+    ///
+    /// When it does not get ready; its log is shown.
+    pub async fn start_under(clock: &FakeClock, dir: Arc<TempDir>, config: &str) -> Self {
+        let starting = Self::launch_under(&[], clock.environment(), dir, config, 0);
+        let started = starting.ready().await;
+        started.unwrap_or_else(|log| panic!("the gateway did not start:\n{log}"))
     }
 
     /// As [`Gateway::start`], on a system that allows so many open files.
@@ -193,13 +208,19 @@ impl Gateway {
     pub async fn start_limited(config: &str, files: u64) -> Self {
         let limit = format!("--nofile={files}:{files}");
         let dir = Arc::new(TempDir::new().expect("a temporary folder"));
-        let starting = Self::launch_under(&["prlimit", &limit], dir, config, 0);
+        let starting = Self::launch_under(&["prlimit", &limit], Vec::new(), dir, config, 0);
         let started = starting.ready().await;
         started.unwrap_or_else(|log| panic!("the gateway did not start:\n{log}"))
     }
 
-    /// As [`Gateway::launch`], by a program that becomes it.
-    fn launch_under(by: &[&str], dir: Arc<TempDir>, config: &str, port: u16) -> Starting {
+    /// As [`Gateway::launch`], by a program that becomes it, with more in its environment.
+    fn launch_under(
+        by: &[&str],
+        environment: Vec<(&'static str, OsString)>,
+        dir: Arc<TempDir>,
+        config: &str,
+        port: u16,
+    ) -> Starting {
         drop(rustls::crypto::ring::default_provider().install_default());
         let file = dir.path().join("gateway.toml");
         std::fs::write(&file, whole(config, port)).expect("the config can be written");
@@ -217,6 +238,7 @@ impl Gateway {
             .arg("--config")
             .arg(&file)
             .env_remove("RUST_LOG")
+            .envs(environment)
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .kill_on_drop(true)
@@ -537,9 +559,15 @@ impl Stopped {
 }
 
 /// A config with what every test needs around it.
+/// Tests send fixed times, which grow old: unless its `[store]` says otherwise, a gateway judges readings of any age.
 fn whole(config: &str, port: u16) -> String {
+    let store = if config.contains("[store]") {
+        ""
+    } else {
+        "[store]\njudge_within = \"36500d\"\n"
+    };
     format!(
-        "data_dir = \"data\"\n{config}\n[log]\nlevel = \"info\"\nformat = \"json\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n"
+        "data_dir = \"data\"\n{config}\n{store}[log]\nlevel = \"info\"\nformat = \"json\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n"
     )
 }
 

@@ -5,6 +5,7 @@
 pub mod disk;
 pub mod door;
 pub mod events;
+mod fake_clock;
 pub mod gateway;
 pub mod onslaught;
 pub mod peers;
@@ -16,6 +17,7 @@ pub use self::{
     disk::Disk,
     door::{Door, Way},
     events::{Event, Events},
+    fake_clock::FakeClock,
     gateway::{Gateway, Starting, free_port, workspace_binary},
     peers::{Mosquitto, Victoria, installed},
     serial::Line,

@@ -10,6 +10,8 @@ mod archive_away;
 mod brokers;
 /// The command line: exit codes and what a typing mistake gives.
 mod cli;
+/// Clocks that are not set, that jump, or that are off.
+mod clock;
 /// What every source must do.
 mod compliance;
 /// The configs that people start from are right.
@@ -23,6 +25,8 @@ mod disk;
 mod faults;
 /// Nothing is written while nothing happens.
 mod idle;
+/// What comes too late, and is told.
+mod late;
 /// The live stream keeps its word to clients.
 mod live;
 /// The whole way, end to end, on real input.

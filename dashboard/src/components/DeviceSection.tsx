@@ -1,5 +1,6 @@
 /** One device: its name, where it is and whether it is there, and a tile for each of its series. */
 import type { Range } from "../ranges";
+import { durationText } from "../format";
 import type { DeviceGroup } from "../store";
 import { Icon } from "./Icon";
 import { Tile } from "./Tile";
@@ -20,6 +21,11 @@ export function DeviceSection({ group: { device, series }, range }: { group: Dev
           <span class="chip chip-offline">
             <Icon name="down" />
             Offline
+          </span>
+        )}
+        {device.clock_ahead_ms != null && (
+          <span class="quiet">
+            its clock is {durationText(Math.abs(device.clock_ahead_ms))} {device.clock_ahead_ms > 0 ? "ahead" : "behind"}
           </span>
         )}
       </div>

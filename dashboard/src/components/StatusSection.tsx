@@ -30,7 +30,21 @@ export function StatusSection() {
         {account !== null && !account.clock_trusted && (
           <li>
             <Icon name="warning" />
-            The gateway's clock is not known to be set: its times may be wrong.
+            The gateway's clock is not set: rules wait for it, and so do {numberText(account.journal.awaiting_clock)} readings
+            without a time of their own.
+          </li>
+        )}
+        {account !== null && account.clock.last_jump !== null && (
+          <li>
+            <Icon name="info" />
+            The gateway's clock jumped {durationText(Math.abs(account.clock.last_jump.by_ms))}{" "}
+            {account.clock.last_jump.by_ms < 0 ? "back" : "ahead"} ({numberText(account.clock.jumps)} jumps since the start).
+          </li>
+        )}
+        {account !== null && account.engine.too_late > 0 && (
+          <li>
+            <Icon name="info" />
+            {numberText(account.engine.too_late)} readings came too late for their windows: they are stored and archived.
           </li>
         )}
         {offset > 5_000 && (

@@ -14,6 +14,7 @@
 //! - `hold` runs on measured time: a reading at or past `began + hold` fires. When no further reading comes, the rest of `hold` must
 //!   pass since the arrival of the newest one; that counts only if it was measured no longer than `hold` before it arrived, so that
 //!   yesterday's readings, sent today, fire nothing by waiting.
+//! - A clock that jumps takes what is pending with it ([`Machine::clock_jumped`]).
 //! - No-data runs on the time since the process started ([`Moment::uptime`]), so that a wall clock that jumps neither fires nor resolves;
 //!   the deadline is counted from the last arrival, and from the start of the process for what was known before.
 //! - Ids are made from rule, series and time of beginning: evaluated again after a crash, the same readings make the same alerts.
@@ -270,6 +271,26 @@ impl Machine {
             }
         }
         self.drop_stale_timers();
+    }
+
+    /// Data came of a watched series, but can't be judged: it keeps silence from being noticed, and nothing else.
+    pub fn hear(&mut self, series: u32, reading: &Reading, now: Moment) {
+        heard(&mut self.series, series, reading, now);
+    }
+
+    /// The clock that stamps the readings of this series jumped by so many nanoseconds: what is pending goes with it, so that the
+    /// jump counts neither as time for which the condition held nor against it. Adds to `out` what is to be written down.
+    pub fn clock_jumped(&mut self, series: u32, by: i64, out: &mut Vec<Transition>) {
+        let Some(Some(watched)) = self.series.get_mut(series as usize) else {
+            return;
+        };
+        let Watched { key, slots, .. } = &mut **watched;
+        for slot in slots.iter_mut() {
+            let condition = self.rules[slot.rule as usize].rule.condition;
+            if !matches!(condition, Condition::NoDataFor { .. }) {
+                slot.clock_jumped(key, by, out);
+            }
+        }
     }
 
     /// When [`Machine::tick`] has something to look at, by [`Moment::uptime`].

@@ -238,6 +238,20 @@ impl Slot {
         out.push(active.transition(around.key, cause.at));
     }
 
+    /// The clock that stamps the readings jumped.
+    pub(super) fn clock_jumped(&mut self, key: &SeriesKey, by: i64, out: &mut Vec<Transition>) {
+        let Some(active) = &mut self.active else {
+            return;
+        };
+        active.began = Timestamp(active.began.0.saturating_add(by));
+        active.newest = Timestamp(active.newest.0.saturating_add(by));
+        // Who was told of a beginning was told once; what is pending begins, by the clock as it is now, when it did.
+        if active.alert.state == AlertState::Pending {
+            active.alert.began_ms = active.began.as_millis();
+            out.push(active.transition(key, active.newest));
+        }
+    }
+
     /// When waiting alone changes this slot.
     pub(super) fn due(&self, rule: &Rule, last_arrival: Duration) -> Option<Duration> {
         match (&self.active, rule.condition) {

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     archive::{self, DeadLetters},
     cause,
-    clock::Clock,
+    clock::{self, Clock},
     config::{Config, PUSH_SOURCE},
     damage::SetAside,
     disk,
@@ -25,7 +25,7 @@ use crate::{
     history::{self, History},
     http, ingest,
     ingest::Account,
-    journal::{self, Cursor, Journal, Position},
+    journal::{self, AwaitingClock, Cursor, Journal, Position},
     live::{self, Hub},
     metrics,
     model::SourceName,
@@ -75,6 +75,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let reload_metrics = reload::Metrics::new(&mut registry);
     let front = Parts::default();
     let http_stop = CancellationToken::new();
+    let clock_watch = clock::watch(clock.clone(), &mut registry, http_stop.clone());
 
     // What was decided, and the journal with its replay into an engine that does not run yet.
     let recipients = recipients(&config.webhooks);
@@ -97,7 +98,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let resumption = state.resumption().await?;
     let history = match config.history {
         None => None,
-        Some(history) => Some(History::open(history, dir, &mut registry)?),
+        Some(history) => Some(History::open(history, dir, &mut registry, clock.clone())?),
     };
     // Rules and history must not take new records for old ones when the journal's directory was deleted.
     let stored = history.as_ref().map(History::position).unwrap_or_default();
@@ -330,6 +331,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
             listeners.push((source.name.clone(), address));
         }
     }
+    tokio::spawn(clock_watch);
     ready.send_replace(http::Readiness::Ready);
     let app = App {
         http_address,
@@ -364,7 +366,9 @@ async fn replay(
 ) -> Result<(Normaliser, Booting), StartError> {
     let tallies = journal.tallies().clone();
     let replayed = tokio::task::spawn_blocking(move || {
+        let mut awaiting = AwaitingClock::default();
         journal.replay(&mut |entry| {
+            awaiting.note(&entry);
             if entry.position > stored {
                 tallies.carried_over(history::CURSOR, &entry);
             }
@@ -379,6 +383,7 @@ async fn replay(
             }
             booting.replay(&entry);
         });
+        awaiting.carry_over(&[history::CURSOR, archive::CURSOR], &tallies);
         (normaliser, booting)
     });
     replayed.await.map_err(|_| StartError::Replay)

@@ -109,6 +109,7 @@ impl Difference {
             || before.rules != after.rules
             || before.devices != after.devices
             || before.tick != after.tick
+            || before.judge_within != after.judge_within
             || before.store.max_series != after.store.max_series
             || before.store.lateness != after.store.lateness;
         difference.archive = old.archive != new.archive
@@ -185,6 +186,7 @@ fn every_setting_has_its_place(config: &Config) {
                     },
                 rules: _,
                 devices: _,
+                judge_within: _,
                 tick: _,
             },
         live:

@@ -203,7 +203,7 @@ fn read(mut root: Table<'_>, around: &Surroundings<'_>) -> Config {
     config.card.endurance = section::endurance(root.table("disk"));
     section::store(
         root.table("store"),
-        &mut config.engine.store,
+        &mut config.engine,
         &mut config.normalise,
     );
     let windows = root.tables("window");

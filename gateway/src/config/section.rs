@@ -14,7 +14,7 @@ use crate::{
     archive, backoff, engine, history, journal, live,
     model::Unit,
     normalise::{self, Calibration, MetricConfig},
-    store::{self, DeviceConfig, WindowSpec},
+    store::{DeviceConfig, WindowSpec},
 };
 
 impl Table<'_> {
@@ -194,10 +194,11 @@ pub(super) fn endurance(table: Option<Table<'_>>) -> Option<u64> {
 
 pub(super) fn store(
     table: Option<Table<'_>>,
-    store: &mut store::Config,
+    engine: &mut engine::Config,
     normalise: &mut normalise::Config,
 ) {
     let Some(mut table) = table else { return };
+    let store = &mut engine.store;
     table.set_bytes(
         "memory_per_series",
         &mut store.bytes_per_series,
@@ -209,6 +210,10 @@ pub(super) fn store(
     table.set("lateness", &mut store.lateness);
     table.set_count("kept_windows", &mut store.kept_windows, 1, 100_000);
     table.set("max_future", &mut normalise.max_future);
+    normalise.restamp_future = table
+        .choice("beyond_max_future", &[("reject", false), ("restamp", true)])
+        .unwrap_or(normalise.restamp_future);
+    table.set("judge_within", &mut engine.judge_within);
     table.set("drop_repeats", &mut normalise.drop_repeats);
     table.finish();
 }

@@ -1,11 +1,13 @@
 //! What the engine owns: the store and the alert machine, and how far it has come. No channels, no timers.
 
+use std::time::Duration;
+
 use super::{Config, Labels, Resumption, outgoing::Outgoing, recent::Recorder};
 use crate::{
     alert::{Alert, Counts, Lapsed, Machine, Moment, Own, Transition, lapse},
     journal::{Committed, Entry, Position},
-    model::{Batch, SeriesKey},
-    store::{Device, Order, Point, SeriesIndex, Store},
+    model::{Batch, Reading, SeriesKey, Stamps, Timestamp},
+    store::{Applied, Arrival, Device, Order, Point, SeriesIndex, Store, Window, WindowSpec},
 };
 
 /// Alerts at once; more are counted, and begin when there is room.
@@ -22,6 +24,14 @@ enum Mode {
     Live,
 }
 
+/// Who hears what a record brings.
+enum Ear<'a> {
+    /// The live hub.
+    Hub(&'a mut Outgoing),
+    /// The memory of what earlier runs said, during the replay.
+    Memory(&'a mut Recorder),
+}
+
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) store: Store,
@@ -33,6 +43,8 @@ pub(super) struct Core {
     replayed: Position,
     /// The newest record that was applied.
     position: Position,
+    /// What arrives later than this after it was measured is not judged, in nanoseconds.
+    judge_within: i64,
     /// What changed and was not handed on yet.
     transitions: Vec<Transition>,
 }
@@ -47,6 +59,7 @@ impl Core {
             evaluated: resumption.evaluated,
             replayed: Position::default(),
             position: resumption.evaluated,
+            judge_within: nanos(config.judge_within),
             transitions: Vec::new(),
         };
         for alert in resumption.alerts {
@@ -66,27 +79,25 @@ impl Core {
                 None => Err(Lapsed(Box::new(alert), "there are too many series")),
             };
             if let Err(lapsed) = resumed {
-                core.transitions.push(lapse(lapsed, key, now.clock));
+                // Not before it began, should the clock not be set.
+                let alert = &lapsed.0;
+                let known = Timestamp::from_millis(alert.fired_ms.unwrap_or(alert.began_ms));
+                core.transitions
+                    .push(lapse(lapsed, key, now.clock.max(known)));
             }
         }
         core
     }
 
     /// Applies a record of an earlier run.
-    pub(super) fn replay(
-        &mut self,
-        entry: &Entry,
-        now: Moment,
-        outgoing: &mut Outgoing,
-        recorder: &mut Recorder,
-    ) {
+    pub(super) fn replay(&mut self, entry: &Entry, now: Moment, recorder: &mut Recorder) {
         let mode = if entry.position > self.evaluated {
             Mode::Replay
         } else {
             Mode::Recall
         };
         for batch in &entry.batches {
-            self.batch(batch, mode, now, outgoing, Some(recorder));
+            self.batch(batch, mode, now, &mut Ear::Memory(recorder));
         }
         self.replayed = entry.position;
         self.position = entry.position.max(self.evaluated);
@@ -98,7 +109,7 @@ impl Core {
         outgoing.begin(committed.position);
         for batch in &*committed.batches {
             if !known {
-                self.batch(batch, Mode::Live, now, outgoing, None);
+                self.batch(batch, Mode::Live, now, &mut Ear::Hub(outgoing));
                 // Connections alone are not in the journal, and have no position of their own.
                 if !batch.readings.is_empty() {
                     self.position = committed.position;
@@ -112,14 +123,16 @@ impl Core {
         }
     }
 
-    /// Takes other rules, devices, cap and lateness. The alerts of rules that are gone or ask something else end.
+    /// Takes other rules, devices, cap, lateness and age up to which readings are judged. The alerts of rules that are gone or ask something else end.
     pub(super) fn reconfigure(&mut self, config: Config, now: Moment, outgoing: &mut Outgoing) {
         let Config {
             store,
             rules,
             devices,
+            judge_within,
             ..
         } = config;
+        self.judge_within = nanos(judge_within);
         for device in self
             .store
             .reconfigure(devices, store.site, store.max_series, store.lateness)
@@ -172,65 +185,117 @@ impl Core {
         self.position
     }
 
-    fn batch(
+    fn batch(&mut self, batch: &Batch, mode: Mode, now: Moment, ear: &mut Ear<'_>) {
+        if let Stamps::Jumped(by) = batch.stamps {
+            self.clock_jumped(by, mode, ear);
+        }
+        for reading in &batch.readings {
+            let shown = matches!(batch.stamps, Stamps::SinceBoot(_)) && reading.retained
+                || batch.is_provisional(reading);
+            let applied = if shown {
+                let peer = batch.peer.as_ref();
+                self.store.show(&batch.source, peer, reading)
+            } else {
+                self.apply_reading(batch, reading, mode, ear)
+            };
+            let Some(applied) = applied else { continue };
+            if applied.new_series {
+                self.watch(applied.series, now);
+            }
+            self.judge(batch, reading, &applied, mode, now);
+            ear.reading(reading, &applied);
+        }
+    }
+
+    fn apply_reading(
         &mut self,
         batch: &Batch,
+        reading: &Reading,
+        mode: Mode,
+        ear: &mut Ear<'_>,
+    ) -> Option<Applied> {
+        let arrival = match batch.stamps {
+            Stamps::Set | Stamps::Jumped(_) => Arrival::Now,
+            Stamps::SinceBoot(_) if reading.received.is_set() => Arrival::Now,
+            Stamps::SinceBoot(_) => Arrival::Untimed,
+            Stamps::Restamped { .. } => Arrival::Earlier,
+        };
+        let applied = self.store.apply(
+            &batch.source,
+            batch.peer.as_ref(),
+            reading,
+            arrival,
+            |spec, window| ear.window(&reading.series, spec, window),
+        )?;
+        if applied.clock_news && mode == Mode::Live {
+            let device = self.store.device(applied.device);
+            match device.clock_ahead_ms {
+                Some(ahead_ms) => tracing::warn!(
+                    device = %device.id.0,
+                    ahead_seconds = ahead_ms / 1_000,
+                    "the clock of a device is off; its readings keep the times that it says"
+                ),
+                None => {
+                    tracing::info!(device = %device.id.0, "the clock of a device is right again");
+                }
+            }
+        }
+        Some(applied)
+    }
+
+    /// Lets the rules see a reading. While the clock is not set they only hear that there is data.
+    fn judge(
+        &mut self,
+        batch: &Batch,
+        reading: &Reading,
+        applied: &Applied,
         mode: Mode,
         now: Moment,
-        outgoing: &mut Outgoing,
-        mut recorder: Option<&mut Recorder>,
     ) {
-        for reading in &batch.readings {
-            let applied = self.store.apply(
-                &batch.source,
-                batch.peer.as_ref(),
-                reading,
-                |spec, window| {
-                    if let Some(recorder) = &mut recorder {
-                        recorder.window(&reading.series, spec, window);
-                    } else {
-                        outgoing.window(reading.series.clone(), spec, window.clone());
-                    }
-                },
-            );
-            let Some(applied) = applied else { continue };
-            let series = applied.series;
-            if applied.new_series {
-                self.watch(series, now);
-            }
-            let in_order = matches!(applied.order, Order::InOrder | Order::Rewound);
-            if mode == Mode::Recall {
-                self.machine.recall(series, reading, in_order, now);
-            } else {
-                let store = &self.store;
-                self.machine.observe(
-                    series,
-                    reading,
-                    in_order,
-                    now,
-                    |from, to| store.first_number(series, from, to),
-                    &mut self.transitions,
-                );
-            }
-            let point = || Point {
-                time: reading.time,
-                value: reading.value.clone(),
-                quality: reading.quality,
-            };
-            if let Some(recorder) = &mut recorder {
-                if applied.stored {
-                    recorder.point(series, &reading.series, point());
-                }
-                continue;
-            }
-            if applied.device_changed {
-                outgoing.device(applied.device);
-            }
-            if applied.new_series || applied.series_changed {
-                outgoing.series(series);
-            }
-            if applied.stored {
-                outgoing.point(series, point());
+        let series = applied.series;
+        if matches!(batch.stamps, Stamps::SinceBoot(_)) && !reading.received.is_set() {
+            self.machine.hear(series, reading, now);
+            return;
+        }
+        // A replay before the clock is set has no better time than that of the arrival.
+        let clock = if now.clock.is_set() {
+            now.clock
+        } else {
+            reading.received
+        };
+        let now = Moment { clock, ..now };
+        let in_order = matches!(applied.order, Order::InOrder | Order::Rewound);
+        let judged = in_order && applied.age <= self.judge_within;
+        if mode == Mode::Recall {
+            self.machine.recall(series, reading, judged, now);
+            return;
+        }
+        let store = &self.store;
+        self.machine.observe(
+            series,
+            reading,
+            judged,
+            now,
+            |from, to| store.first_number(series, from, to),
+            &mut self.transitions,
+        );
+    }
+
+    /// The gateway's clock was set while it ran: what is on that clock goes with it.
+    fn clock_jumped(&mut self, by: i64, mode: Mode, ear: &mut Ear<'_>) {
+        let mut closed = Vec::new();
+        let moved = self.store.clock_jumped(by, |series, spec, window| {
+            closed.push((series.clone(), spec, window.clone()));
+        });
+        // Series are numbered otherwise in each run; ids of events count the windows of a record, so these need an order of their own.
+        closed.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        for (series, spec, window) in &closed {
+            ear.window(series, *spec, window);
+        }
+        // Alerts that were taken up from an earlier run have moved already.
+        if mode != Mode::Recall {
+            for series in moved {
+                self.machine.clock_jumped(series, by, &mut self.transitions);
             }
         }
     }
@@ -249,4 +314,43 @@ fn labels(device: &Device) -> Labels {
     }
     labels.insert(String::from("device"), device.id.0.to_string());
     labels
+}
+
+impl Ear<'_> {
+    fn window(&mut self, series: &SeriesKey, spec: WindowSpec, window: &Window) {
+        match self {
+            Self::Hub(outgoing) => outgoing.window(series.clone(), spec, window.clone()),
+            Self::Memory(recorder) => recorder.window(series, spec, window),
+        }
+    }
+
+    fn reading(&mut self, reading: &Reading, applied: &Applied) {
+        let point = applied.stored.then(|| Point {
+            time: reading.time,
+            value: reading.value.clone(),
+            quality: reading.quality,
+        });
+        match self {
+            Self::Hub(outgoing) => {
+                if applied.device_changed {
+                    outgoing.device(applied.device);
+                }
+                if applied.new_series || applied.series_changed {
+                    outgoing.series(applied.series);
+                }
+                if let Some(point) = point {
+                    outgoing.point(applied.series, point);
+                }
+            }
+            Self::Memory(recorder) => {
+                if let Some(point) = point {
+                    recorder.point(applied.series, &reading.series, point);
+                }
+            }
+        }
+    }
+}
+
+fn nanos(span: Duration) -> i64 {
+    i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -4,7 +4,10 @@
 //! [`Decided`] for the durable state. Both are bounded; a full `Update` channel makes it conflate, a full `Decided` channel
 //! makes it wait (alerts are never dropped). The live hub hears of an alert from who has written it down.
 //!
-//! Rules wait on the time since the process started, not on the wall clock: a clock that jumps fires and resolves nothing.
+//! Rules wait on the time since the process started, not on the wall clock: a clock that jumps fires and resolves nothing. What
+//! runs on measured time, for readings that the gateway stamped itself, goes with the jump. While the clock is not set no rule runs:
+//! readings without a time of their own are only shown, and come again, from the journal, once it is.
+//! What arrives more than [`Config::judge_within`] after it was measured begins and ends no alert.
 //! Timer-driven changes carry the newest applied position.
 //!
 //! What it does not do: read or write anything durable, know a browser or a webhook.
@@ -42,6 +45,9 @@ pub struct Config {
     pub devices: Vec<DeviceConfig>,
     /// The shortest time between two `readings` updates when traffic is dense. Default 75 ms (50 to 250).
     pub tick: Duration,
+    /// A reading that arrives later than this after it was measured begins and ends no alert: yesterday's readings, sent today, are
+    /// no news. What the device's clock is known to be off by is left out of account. Default 2 h.
+    pub judge_within: Duration,
 }
 
 impl Default for Config {
@@ -51,6 +57,7 @@ impl Default for Config {
             rules: Vec::new(),
             devices: Vec::new(),
             tick: Duration::from_millis(75),
+            judge_within: Duration::from_secs(7_200),
         }
     }
 }
@@ -330,8 +337,7 @@ impl Booting {
     pub fn replay(&mut self, entry: &Entry) {
         let now = at_start(&self.clock);
         self.recorder.begin(entry.position);
-        self.core
-            .replay(entry, now, &mut self.outgoing, &mut self.recorder);
+        self.core.replay(entry, now, &mut self.recorder);
         self.recorder.end();
     }
 

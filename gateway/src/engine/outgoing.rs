@@ -283,7 +283,13 @@ mod tests {
                 received: Timestamp(0),
                 retained: false,
             };
-            store.apply(&SourceName("s".into()), None, &reading, |_, _| ());
+            store.apply(
+                &SourceName("s".into()),
+                None,
+                &reading,
+                crate::store::Arrival::Now,
+                |_, _| (),
+            );
         }
         store
     }

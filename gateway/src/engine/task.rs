@@ -24,6 +24,8 @@ const NOTE_POSITION_EVERY: Duration = Duration::from_secs(60);
 const ROUND: usize = 64;
 /// How long records that never stop waiting may put the timers off.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is asked whether the clock is set, while rules wait for that.
+const ASK_CLOCK_EVERY: Duration = Duration::from_secs(1);
 /// A lasting stream of late readings is told once in this time.
 const REPORT_LATE_EVERY: Duration = Duration::from_secs(3600);
 
@@ -78,7 +80,12 @@ impl Task {
                 .machine
                 .next_timer()
                 .filter(|_| free)
-                .map(|uptime| self.started + uptime);
+                .map(|uptime| self.started + uptime)
+                // No rule runs on a clock that is not set.
+                .map(|at| match self.clock.is_trusted() {
+                    true => at,
+                    false => at.max(now + ASK_CLOCK_EVERY),
+                });
             let later = due.filter(|due| *due > now);
             let wake = [Some(note_at), timer, later]
                 .into_iter()
@@ -126,7 +133,7 @@ impl Task {
                 },
                 () = sleep_until(wake) => {
                     if free && committed.is_empty() {
-                        self.core.tick(self.now());
+                        self.tick(self.now());
                         self.decide();
                     }
                     if Instant::now() >= note_at {
@@ -161,6 +168,12 @@ impl Task {
         }
     }
 
+    fn tick(&mut self, now: Moment) {
+        if now.clock.is_set() {
+            self.core.tick(now);
+        }
+    }
+
     fn take(&mut self, records: &[Committed], all: bool) {
         let now = self.now();
         for record in records {
@@ -169,7 +182,7 @@ impl Task {
         let busy_since = *self.busy_since.get_or_insert_with(Instant::now);
         if all || busy_since.elapsed() >= PATIENCE {
             self.busy_since = None;
-            self.core.tick(now);
+            self.tick(now);
         }
         self.decide();
         self.count();

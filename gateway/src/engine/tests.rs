@@ -1,3 +1,5 @@
+mod clock;
+
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
@@ -111,7 +113,7 @@ fn batch(readings: Vec<Reading>) -> Batch {
         source: SourceName("mqtt".into()),
         peer: Some("client-1".into()),
         readings,
-        presence: Vec::new(),
+        ..Batch::default()
     }
 }
 

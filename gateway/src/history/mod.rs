@@ -12,7 +12,8 @@
 //! What holds: of points with the same time the last one wins, so reading the journal twice doubles nothing. Bad readings
 //! are stored with their quality; retained messages are not. What is not yet flushed is in the engine's memory, and after a
 //! restart in the journal. Deletion by age trusts neither the clock nor the points alone: what counts as now is the
-//! earlier of the machine's clock and the newest stored time. The file may go over `max_bytes` by what one flush brings.
+//! earlier of the machine's clock and the newest stored time, and nothing goes before the clock has been set and without a jump for
+//! [`STEADY`]: a clock that leaps ahead for a moment takes the points with it, but not the history. The file may go over `max_bytes` by what one flush brings.
 //! There are no roll-ups: a range is read from its points.
 
 mod chunk;
@@ -72,6 +73,9 @@ impl Default for Config {
         }
     }
 }
+
+/// So long the clock must go without a jump before anything is deleted for its age.
+const STEADY: Duration = Duration::from_secs(3_600);
 
 /// Why the history can't be used.
 #[derive(Debug, Error)]
@@ -176,11 +180,7 @@ impl History {
     /// # Errors
     ///
     /// When the directory can't be written.
-    pub fn open(config: Config, dir: &Path, registry: &mut Registry) -> Result<Self, HistoryError> {
-        Self::open_at(config, dir, registry, Clock::system())
-    }
-
-    fn open_at(
+    pub fn open(
         config: Config,
         dir: &Path,
         registry: &mut Registry,
@@ -300,7 +300,9 @@ impl Shared {
     /// Deletes what is too old and what is too much.
     fn retain(&self, db: &mut Db) -> rusqlite::Result<()> {
         let mut deleted = 0;
-        if let Some(newest) = db.newest()? {
+        if self.clock.steady_for() >= STEADY
+            && let Some(newest) = db.newest()?
+        {
             let now = self.clock.now().min(newest);
             let age = i64::try_from(self.config().retention.as_nanos()).unwrap_or(i64::MAX);
             deleted += db.delete_before(Timestamp(now.0.saturating_sub(age)))?;

@@ -61,7 +61,7 @@ impl House {
             &mut Registry::default(),
         )
         .unwrap();
-        let history = History::open_at(config, dir, &mut Registry::default(), clock).unwrap();
+        let history = History::open(config, dir, &mut Registry::default(), clock).unwrap();
         let stop = CancellationToken::new();
         let run = history.clone().run(journal.cursor("history"), stop.clone());
         Self {
@@ -78,7 +78,7 @@ impl House {
             source: SourceName("test".into()),
             peer: None,
             readings,
-            presence: Vec::new(),
+            ..Batch::default()
         };
         let call: journal::OnDurable = Box::new(move |_| assert_eq!(sender.send(()), Ok(())));
         self.journal.submit(batch, call).await.unwrap();
@@ -304,9 +304,19 @@ async fn old_points_go_but_a_clock_that_jumps_ahead_deletes_nothing() {
     house
         .submit(vec![reading("new", 2 * hour + 1, Value::Int(4))])
         .await;
+    house.until_stored("new", 3).await;
+    assert_eq!(
+        house.points("old").await.len(),
+        1,
+        "nor is a clock that has just been set, even where the points agree"
+    );
+    clock.advance(STEADY);
+    house
+        .submit(vec![reading("new", 2 * hour + 2, Value::Int(5))])
+        .await;
     house.until_stored("old", 0).await;
     // Whole chunks go: one that is still needed keeps its oldest point.
-    assert_eq!(ints(&house.points("new").await), [2, 3, 4]);
+    assert_eq!(ints(&house.points("new").await), [2, 3, 4, 5]);
     house.close().await;
 }
 

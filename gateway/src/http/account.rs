@@ -84,6 +84,8 @@ fn now(parts: &Parts) -> Vec<Line> {
     if parts.archive.borrow().state != "disabled" {
         archives.push(archive::CURSOR);
     }
+    // No archive has these, wherever it is.
+    let awaiting_clock = parts.journal.status().awaiting_clock;
     let books: Vec<_> = archives
         .into_iter()
         // The lag before the counts: what is archived in between must not look lost.
@@ -92,7 +94,7 @@ fn now(parts: &Parts) -> Vec<Line> {
                 name,
                 {
                     let backlog = parts.journal.backlog(name);
-                    backlog.fresh.records + backlog.behind.records
+                    backlog.fresh.records + backlog.behind.records + awaiting_clock
                 },
                 parts.journal.tallies().of(name),
             )

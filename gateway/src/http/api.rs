@@ -39,6 +39,7 @@ struct Series {
     v: Option<Value>,
     quality: Quality,
     retained: bool,
+    too_late: u64,
 }
 
 impl From<SeriesInfo> for Series {
@@ -61,6 +62,7 @@ impl From<SeriesInfo> for Series {
                 .map_or(Quality::Good, |point| point.quality),
             v: info.latest.map(|point| point.value),
             retained: info.retained,
+            too_late: info.too_late,
         }
     }
 }

@@ -16,8 +16,9 @@ use tokio::time::timeout;
 
 use super::{Api, ConfigStatus, Readiness, account, problem::Problem};
 use crate::{
-    archive::ArchiveStatus, engine::EngineStatus, history::HistoryStatus, journal::JournalStatus,
-    source::SourceStatus, state::WebhookStatus, wear::DiskStatus,
+    archive::ArchiveStatus, clock::ClockStatus, engine::EngineStatus, history::HistoryStatus,
+    journal::JournalStatus, model::Timestamp, source::SourceStatus, state::WebhookStatus,
+    wear::DiskStatus,
 };
 
 /// A disk that hangs must not hide the status that says so.
@@ -42,6 +43,7 @@ struct Status {
     uptime_s: i64,
     clock_trusted: bool,
     config: ConfigStatus,
+    clock: ClockStatus,
     sources: Vec<Source>,
     journal: JournalStatus,
     history: Option<HistoryStatus>,
@@ -117,12 +119,16 @@ async fn status(State(api): State<Api>) -> Result<Response, Problem> {
     }
     let configured = parts.configured.borrow().clone();
     let now = parts.clock.now();
+    let uptime = parts.clock.since(parts.started);
+    let uptime_ms = i64::try_from(uptime.as_millis()).unwrap_or(i64::MAX);
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION"),
-        started: parts.started.to_rfc3339(),
+        // By the clock as it is now, which may have been set since.
+        started: Timestamp::from_millis(now.as_millis() - uptime_ms).to_rfc3339(),
         now: now.to_rfc3339(),
-        uptime_s: (now.as_millis() - parts.started.as_millis()).max(0) / 1000,
+        uptime_s: uptime_ms / 1000,
         clock_trusted: parts.clock.is_trusted(),
+        clock: parts.clock.status(),
         config: configured.config,
         sources: configured
             .sources

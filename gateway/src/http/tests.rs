@@ -44,6 +44,7 @@ fn info() -> SeriesInfo {
         latest: Some(point(NOW_MS)),
         retained: false,
         points: 1,
+        too_late: 0,
     }
 }
 
@@ -78,6 +79,7 @@ async fn answer(mut queries: mpsc::Receiver<Query>) {
                 source: None,
                 last_seen_ms: None,
                 online: None,
+                clock_ahead_ms: None,
             }])),
             Query::Series(answer) => drop(answer.send(vec![info()])),
             Query::Points {
@@ -279,7 +281,7 @@ async fn the_inventory_is_listed() {
     assert_eq!(
         house.json("/api/v1/series").await,
         json!({"series": [{"id": "a b/t", "device": "a b", "metric": "t", "unit": "Cel", "kind": "number",
-            "t": NOW_MS, "v": 1.5, "quality": "good", "retained": false}]})
+            "t": NOW_MS, "v": 1.5, "quality": "good", "retained": false, "too_late": 0}]})
     );
     assert_eq!(
         house.json("/api/v1/alerts").await["alerts"][0]["id"],

@@ -5,22 +5,27 @@
 //! makes the sources wait or shed. It keeps the account: nothing comes in that is not found in it again.
 
 mod account;
+mod stamper;
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tokio::sync::mpsc;
 
 pub use self::account::{Account, AccountRow};
+use self::stamper::Stamper;
 use crate::{
     clock::Clock,
     journal::Journal,
-    model::Batch,
+    model::{Batch, Stamps},
     normalise::{self, Normaliser, Outcome, SourceMappings},
     source::{Delivery, Receipt, intake::Held},
 };
 
 /// Rejects that a receipt names one by one.
 const MAX_NAMED_REJECTS: usize = 20;
+
+/// How often it is asked whether the clock is set, while readings wait for that.
+const ASK_CLOCK_EVERY: Duration = Duration::from_secs(1);
 
 /// Another config while readings flow. It holds for every delivery that is taken after it.
 #[derive(Clone, Debug)]
@@ -44,6 +49,7 @@ pub async fn run(
     account: Account,
     clock: Clock,
 ) {
+    let mut stamper = Stamper::new(clock.clone());
     let mut outcome = Outcome::default();
     loop {
         let delivery = tokio::select! {
@@ -59,15 +65,21 @@ pub async fn run(
                 Some(delivery) => delivery,
                 None => return,
             },
+            () = tokio::time::sleep(ASK_CLOCK_EVERY), if stamper.is_due(&journal) => {
+                if stamper.restamp(&journal).await.is_err() {
+                    return;
+                }
+                continue;
+            }
         };
         let Some(source) = account.source(delivery.source) else {
             continue;
         };
-        let trusted = clock.is_trusted();
+        let latest = clock.latest();
         let mut receipt = Receipt::default();
         for frame in &delivery.frames {
             outcome.rejects.clear();
-            normaliser.frame(delivery.source, frame, trusted, &mut outcome);
+            normaliser.frame(delivery.source, frame, latest, &mut outcome);
             receipt.rejected += outcome.rejects.len();
             for reject in outcome.rejects.drain(..) {
                 if receipt.rejects.len() < MAX_NAMED_REJECTS {
@@ -98,7 +110,18 @@ pub async fn run(
         let held = Held::new(source.waiting(), receipt.accepted);
         drop(delivery.held);
 
+        let stamps = if readings.is_empty() {
+            Stamps::Set
+        } else {
+            stamper.stamps(delivery.frames.iter().map(|frame| frame.arrived))
+        };
+        // What came before the clock was set goes before what came after.
+        if stamper::are_set(stamps) && stamper.restamp(&journal).await.is_err() {
+            tracing::warn!("the journal is closed: the last deliveries stay unacknowledged");
+            return;
+        }
         let batch = Batch {
+            stamps,
             source: source.name.clone(),
             peer: delivery.peer,
             readings,

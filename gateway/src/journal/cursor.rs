@@ -1,7 +1,8 @@
 //! Reading behind: a cursor opens the segment files itself, follows the tail, and writes down how far it is.
 //!
 //! A cursor sees durable records only. It reads in the blocking pool, and its memory is bound by one chunk of a file and
-//! what the caller asks for (at least one record). When the byte limit took records that it had not read, it goes on
+//! what the caller asks for (at least one record). Readings that have only a time since boot are left out: they come again, in a later
+//! record, with their right times; an entry may so be left with no batches. When the byte limit took records that it had not read, it goes on
 //! at the oldest that is left, and [`Cursor::missed`] grows.
 //!
 //! A reader that was kept waiting may [leave the backlog behind](Cursor::leave_backlog), read on at the newest record at once, and
@@ -193,7 +194,11 @@ impl Cursor {
             let (shared, mut taken) = (Arc::clone(&self.shared), std::mem::take(reader));
             let give_up = failures >= TRIES;
             let read = tokio::task::spawn_blocking(move || {
-                let read = taken.read(&shared, (after, until), max_readings, give_up);
+                let mut read = taken.read(&shared, (after, until), max_readings, give_up);
+                if let Ok(read) = &mut read {
+                    let entries = read.entries.iter_mut();
+                    entries.for_each(Entry::leave_provisional_out);
+                }
                 (taken, read)
             });
             let (taken, read) = read.await.ok()?;

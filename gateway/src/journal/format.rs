@@ -11,8 +11,12 @@
 //! record
 //!   header   28  magic FE 'R' 'E' 'C' · body length u32 · position u64 · readings u32 · crc32 of the body ·
 //!                crc32 of the 24 bytes before
-//!   body         version u8 = 1 · batch* up to the end
-//! batch          source: string · readings: varint · reading*
+//!   body         version u8 = 2 · batch* up to the end
+//! batch          stamps · source: string · readings: varint · reading*
+//! stamps         0: of a clock that was set · 1 and signed: it jumped by so much before this batch ·
+//!                2 and boot: arrivals before 2026 are times since this boot · 3, record varint, boot and signed: the
+//!                right times of what that record holds, stamped since that boot, which was at this time
+//! boot           16 bytes, the kernel's boot id
 //! reading        series · flags u8 · time: signed, less the time before it in the record (first: less 0) ·
 //!                received: signed, less time, absent if flag 0x40 · value
 //! series         varint index into the record's series; the next free index defines it:
@@ -25,6 +29,7 @@
 //!
 //! A record stands alone: its dictionary begins empty. The header has its own checksum, so that a damaged body is stepped
 //! over exactly; a damaged header is found again by its magic, whose first byte never occurs in UTF-8 text.
+//! Version 1, which older gateways wrote, has no `stamps` (all are of a clock that was set) and is read as well.
 //! Positions grow from record to record and from file to file; what does not grow is void.
 //! `Batch::peer` and `Batch::presence` are not written.
 
@@ -37,7 +42,8 @@ use thiserror::Error;
 
 use super::varint::{Bytes, put, put_signed, put_text};
 use crate::model::{
-    Batch, DeviceId, Metric, Quality, Reading, SeriesKey, SourceName, Timestamp, Unit, Value,
+    Batch, Boot, DeviceId, Metric, Quality, Reading, SeriesKey, SourceName, Stamps, Timestamp,
+    Unit, Value,
 };
 
 /// Length of a segment's header.
@@ -52,7 +58,9 @@ pub(super) const RECORD_MAGIC: [u8; 4] = [0xfe, b'R', b'E', b'C'];
 const SEGMENT_MAGIC: [u8; 8] = *b"gwjrnl\r\n";
 const SEGMENT_VERSION: u32 = 1;
 const FOOTER_MAGIC: [u8; 4] = [0xfe, b'E', b'N', b'D'];
-const BODY_VERSION: u8 = 1;
+const BODY_VERSION: u8 = 2;
+/// Without stamps.
+const FIRST_BODY_VERSION: u8 = 1;
 
 const KIND: u8 = 0x07;
 const QUALITY_SHIFT: u8 = 3;
@@ -205,6 +213,7 @@ impl Encoder {
 
     /// Adds a batch.
     pub(super) fn push(&mut self, batch: &Batch) {
+        self.stamps(batch.stamps);
         self.string(&batch.source.0);
         put(&mut self.out, batch.readings.len() as u64);
         for reading in &batch.readings {
@@ -223,6 +232,30 @@ impl Encoder {
         };
         head.copy_from_slice(&header.write());
         &self.out
+    }
+
+    fn stamps(&mut self, stamps: Stamps) {
+        match stamps {
+            Stamps::Set => self.out.push(0),
+            Stamps::Jumped(by) => {
+                self.out.push(1);
+                put_signed(&mut self.out, by);
+            }
+            Stamps::SinceBoot(boot) => {
+                self.out.push(2);
+                self.out.extend_from_slice(&boot.0.to_le_bytes());
+            }
+            Stamps::Restamped {
+                from,
+                boot,
+                booted_at,
+            } => {
+                self.out.push(3);
+                put(&mut self.out, from);
+                self.out.extend_from_slice(&boot.0.to_le_bytes());
+                put_signed(&mut self.out, booted_at.0);
+            }
+        }
     }
 
     fn reading(&mut self, reading: &Reading) {
@@ -343,13 +376,15 @@ impl<T> Dictionary<T> {
 
 /// The batches of a record's body.
 pub(super) fn decode(body: &[u8]) -> Result<Vec<Batch>, Unreadable> {
-    match body.first() {
-        Some(&BODY_VERSION) => {}
+    let stamped = match body.first() {
+        Some(&BODY_VERSION) => true,
+        Some(&FIRST_BODY_VERSION) => false,
         Some(&version) => return Err(Unreadable::Version(version)),
         None => return Err(Unreadable::Malformed),
-    }
+    };
     let mut decoder = Decoder {
         bytes: Bytes(&body[1..]),
+        stamped,
         strings: Vec::new(),
         series: Vec::new(),
         time: 0,
@@ -363,6 +398,8 @@ pub(super) fn decode(body: &[u8]) -> Result<Vec<Batch>, Unreadable> {
 
 struct Decoder<'a> {
     bytes: Bytes<'a>,
+    /// Whether batches say by what clock they were stamped.
+    stamped: bool,
     strings: Vec<SmolStr>,
     series: Vec<(SeriesKey, Option<Unit>)>,
     time: i64,
@@ -370,6 +407,11 @@ struct Decoder<'a> {
 
 impl Decoder<'_> {
     fn batch(&mut self) -> Option<Batch> {
+        let stamps = if self.stamped {
+            self.stamps()?
+        } else {
+            Stamps::Set
+        };
         let source = SourceName(self.string()?);
         // A reading takes at least three bytes.
         let count = self.bytes.count(self.bytes.len() / 3)?;
@@ -382,7 +424,26 @@ impl Decoder<'_> {
             peer: None,
             readings,
             presence: Vec::new(),
+            stamps,
         })
+    }
+
+    fn stamps(&mut self) -> Option<Stamps> {
+        Some(match self.bytes.byte()? {
+            0 => Stamps::Set,
+            1 => Stamps::Jumped(self.bytes.signed()?),
+            2 => Stamps::SinceBoot(self.boot()?),
+            3 => Stamps::Restamped {
+                from: self.bytes.varint()?,
+                boot: self.boot()?,
+                booted_at: Timestamp(self.bytes.signed()?),
+            },
+            _ => return None,
+        })
+    }
+
+    fn boot(&mut self) -> Option<Boot> {
+        Some(Boot(u128::from_le_bytes(self.bytes.array()?)))
     }
 
     fn reading(&mut self) -> Option<Reading> {
@@ -448,142 +509,4 @@ impl Decoder<'_> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use proptest::{collection::vec, prelude::*};
-
-    use super::*;
-
-    pub(in crate::journal) fn any_value() -> impl Strategy<Value = Value> {
-        prop_oneof![
-            any::<bool>().prop_map(Value::Bool),
-            any::<i64>().prop_map(Value::Int),
-            any::<f64>()
-                .prop_filter("finite", |f| f.is_finite())
-                .prop_map(Value::Float),
-            ".{0,40}".prop_map(|s| Value::Text(s.into())),
-        ]
-    }
-
-    prop_compose! {
-        fn any_reading()(
-            device in prop_oneof![Just("boiler".to_owned()), ".{0,30}"],
-            metric in prop_oneof![Just("temperature".to_owned()), "[a-z]{0,30}"],
-            unit in proptest::option::of("[A-Za-z%]{1,4}"),
-            value in any_value(),
-            quality in prop_oneof![
-                Just(Quality::Good), Just(Quality::Uncertain), Just(Quality::Bad)
-            ],
-            time: i64,
-            late in prop_oneof![Just(0_i64), any::<i64>()],
-            retained: bool,
-        ) -> Reading {
-            Reading {
-                series: SeriesKey { device: DeviceId(device.into()), metric: Metric(metric.into()) },
-                value,
-                unit: unit.map(|u| Unit(u.into())),
-                quality,
-                time: Timestamp(time),
-                received: Timestamp(time.wrapping_add(late)),
-                retained,
-            }
-        }
-    }
-
-    pub(in crate::journal) fn any_batch() -> impl Strategy<Value = Batch> {
-        ("[a-z]{1,12}", vec(any_reading(), 1..8)).prop_map(|(source, readings)| Batch {
-            source: SourceName(source.into()),
-            peer: None,
-            readings,
-            presence: Vec::new(),
-        })
-    }
-
-    fn encode(batches: &[Batch], position: u64) -> Vec<u8> {
-        let mut encoder = Encoder::default();
-        encoder.begin();
-        for batch in batches {
-            encoder.push(batch);
-        }
-        encoder.finish(position).to_vec()
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_encoded_comes_back(batches in vec(any_batch(), 0..6), position: u64) {
-            let record = encode(&batches, position);
-            let header = Header::read(&record).expect("a header");
-            let body = &record[RECORD_HEADER..];
-            prop_assert_eq!(header.position, position);
-            prop_assert_eq!(header.total(), record.len() as u64);
-            prop_assert_eq!(header.crc, crc32fast::hash(body));
-            prop_assert_eq!(
-                header.readings as usize,
-                batches.iter().map(|b| b.readings.len()).sum::<usize>()
-            );
-            prop_assert_eq!(decode(body), Ok(batches));
-        }
-
-        #[test]
-        fn any_bytes_are_decoded_without_panic(mut bytes in vec(any::<u8>(), 0..400)) {
-            let _header_or_not = Header::read(&bytes);
-            let _footer_or_not = Footer::read(&bytes);
-            let _batches_or_not = decode(&bytes);
-            bytes.insert(0, BODY_VERSION);
-            let _batches_or_not = decode(&bytes);
-        }
-
-        #[test]
-        fn a_changed_byte_in_a_valid_body_is_decoded_without_panic(
-            batches in vec(any_batch(), 1..4), at: prop::sample::Index, to: u8,
-        ) {
-            let mut record = encode(&batches, 1);
-            let at = RECORD_HEADER + at.index(record.len() - RECORD_HEADER);
-            record[at] = to;
-            let _batches_or_not = decode(&record[RECORD_HEADER..]);
-        }
-
-        #[test]
-        fn a_damaged_header_is_not_taken_for_one(
-            batches in vec(any_batch(), 1..2), at in 0..RECORD_HEADER, flip in 1..=255_u8,
-        ) {
-            let mut record = encode(&batches, 7);
-            record[at] ^= flip;
-            prop_assert_eq!(Header::read(&record), None);
-        }
-
-        #[test]
-        fn footers_come_back(records: u64, readings: u64, last: u64, offset: u32) {
-            let footer = Footer { records, readings, last, offset };
-            prop_assert_eq!(Footer::read(&footer.write()), Some(footer));
-        }
-    }
-
-    #[test]
-    fn a_newer_body_is_named_as_such() {
-        assert_eq!(decode(&[9, 1, 2]), Err(Unreadable::Version(9)));
-    }
-
-    #[test]
-    fn the_dictionary_makes_repeated_names_cheap() {
-        let reading = Reading {
-            series: SeriesKey {
-                device: DeviceId("a-device-with-a-long-name-in-hall-3".into()),
-                metric: Metric("temperature".into()),
-            },
-            value: Value::Float(21.5),
-            unit: Some(Unit("Cel".into())),
-            quality: Quality::Good,
-            time: Timestamp(1_780_000_000_000_000_000),
-            received: Timestamp(1_780_000_000_001_000_000),
-            retained: false,
-        };
-        let batch = |n| Batch {
-            source: SourceName("plant".into()),
-            peer: None,
-            readings: vec![reading.clone(); n],
-            presence: Vec::new(),
-        };
-        let (one, many) = (encode(&[batch(1)], 1).len(), encode(&[batch(101)], 1).len());
-        assert!((many - one) / 100 <= 16, "{one} bytes, then {many}");
-    }
-}
+pub(super) mod tests;

@@ -14,6 +14,7 @@
 //! | `progress.rs` | how far a cursor is, and what it left behind; pure |
 //! | `recovery.rs` | taking the directory and finding what is in it |
 //! | `retention.rs` | what may and must go |
+//! | `restamp.rs` | what came before the clock was set gets its right time |
 //!
 //! # Files of the directory
 //!
@@ -30,8 +31,10 @@
 //!    met and counted when they are read (closed segments are trusted to their footers at start, so that a start is quick).
 //! 4. The segments together never exceed `max_bytes`, but for a single delivery larger than that. The oldest go first, and
 //!    readings that a cursor had not read are counted.
-//! 5. Waiting for the writer are at most [`MAX_WAITING`] batches; more wait in [`Journal::submit`]. Nothing is dropped.
-//! 6. Two classes: what somebody waits for ([`Urgency::Prompt`]) is committed soon and takes along what came before it; what
+//! 5. A reading that was stamped with a time since boot is not seen by cursors; once the clock is set it is written again with its
+//!    right time, once, and then is as any other. Until then its record is held as if a cursor stood before it.
+//! 6. Waiting for the writer are at most [`MAX_WAITING`] batches; more wait in [`Journal::submit`]. Nothing is dropped.
+//! 7. Two classes: what somebody waits for ([`Urgency::Prompt`]) is committed soon and takes along what came before it; what
 //!    nobody waits for gathers, so that a card is not worn out by one sync a reading. Order is that of submission.
 //!
 //! It does not encrypt or compress; it does not look into readings; it does not delete by age.
@@ -42,6 +45,7 @@ mod format;
 mod metrics;
 mod progress;
 mod recovery;
+mod restamp;
 mod retention;
 mod segment;
 mod tally;
@@ -70,13 +74,14 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     cursor::Cursor,
     progress::{MAX_STRETCHES, Stretch},
-    tally::{Tallies, Tally},
+    tally::{AwaitingClock, Tallies, Tally},
 };
 use self::{
     cursor::Reader,
     disk::Disk,
     metrics::Metrics,
     recovery::{lock, recover},
+    restamp::Unset,
     retention::Index,
     writer::{Submission, Writer},
 };
@@ -196,6 +201,8 @@ struct Shared {
     index: Mutex<Index>,
     /// Held while a cursor's note is written.
     noting: Mutex<()>,
+    /// What waits for the clock. Locked before `index`, where both are.
+    unset: Mutex<Unset>,
     failing: Mutex<Option<String>>,
     /// Since when the record under way is being written.
     writing_since: Mutex<Option<Instant>>,
@@ -241,6 +248,8 @@ pub struct JournalStatus {
     pub unreadable_cursors: u64,
     /// Name and lag (records) of each cursor.
     pub cursors: Vec<(String, u64)>,
+    /// Readings without a time of their own that came before the clock was set, and wait for that.
+    pub awaiting_clock: u64,
 }
 
 /// So much of the journal.
@@ -348,6 +357,7 @@ impl Journal {
             tallies,
             index: Mutex::new(recovered.index),
             noting: Mutex::default(),
+            unset: Mutex::default(),
             failing: Mutex::default(),
             writing_since: Mutex::default(),
             durable: seen,
@@ -475,7 +485,9 @@ impl Journal {
             .map_or_else(Backlog::default, |progress| index.backlog(progress))
     }
 
-    /// Reads all kept records in order, for the replay at start; blocking. Damaged ones are skipped.
+    /// Reads all kept records in order, for the replay at start; blocking. Damaged ones are skipped. Readings that have only a time
+    /// since boot are in it, and so are those with their right times, if they got them. What still waits for the clock is known
+    /// from here on.
     pub fn replay(&self, each: &mut dyn FnMut(Entry)) {
         /// So much is in memory at a time.
         const READINGS: usize = 4096;
@@ -491,6 +503,7 @@ impl Journal {
                     }
                     for entry in read.entries {
                         after = entry.position.0;
+                        self.shared.note_stamps(after, &entry.batches);
                         each(entry);
                     }
                 }
@@ -523,8 +536,10 @@ impl Journal {
     /// For the status page.
     #[must_use]
     pub fn status(&self) -> JournalStatus {
+        let awaiting_clock = self.shared.unset().readings();
         let index = self.shared.index();
         JournalStatus {
+            awaiting_clock,
             bytes: index.bytes(),
             max_bytes: self.shared.config.max_bytes,
             segments: index.segments.len(),

@@ -17,8 +17,8 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter},
 };
 
-use super::Entry;
-use crate::model::SourceName;
+use super::{Entry, Position};
+use crate::model::{Reading, SourceName, Stamps};
 
 /// One archive and one source, since the start of the process. Readings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,15 +128,48 @@ impl Collector for Tallies {
 /// The readings of a record that archives store.
 pub(super) fn by_source(entry: &Entry) -> impl Iterator<Item = (&SourceName, u64)> {
     entry.batches.iter().map(|batch| {
-        let stored = batch.readings.iter().filter(|r| !r.retained);
-        (&batch.source, stored.count() as u64)
+        let stored = |r: &&Reading| !r.retained && !batch.is_provisional(r);
+        let count = batch.readings.iter().filter(stored).count();
+        (&batch.source, count as u64)
     })
+}
+
+/// What of the replayed journal still waits for the clock: archives have it yet to do, wherever they are. Bounded by the records
+/// in the journal that wait.
+#[derive(Debug, Default)]
+pub struct AwaitingClock(BTreeMap<Position, BTreeMap<SourceName, u64>>);
+
+impl AwaitingClock {
+    /// The next record of the replay.
+    pub fn note(&mut self, entry: &Entry) {
+        for batch in &entry.batches {
+            if let Stamps::Restamped { from, .. } = batch.stamps {
+                self.0.remove(&Position(from));
+                continue;
+            }
+            let waiting = batch.readings.iter().filter(|r| batch.is_provisional(r));
+            let count = waiting.count() as u64;
+            if count > 0 {
+                let sources = self.0.entry(entry.position).or_default();
+                *sources.entry(batch.source.clone()).or_default() += count;
+            }
+        }
+    }
+
+    /// The replay has ended: each of these archives has the rest to do.
+    pub fn carry_over(self, archives: &[&str], tallies: &Tallies) {
+        for (source, count) in self.0.into_values().flatten() {
+            for archive in archives {
+                tallies.change(archive, &source, |tally| tally.carried_over += count);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{journal::Position, model::Batch};
+    use crate::model::{Batch, Boot, DeviceId, Metric, Quality, SeriesKey, Timestamp, Value};
 
     #[test]
     fn only_archives_with_books_are_counted() {
@@ -151,9 +184,7 @@ mod tests {
             position: Position(1),
             batches: vec![Batch {
                 source: source.clone(),
-                peer: None,
-                readings: Vec::new(),
-                presence: Vec::new(),
+                ..Batch::default()
             }],
         };
         tallies.carried_over("history", &empty);
@@ -168,5 +199,59 @@ mod tests {
         assert_eq!(books.get(&source), Some(&tally));
         tallies.close("history");
         assert_eq!(tallies.of("history"), None);
+    }
+
+    #[test]
+    fn what_waits_for_the_clock_is_carried_over_once_and_not_when_it_was_restamped() {
+        let source = SourceName("s".into());
+        let stamped = |position: u64, stamps: Stamps, time: i64| Entry {
+            position: Position(position),
+            batches: vec![Batch {
+                source: source.clone(),
+                readings: vec![Reading {
+                    time: Timestamp(time),
+                    received: Timestamp(time),
+                    ..reading()
+                }],
+                stamps,
+                ..Batch::default()
+            }],
+        };
+        let boot = Boot(7);
+        let restamped = Stamps::Restamped {
+            from: 1,
+            boot,
+            booted_at: Timestamp(1_800_000_000_000_000_000),
+        };
+        let kept = [
+            stamped(1, Stamps::SinceBoot(boot), 5),
+            stamped(2, Stamps::SinceBoot(boot), 6),
+            stamped(3, restamped, 1_800_000_000_000_000_005),
+        ];
+        let tallies = Tallies::default();
+        tallies.open("history");
+        let mut awaiting = AwaitingClock::default();
+        for entry in &kept {
+            awaiting.note(entry);
+            tallies.carried_over("history", entry);
+        }
+        awaiting.carry_over(&["history"], &tallies);
+        // The restamped one, and the one that still waits.
+        assert_eq!(tallies.of("history").unwrap()[&source].carried_over, 2);
+    }
+
+    fn reading() -> Reading {
+        Reading {
+            series: SeriesKey {
+                device: DeviceId("d".into()),
+                metric: Metric("m".into()),
+            },
+            value: Value::Float(1.0),
+            unit: None,
+            quality: Quality::Good,
+            time: Timestamp(0),
+            received: Timestamp(0),
+            retained: false,
+        }
     }
 }

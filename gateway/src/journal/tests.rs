@@ -15,6 +15,8 @@ use crate::model::{
     DeviceId, Metric, Presence, Quality, Reading, SeriesKey, SourceName, Timestamp, Value,
 };
 
+mod stamps;
+
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn small() -> Config {
@@ -75,7 +77,7 @@ fn numbered(n: i64, readings: usize) -> Batch {
         source: SourceName("test".into()),
         peer: None,
         readings: (0..readings).map(reading).collect(),
-        presence: Vec::new(),
+        ..Batch::default()
     }
 }
 

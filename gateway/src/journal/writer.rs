@@ -59,6 +59,8 @@ const RETRY: backoff::Config = backoff::Config {
 /// What waits for the writer.
 pub(super) enum Submission {
     Batch(Urgency, Batch, OnDurable),
+    /// All of one record that came before the clock was set, with its right times: in one record again.
+    Restamped(Vec<Batch>, OnDurable),
     /// Nothing is patient from here on.
     Hurry,
     Close,
@@ -150,10 +152,13 @@ impl Writer {
         match submission {
             Submission::Batch(urgency, batch, on_durable) => {
                 self.prompt |= urgency == Urgency::Prompt;
-                if !batch.readings.is_empty() {
-                    self.encoder.push(&batch);
+                self.add(batch);
+                self.waiting.push(on_durable);
+            }
+            Submission::Restamped(batches, on_durable) => {
+                for batch in batches {
+                    self.add(batch);
                 }
-                self.batches.push(batch);
                 self.waiting.push(on_durable);
             }
             Submission::Hurry => self.hurried = true,
@@ -162,6 +167,13 @@ impl Writer {
                 self.submissions.close();
             }
         }
+    }
+
+    fn add(&mut self, batch: Batch) {
+        if !batch.readings.is_empty() {
+            self.encoder.push(&batch);
+        }
+        self.batches.push(batch);
     }
 
     fn has_room(&self) -> bool {
@@ -224,6 +236,7 @@ impl Writer {
             if !self.persist(position) {
                 return false;
             }
+            self.shared.note_stamps(position, &self.batches);
             self.durable.send_replace(Position(position));
             position
         };

@@ -378,11 +378,12 @@ mod tests {
             latest: Some(point(5, Value::Int(-3), Quality::Uncertain)),
             retained: true,
             points: 1,
+            too_late: 0,
         });
         assert_eq!(
             data(&frame.end()),
             serde_json::json!({"id": "a/t", "device": "a", "metric": "t", "unit": "Cel", "kind": "number",
-                "t": 5, "v": -3, "quality": "uncertain", "retained": true})
+                "t": 5, "v": -3, "quality": "uncertain", "retained": true, "too_late": 0})
         );
     }
 

@@ -204,6 +204,8 @@ impl Frame {
         }
         self.text(",\"retained\":");
         self.text(if info.retained { "true" } else { "false" });
+        self.text(",\"too_late\":");
+        self.unsigned(info.too_late);
         self.text("}");
     }
 
@@ -234,6 +236,8 @@ impl Frame {
             Some(false) => "false",
             None => "null",
         });
+        self.text(",\"clock_ahead_ms\":");
+        self.optional(device.clock_ahead_ms);
     }
 
     /// A Device object.

@@ -74,6 +74,7 @@ impl Latest {
                 latest: None,
                 retained: false,
                 points: 0,
+                too_late: 0,
             },
             changed: 0,
         });
@@ -98,7 +99,7 @@ impl Latest {
         known.changed = sequence;
         // The engine says a device anew only when more than this changed.
         if let Some(device) = self.devices.get_mut(&known.key.device) {
-            device.last_seen_ms = device.last_seen_ms.max(Some(now_ms));
+            device.last_seen_ms = Some(now_ms);
         }
         let Some(newest) = points.iter().max_by_key(|point| point.time) else {
             return;
@@ -241,6 +242,7 @@ impl Latest {
             source: None,
             last_seen_ms: None,
             online: None,
+            clock_ahead_ms: None,
         };
         event::device(id, &unknown, known)
     }

@@ -220,6 +220,7 @@ fn device(id: &str) -> Device {
         source: None,
         last_seen_ms: Some(7),
         online: Some(true),
+        clock_ahead_ms: None,
     }
 }
 
@@ -237,6 +238,7 @@ async fn the_first_event_is_a_snapshot_of_all_that_is_known() {
             latest: None,
             retained: false,
             points: 0,
+            too_late: 0,
         }))
         .await;
     house.say(readings(&["a/t"], 5, 20.5)).await;
@@ -256,12 +258,12 @@ async fn the_first_event_is_a_snapshot_of_all_that_is_known() {
     assert_eq!(
         first.data["series"],
         json!([{"id": "a/t", "device": "a", "metric": "t", "unit": "Cel", "kind": "number", "t": 5, "v": 20.5,
-            "quality": "good", "retained": false}])
+            "quality": "good", "retained": false, "too_late": 0}])
     );
     assert_eq!(
         first.data["devices"],
         json!([{"id": "a", "name": "A", "site": "roof", "labels": {"floor": "3"}, "source": null,
-            "last_seen_ms": 1_800_000_000_000_i64, "online": true}])
+            "last_seen_ms": 1_800_000_000_000_i64, "online": true, "clock_ahead_ms": null}])
     );
     assert_eq!(first.data["alerts"].as_array().unwrap().len(), 1);
     assert_eq!(first.data["alerts"][0]["id"], "there");
@@ -330,6 +332,7 @@ async fn news_of_a_start_become_one_event_a_device() {
             latest: None,
             retained: false,
             points: 0,
+            too_late: 0,
         };
         updates.send(Update::Series(info)).await.unwrap();
     }
@@ -373,6 +376,7 @@ async fn a_filter_leaves_other_series_out_of_device_news_and_snapshots() {
             latest: None,
             retained: false,
             points: 0,
+            too_late: 0,
         };
         house.say(Update::Series(info)).await;
     }

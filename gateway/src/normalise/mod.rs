@@ -12,7 +12,7 @@
 //! A value goes through, in this order: type, finite, calibration, unit, valid range, repeat, cap on series.
 //! Once topics, paths and series are known, a message costs no allocation but what its readings need.
 //!
-//! It does not correct times later (when the clock becomes known) and does not judge lateness.
+//! It does not correct times later (the journal does, once the clock is set) and does not judge lateness.
 
 mod calibration;
 mod compiled;
@@ -29,7 +29,7 @@ use self::{
 };
 use crate::{
     decode::{self, Decoded, Mapping, excerpt},
-    model::{Reading, SourceName, Unit},
+    model::{Reading, SourceName, Timestamp, Unit},
     rejects::{Reason, Reject},
     source::Frame,
 };
@@ -53,6 +53,9 @@ pub struct Config {
     pub calibrations: Vec<Calibration>,
     /// How far in the future a payload's time may lie before it is refused. Default one day.
     pub max_future: std::time::Duration,
+    /// Whether a reading from further in the future gets the time of its arrival and is marked `uncertain`, instead of being refused.
+    /// Default false.
+    pub restamp_future: bool,
     /// Whether a reading with the same series, payload time and value as one of the last few is dropped as a repeat. Default true.
     pub drop_repeats: bool,
 }
@@ -119,6 +122,7 @@ impl Default for Config {
             metrics: Vec::new(),
             calibrations: Vec::new(),
             max_future: std::time::Duration::from_secs(86_400),
+            restamp_future: false,
             drop_repeats: true,
         }
     }
@@ -195,13 +199,14 @@ impl Normaliser {
         self.rest.reconfigure(config);
     }
 
-    /// Decodes and normalises one frame, adding to `outcome`. `clock_trusted` says whether arrival times can be believed.
+    /// Decodes and normalises one frame, adding to `outcome`. `latest` is the latest time that it can be now; none while the clock was
+    /// never set: then no time of a payload can be told to be of the future.
     /// An empty payload holds nothing: that is how retained messages are cleared.
     pub fn frame(
         &mut self,
         source: usize,
         frame: &Frame,
-        clock_trusted: bool,
+        latest: Option<Timestamp>,
         outcome: &mut Outcome,
     ) {
         let found = self
@@ -233,7 +238,7 @@ impl Normaliser {
                 source,
                 topic,
                 retained: frame.retained && !compiled.mapping.retained_is_new,
-                clock_trusted,
+                latest,
             };
             if let Err((reason, detail)) = self.rest.record(compiled, context, outcome) {
                 outcome.rejects.push(Reject {

@@ -36,7 +36,8 @@ pub(super) struct Context<'a> {
     pub(super) source: &'a SourceName,
     pub(super) topic: &'a Topic,
     pub(super) retained: bool,
-    pub(super) clock_trusted: bool,
+    /// The latest time that it can be now, if the clock was ever set.
+    pub(super) latest: Option<Timestamp>,
 }
 
 /// When a record was measured.
@@ -45,6 +46,8 @@ struct Measured {
     at: Timestamp,
     /// By the payload; else it is the arrival.
     said: bool,
+    /// The payload's time was beyond belief.
+    doubtful: bool,
 }
 
 type Refusal = (Reason, String);
@@ -162,22 +165,33 @@ impl Rest {
                 .flatten(),
         };
         let arrived = context.frame.arrived;
-        let Some(at) = said else {
-            return Ok(Measured {
-                at: arrived,
-                said: false,
-            });
+        let by_arrival = |doubtful| Measured {
+            at: arrived,
+            said: false,
+            doubtful,
         };
-        let ahead = i128::from(at.0) - i128::from(arrived.0);
+        let Some(at) = said else {
+            return Ok(by_arrival(false));
+        };
+        // A clock that was never set knows no future; one that was put back knows it from before.
         let limit = i128::try_from(self.config.max_future.as_nanos()).unwrap_or(i128::MAX);
-        // A clock that was never set knows no future.
-        if context.clock_trusted && ahead > limit {
+        let too_far = context
+            .latest
+            .is_some_and(|latest| i128::from(at.0) - i128::from(latest.max(arrived).0) > limit);
+        if too_far && self.config.restamp_future {
+            return Ok(by_arrival(true));
+        }
+        if too_far {
             return Err((
                 Reason::BadTime,
                 format!("{} is too far in the future", at.to_rfc3339()),
             ));
         }
-        Ok(Measured { at, said: true })
+        Ok(Measured {
+            at,
+            said: true,
+            doubtful: false,
+        })
     }
 
     fn field(
@@ -272,7 +286,7 @@ impl Rest {
                 format!("{key} would be one series more than the limit"),
             ));
         }
-        let unsure = uncalibrated || (!measured.said && !context.clock_trusted);
+        let unsure = uncalibrated || measured.doubtful;
         Ok(Fate::Reading(Reading {
             series: key,
             value,

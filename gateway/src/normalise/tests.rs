@@ -46,7 +46,7 @@ fn other_mappings_and_settings_hold_from_the_next_frame_and_repeats_are_still_kn
     let message = frame("s/d", r#"{"t": 20, "time": 1795175000}"#);
     let take = |stage: &mut Normaliser, message: &Frame| {
         let mut outcome = Outcome::default();
-        stage.frame(0, message, true, &mut outcome);
+        stage.frame(0, message, Some(message.arrived), &mut outcome);
         (outcome.readings.len(), outcome.duplicates, outcome.rejects)
     };
     assert_eq!(take(&mut stage, &message), (1, 0, vec![]));
@@ -80,7 +80,8 @@ fn json(topic: &str) -> Mapping {
 
 fn give(stage: &mut Normaliser, topic: &str, payload: &str) -> Outcome {
     let mut outcome = Outcome::default();
-    stage.frame(0, &frame(topic, payload), true, &mut outcome);
+    let frame = frame(topic, payload);
+    stage.frame(0, &frame, Some(frame.arrived), &mut outcome);
     outcome
 }
 
@@ -393,20 +394,66 @@ fn the_time_is_the_payloads_or_the_arrival() {
 }
 
 #[test]
-fn arrival_by_a_clock_that_was_never_set_is_uncertain() {
-    let mut stage = stage(
-        Config::default(),
-        vec![Mapping {
-            time_path: Some("at".into()),
-            ..json("")
-        }],
-    );
+fn a_clock_that_was_never_set_knows_no_future() {
+    let mapping = Mapping {
+        time_path: Some("at".into()),
+        ..json("")
+    };
+    let mut stage = stage(Config::default(), vec![mapping]);
     let mut boot = frame("", r#"[{"v":1},{"at":1732371246,"v":2}]"#);
     boot.arrived = Timestamp(1_000_000_000);
     let mut outcome = Outcome::default();
-    stage.frame(0, &boot, false, &mut outcome);
-    let quality: Vec<_> = outcome.readings.iter().map(|r| r.quality).collect();
-    assert_eq!(quality, [Quality::Uncertain, Quality::Good], "{outcome:?}");
+    stage.frame(0, &boot, None, &mut outcome);
+    let times: Vec<_> = outcome
+        .readings
+        .iter()
+        .map(|r| r.time.as_millis())
+        .collect();
+    assert_eq!(times, [1_000, 1_732_371_246_000], "{outcome:?}");
+}
+
+#[test]
+fn a_clock_that_was_put_back_by_mistake_refuses_no_right_time() {
+    let mapping = Mapping {
+        time_path: Some("at".into()),
+        ..json("")
+    };
+    let mut stage = stage(Config::default(), vec![mapping]);
+    let right = Timestamp::from_millis(1_732_371_246_000);
+    let mut frame = frame("", r#"{"at":1732371246,"v":2}"#);
+    frame.arrived = Timestamp(right.0 - 14 * 86_400_000_000_000);
+    for (latest, taken) in [(right, 1), (frame.arrived, 0)] {
+        let mut outcome = Outcome::default();
+        stage.frame(0, &frame, Some(latest), &mut outcome);
+        assert_eq!(outcome.readings.len(), taken, "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_time_beyond_belief_gives_way_to_the_arrival_where_the_config_says_so() {
+    let config = Config {
+        restamp_future: true,
+        ..Config::default()
+    };
+    let mapping = Mapping {
+        time_path: Some("at".into()),
+        ..json("")
+    };
+    let mut stage = stage(config, vec![mapping]);
+    let mut frame = frame("", r#"[{"at":1732371246,"v":2},{"at":1731000000,"v":2}]"#);
+    frame.arrived = Timestamp::from_millis(1_731_000_000_000);
+    let mut outcome = Outcome::default();
+    stage.frame(0, &frame, Some(frame.arrived), &mut outcome);
+    let found: Vec<_> = outcome
+        .readings
+        .iter()
+        .map(|r| (r.time, r.quality))
+        .collect();
+    let arrived = frame.arrived;
+    assert_eq!(
+        found,
+        [(arrived, Quality::Uncertain), (arrived, Quality::Good)]
+    );
 }
 
 #[test]
@@ -494,7 +541,7 @@ fn a_retained_message_is_marked_unless_it_counts_as_new() {
                 retained: true,
                 ..frame(topic, r#"{"v":1}"#)
             },
-            true,
+            Some(Timestamp(0)),
             &mut outcome,
         );
         assert_eq!(outcome.readings[0].retained, retained);
@@ -724,7 +771,7 @@ proptest! {
         let frame = Frame { topic: topic.into(), payload: payload.into(), arrived: Timestamp(arrived), retained: false };
         let mut outcome = Outcome::default();
         for source in [0, 0, 7] {
-            stage.frame(source, &frame, trusted, &mut outcome);
+            stage.frame(source, &frame, trusted.then_some(frame.arrived), &mut outcome);
         }
         for reading in &outcome.readings {
             let (device, metric) = (&reading.series.device.0, &reading.series.metric.0);

@@ -44,6 +44,9 @@ pub struct WebhookConfig {
     pub send_resolved: bool,
 }
 
+/// The clock is believed in what it says of an earlier run once it has gone so long without a jump.
+const STEADY: Duration = Duration::from_secs(3_600);
+
 /// Why a webhook can't be used at all.
 #[derive(Debug, Error)]
 pub enum NotifyError {
@@ -201,15 +204,7 @@ impl Notifier {
                 (Verdict::GivenUp { error }, Duration::ZERO)
             }
             Answer::Later { error, after } => {
-                let age = Duration::from_nanos(
-                    self.clock
-                        .now()
-                        .0
-                        .saturating_sub(delivery.created.0)
-                        .max(0)
-                        .unsigned_abs(),
-                );
-                if age > self.config.give_up_after {
+                if self.is_too_old(&delivery) {
                     tracing::error!(webhook = %self.config.name, id = delivery.id, error, "delivery given up");
                     (Verdict::GivenUp { error }, Duration::ZERO)
                 } else {
@@ -223,6 +218,13 @@ impl Notifier {
         };
         self.state.settle(&delivery, verdict).await?;
         Ok(wait)
+    }
+
+    /// A clock that jumped ahead makes nothing old: time is counted as it passed, and for a while after a start or a jump nothing is
+    /// given up.
+    fn is_too_old(&self, delivery: &Delivery) -> bool {
+        let limit = self.config.give_up_after;
+        self.clock.since(delivery.created) > limit && self.clock.steady_for() >= limit.min(STEADY)
     }
 
     async fn post(&self, delivery: &Delivery) -> Answer {

@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 
 use crate::{
     model::{DeviceId, Presence, SourceName, Timestamp},
-    store::{Device, DeviceConfig},
+    store::{Device, DeviceConfig, device_clock::DeviceClock},
 };
 
 /// The number of a device: from 0, configured ones first.
@@ -28,6 +28,7 @@ pub(crate) struct Devices {
 struct Entry {
     device: Device,
     peer: Option<SmolStr>,
+    clock: DeviceClock,
 }
 
 impl Devices {
@@ -83,24 +84,58 @@ impl Devices {
                 source: None,
                 last_seen_ms: None,
                 online: None,
+                clock_ahead_ms: None,
             },
             peer: None,
+            clock: DeviceClock::default(),
         });
         self.by_id.insert(id.clone(), index);
         index
     }
 
-    /// A reading of this device came; `true` if more than its time changed.
+    /// A reading came with a time of its own: what its device's clock is ahead of ours, if that changed.
+    pub(crate) fn said_time(
+        &mut self,
+        index: DeviceIndex,
+        time: Timestamp,
+        received: Timestamp,
+    ) -> bool {
+        let entry = &mut self.entries[index as usize];
+        let news = entry.clock.observe(time.0, received.0);
+        if news {
+            entry.device.clock_ahead_ms = entry.clock.ahead_by().map(|by| by / 1_000_000);
+        }
+        news
+    }
+
+    /// By how much the device's clock is known to be ahead of ours, in nanoseconds.
+    pub(crate) fn ahead_by(&self, index: DeviceIndex) -> i64 {
+        self.entries[index as usize]
+            .clock
+            .ahead_by()
+            .unwrap_or_default()
+    }
+
+    /// A reading of this device arrived earlier, and it is known only now when.
+    pub(crate) fn was_heard(&mut self, index: DeviceIndex, received: Timestamp) {
+        let device = &mut self.entries[index as usize].device;
+        device.last_seen_ms = device.last_seen_ms.max(Some(received.as_millis()));
+    }
+
+    /// A reading of this device came, at this time if that is known; `true` if more than its time changed.
     pub(crate) fn heard(
         &mut self,
         index: DeviceIndex,
         source: &SourceName,
         peer: Option<&SmolStr>,
-        received: Timestamp,
+        received: Option<Timestamp>,
     ) -> bool {
         let entry = &mut self.entries[index as usize];
         let device = &mut entry.device;
-        device.last_seen_ms = device.last_seen_ms.max(Some(received.as_millis()));
+        if let Some(received) = received {
+            // Not the highest: a clock that was put back must not leave it in the future.
+            device.last_seen_ms = Some(received.as_millis());
+        }
         let mut changed = false;
         if device.source.as_deref() != Some(source.0.as_str()) {
             device.source = Some(source.0.to_string());
@@ -196,9 +231,9 @@ mod tests {
         let mut devices = Devices::default();
         let pump = devices.find_or_add(&DeviceId("pump".into()));
         let (a, b) = (SmolStr::new("a"), SmolStr::new("b"));
-        assert!(devices.heard(pump, &source("mqtt"), Some(&a), Timestamp(1)));
+        assert!(devices.heard(pump, &source("mqtt"), Some(&a), Some(Timestamp(1))));
         assert_eq!(devices.get(pump).online, Some(true));
-        assert!(!devices.heard(pump, &source("mqtt"), Some(&b), Timestamp(2)));
+        assert!(!devices.heard(pump, &source("mqtt"), Some(&b), Some(Timestamp(2))));
 
         assert!(devices.presence(&presence("a", false)).is_empty());
         assert_eq!(devices.presence(&presence("b", false)), [pump]);
@@ -213,8 +248,8 @@ mod tests {
         let mut devices = Devices::default();
         let pump = devices.find_or_add(&DeviceId("pump".into()));
         let a = SmolStr::new("a");
-        devices.heard(pump, &source("mqtt"), Some(&a), Timestamp(1));
-        assert!(devices.heard(pump, &source("serial"), None, Timestamp(2)));
+        devices.heard(pump, &source("mqtt"), Some(&a), Some(Timestamp(1)));
+        assert!(devices.heard(pump, &source("serial"), None, Some(Timestamp(2))));
         assert_eq!(devices.get(pump).online, None);
         assert!(devices.by_peer.is_empty());
     }
@@ -230,7 +265,12 @@ mod tests {
         let site = |name: &str| Some(name.to_owned());
         let mut devices = Devices::new(vec![config("a", "A"), config("b", "B")], site("hill"));
         let (a, heard) = (0, devices.find_or_add(&DeviceId("heard".into())));
-        devices.heard(a, &source("s"), Some(&"peer".into()), Timestamp(5_000_000));
+        devices.heard(
+            a,
+            &source("s"),
+            Some(&"peer".into()),
+            Some(Timestamp(5_000_000)),
+        );
         assert_eq!(
             devices.reconfigure(vec![config("a", "A"), config("b", "B")], site("hill")),
             Vec::<DeviceIndex>::new()

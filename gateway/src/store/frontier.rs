@@ -10,6 +10,8 @@
 //!
 //! A frontier that is not ahead of the arrivals never goes back: old readings are then only late.
 
+use crate::model::Timestamp;
+
 /// So many honest readings in a row behind a frontier from the future bring it back.
 const REWIND_AFTER: u8 = 3;
 
@@ -42,6 +44,23 @@ impl Frontier {
     /// The newest measured time that is believed; none before the first reading.
     pub(crate) const fn newest(&self) -> Option<i64> {
         self.newest
+    }
+
+    /// The clock that stamps the readings was set by so much: the frontier goes with it. Where it is now; none before the first reading.
+    pub(crate) fn moved(&mut self, by: i64) -> Option<Timestamp> {
+        let newest = self.newest?.saturating_add(by);
+        *self = Self {
+            newest: Some(newest),
+            ..Self::default()
+        };
+        Some(Timestamp(newest))
+    }
+
+    /// The clock that says the arrivals was set by so much; the device's was not.
+    pub(crate) const fn clock_jumped(&mut self, by: i64) {
+        let ahead_by = self.ahead_by.saturating_sub(by);
+        self.ahead_by = if ahead_by > 0 { ahead_by } else { 0 };
+        self.against = 0;
     }
 
     /// Takes the times of one reading.

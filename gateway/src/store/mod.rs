@@ -9,6 +9,7 @@
 //! What it does not do: judge values (the `alert` room), keep more than memory holds (journal and history do).
 
 mod aggregate;
+mod device_clock;
 mod devices;
 mod frontier;
 mod registry;
@@ -72,6 +73,9 @@ pub struct Device {
     pub last_seen_ms: Option<i64>,
     /// `false` when its connection vanished without a goodbye; `None` when its source can't know.
     pub online: Option<bool>,
+    /// By how much its clock is steadily ahead of the gateway's, in milliseconds (negative: behind); `None` within two minutes, or while
+    /// it says no times.
+    pub clock_ahead_ms: Option<i64>,
 }
 
 /// A configured device; also how archive tags learn site and labels.
@@ -111,6 +115,8 @@ pub struct SeriesInfo {
     pub retained: bool,
     /// Points held in memory.
     pub points: usize,
+    /// Readings that came too late for at least one of their windows, since the start or the replay.
+    pub too_late: u64,
 }
 
 /// The aggregates of one window of one series.
@@ -159,6 +165,17 @@ pub enum Order {
     Retained,
 }
 
+/// What is known of how a reading arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Just now, at the time that it says.
+    Now,
+    /// Just now, but the gateway's clock was not set: only the measured time is known.
+    Untimed,
+    /// Earlier: it was shown then, and its times are known only now.
+    Earlier,
+}
+
 /// What one reading changed.
 #[derive(Clone, Copy, Debug)]
 pub struct Applied {
@@ -176,6 +193,10 @@ pub struct Applied {
     pub order: Order,
     /// Whether it is in the ring now. Not so for retained values, nor for what is older than a full ring.
     pub stored: bool,
+    /// How long after it was measured it arrived, nanoseconds, apart from what its device's clock is known to be wrong by.
+    pub age: i64,
+    /// Whether its device's clock was just found to be off, or right again.
+    pub clock_news: bool,
 }
 
 /// What was counted since the start.
@@ -242,22 +263,18 @@ impl Store {
         source: &SourceName,
         peer: Option<&SmolStr>,
         reading: &Reading,
+        arrival: Arrival,
         mut closed: impl FnMut(WindowSpec, &Window),
     ) -> Option<Applied> {
-        let (index, new_series) = match self.registry.find(&reading.series) {
-            Some(index) => (index, false),
-            None => match self.add(&reading.series) {
-                Some(index) => (index, true),
-                None => {
-                    self.counts.refused += 1;
-                    return None;
-                }
-            },
-        };
+        let (index, new_series) = self.find_or_add(&reading.series)?;
         let series = &mut self.series[index as usize];
         let before = (series.ring.bytes(), series.ring.len());
         let counts = &mut self.counts;
-        let change = series.apply(reading, &self.config, &mut |spec, window| {
+        let received = match arrival {
+            Arrival::Now | Arrival::Earlier => reading.received,
+            Arrival::Untimed => reading.time,
+        };
+        let change = series.apply(reading, received, &self.config, &mut |spec, window| {
             counts.closed += 1;
             closed(spec, window);
         });
@@ -267,7 +284,20 @@ impl Store {
         counts.too_late += u64::from(change.too_late);
         counts.left_out += u64::from(change.left_out);
         let device = series.device;
-        let device_changed = self.devices.heard(device, source, peer, reading.received);
+        let mut device_changed = match arrival {
+            Arrival::Now => self.devices.heard(device, source, peer, Some(received)),
+            Arrival::Untimed => self.devices.heard(device, source, peer, None),
+            Arrival::Earlier => {
+                self.devices.was_heard(device, received);
+                false
+            }
+        };
+        let clock_news = arrival == Arrival::Now
+            && !reading.retained
+            && reading.time != received
+            && self.devices.said_time(device, reading.time, received);
+        device_changed |= clock_news;
+        let lag = received.0.saturating_sub(reading.time.0);
         Some(Applied {
             series: index,
             device,
@@ -276,7 +306,57 @@ impl Store {
             device_changed,
             order: change.order,
             stored: change.stored,
+            age: lag.saturating_add(self.devices.ahead_by(device)),
+            clock_news,
         })
+    }
+
+    /// Takes a reading that has no right time yet: it is shown, as `uncertain`, and counts in nothing. `None` as for [`Store::apply`].
+    pub fn show(
+        &mut self,
+        source: &SourceName,
+        peer: Option<&SmolStr>,
+        reading: &Reading,
+    ) -> Option<Applied> {
+        let (index, new_series) = self.find_or_add(&reading.series)?;
+        let series = &mut self.series[index as usize];
+        series.show(reading);
+        let device = series.device;
+        Some(Applied {
+            series: index,
+            device,
+            new_series,
+            series_changed: true,
+            device_changed: self.devices.heard(device, source, peer, None),
+            order: Order::Retained,
+            stored: false,
+            age: 0,
+            clock_news: false,
+        })
+    }
+
+    /// The gateway's clock jumped by so many nanoseconds: series without times of their own go with it. Hands the windows that this
+    /// ends to `closed`, and gives the series that went.
+    pub fn clock_jumped(
+        &mut self,
+        by: i64,
+        mut closed: impl FnMut(&SeriesKey, WindowSpec, &Window),
+    ) -> Vec<SeriesIndex> {
+        let mut moved = Vec::new();
+        for (index, series) in (0..).zip(&mut self.series) {
+            let before = (series.ring.bytes(), series.ring.len());
+            let (key, counts) = (self.registry.key(index), &mut self.counts);
+            series.clock_jumped(by, &self.config, &mut |spec, window| {
+                counts.closed += 1;
+                closed(key, spec, window);
+            });
+            self.ring_bytes = self.ring_bytes + series.ring.bytes() - before.0;
+            self.points = self.points + series.ring.len() - before.1;
+            if series.is_on_our_clock() {
+                moved.push(index);
+            }
+        }
+        moved
     }
 
     /// Makes a series known without a reading, as an alert of an earlier run names it. `None` when there are too many.
@@ -323,6 +403,7 @@ impl Store {
             latest: series.latest.clone(),
             retained: series.retained,
             points: series.ring.len(),
+            too_late: series.too_late,
         }
     }
 
@@ -352,7 +433,7 @@ impl Store {
     /// The first number (not bad) of a series in memory with `from <= time <= to`.
     #[must_use]
     pub fn first_number(&self, series: SeriesIndex, from: Timestamp, to: Timestamp) -> Option<f64> {
-        self.series[series as usize].ring.first_number(from, to)
+        self.series[series as usize].first_number(from, to)
     }
 
     /// The newest measured time of a series that is believed.
@@ -399,6 +480,17 @@ impl Store {
     #[must_use]
     pub fn devices_known(&self) -> usize {
         self.devices.len()
+    }
+
+    fn find_or_add(&mut self, key: &SeriesKey) -> Option<(SeriesIndex, bool)> {
+        if let Some(index) = self.registry.find(key) {
+            return Some((index, false));
+        }
+        let added = self.add(key);
+        if added.is_none() {
+            self.counts.refused += 1;
+        }
+        added.map(|index| (index, true))
     }
 
     fn add(&mut self, key: &SeriesKey) -> Option<SeriesIndex> {

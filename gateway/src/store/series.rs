@@ -23,6 +23,14 @@ pub(crate) struct Series {
     frontier: Frontier,
     /// The value of the unconfirmed leap: it counts in windows only when a second reading agrees on the time.
     leap: Option<(Timestamp, Option<f64>)>,
+    /// `latest` has only a time since boot.
+    provisional: bool,
+    /// The newest reading had no time of its own: the series runs on the gateway's clock.
+    on_our_clock: bool,
+    /// Where the time of the series was taken back to: points before it are of another time, and not compared with.
+    since: Timestamp,
+    /// Readings that came too late for a window.
+    pub(crate) too_late: u64,
 }
 
 /// What one reading did.
@@ -54,13 +62,82 @@ impl Series {
                 .collect(),
             frontier: Frontier::default(),
             leap: None,
+            provisional: false,
+            on_our_clock: false,
+            since: Timestamp(i64::MIN),
+            too_late: 0,
         }
     }
 
-    /// Takes one reading; hands windows that are final now to `closed`.
+    /// Takes a reading that is shown and nothing else: it has no right time yet.
+    pub(crate) fn show(&mut self, reading: &Reading) {
+        self.take_unit(reading);
+        if reading.retained && self.latest.is_some() && !self.retained {
+            return;
+        }
+        self.latest = Some(Point {
+            quality: match reading.quality {
+                Quality::Good => Quality::Uncertain,
+                other => other,
+            },
+            ..point(reading)
+        });
+        self.retained = reading.retained;
+        self.provisional = true;
+    }
+
+    /// The gateway's clock jumped by `by`. A series on that clock goes with it, so that the jump is no time that passed; one on
+    /// its device's clock stays, and is ahead of ours by so much less.
+    pub(crate) fn clock_jumped(
+        &mut self,
+        by: i64,
+        config: &Config,
+        closed: &mut impl FnMut(WindowSpec, &Window),
+    ) {
+        if !self.on_our_clock {
+            self.frontier.clock_jumped(by);
+            return;
+        }
+        let Some(newest) = self.frontier.moved(by) else {
+            return;
+        };
+        self.leap = None;
+        if by < 0 {
+            self.rewind(newest, newest, config, closed);
+            self.since = Timestamp(newest.0.saturating_add(1));
+        }
+    }
+
+    /// Whether the newest reading had no time of its own.
+    pub(crate) const fn is_on_our_clock(&self) -> bool {
+        self.on_our_clock
+    }
+
+    /// The first number in memory with `from <= time <= to`, on the time that the series runs on now.
+    pub(crate) fn first_number(&self, from: Timestamp, to: Timestamp) -> Option<f64> {
+        self.ring.first_number(from.max(self.since), to)
+    }
+
+    fn rewind(
+        &mut self,
+        frontier: Timestamp,
+        keep_to: Timestamp,
+        config: &Config,
+        closed: &mut impl FnMut(WindowSpec, &Window),
+    ) {
+        self.ring.forget_after(keep_to);
+        for (windows, spec) in self.windows.iter_mut().zip(&config.windows) {
+            windows.rewind(frontier.0, nanos(config.lateness), &mut |window| {
+                closed(*spec, window);
+            });
+        }
+    }
+
+    /// Takes one reading; hands windows that are final now to `closed`. `received` is its arrival, as far as that is known.
     pub(crate) fn apply(
         &mut self,
         reading: &Reading,
+        received: Timestamp,
         config: &Config,
         closed: &mut impl FnMut(WindowSpec, &Window),
     ) -> Change {
@@ -80,12 +157,19 @@ impl Series {
             return change;
         }
         let lateness = nanos(config.lateness);
-        let step = self
-            .frontier
-            .observe(reading.time.0, reading.received.0, lateness);
+        let step = self.frontier.observe(reading.time.0, received.0, lateness);
+        self.on_our_clock = reading.time == reading.received;
         if step == Step::Rewound {
-            let soon = Timestamp(reading.received.0.saturating_add(lateness));
-            self.ring.forget_after(soon);
+            let soon = Timestamp(received.0.saturating_add(lateness));
+            self.rewind(reading.time, soon, config, closed);
+            self.since = reading.time;
+            change.shown_anew = true;
+        }
+        if self.provisional {
+            // Any time is better than none.
+            self.provisional = false;
+            self.latest = Some(point(reading));
+            change.shown_anew = true;
         }
         change.stored = self
             .ring
@@ -106,11 +190,6 @@ impl Series {
                 change.order = Order::InOrder;
                 if step == Step::Rewound {
                     change.order = Order::Rewound;
-                    for (windows, spec) in self.windows.iter_mut().zip(&config.windows) {
-                        windows.rewind(reading.time.0, lateness, &mut |window| {
-                            closed(*spec, window);
-                        });
-                    }
                 }
                 if let Some((time, number)) = self.leap.take() {
                     if time <= reading.time {
@@ -129,6 +208,7 @@ impl Series {
                 self.retained = false;
             }
         }
+        self.too_late += u64::from(change.too_late);
         change
     }
 

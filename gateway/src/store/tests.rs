@@ -25,7 +25,7 @@ fn source() -> SourceName {
 }
 
 fn apply(store: &mut Store, reading: &Reading) -> Option<Applied> {
-    store.apply(&source(), None, reading, |_, _| ())
+    store.apply(&source(), None, reading, Arrival::Now, |_, _| ())
 }
 
 fn rows(path: &str) -> Option<Vec<Vec<String>>> {
@@ -48,7 +48,7 @@ fn windows_of(readings: &[Reading]) -> (Vec<Window>, Counts) {
     let mut windows = Vec::new();
     for reading in readings {
         store
-            .apply(&source(), None, reading, |_, window| {
+            .apply(&source(), None, reading, Arrival::Now, |_, window| {
                 windows.push(window.clone());
             })
             .unwrap();

@@ -26,7 +26,7 @@ fn encode(readings: Vec<Reading>, devices: &[DeviceConfig]) -> String {
         source: SourceName("plant".into()),
         peer: None,
         readings,
-        presence: Vec::new(),
+        ..Batch::default()
     };
     let mut lines = Lines::default();
     let mut encoder = Encoder::new(

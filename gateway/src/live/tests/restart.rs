@@ -53,7 +53,7 @@ fn batch(readings: &[Reading]) -> Batch {
         source: SourceName("push".into()),
         peer: None,
         readings: readings.to_vec(),
-        presence: Vec::new(),
+        ..Batch::default()
     }
 }
 

@@ -195,7 +195,7 @@ fn run(set: &str, stage: &mut Normaliser) -> Option<Score> {
             arrived: NOW,
             retained: message.retain,
         };
-        stage.frame(0, &frame, true, &mut outcome);
+        stage.frame(0, &frame, Some(frame.arrived), &mut outcome);
         score.messages += 1;
         score.message(&message.id, wanted, outcome);
     }
@@ -329,7 +329,7 @@ fn assorted_messages_give_the_required_readings() {
             arrived: NOW,
             retained: false,
         };
-        stage.frame(0, &frame, true, &mut outcome);
+        stage.frame(0, &frame, Some(frame.arrived), &mut outcome);
         score.messages += 1;
         score.message(&message.id, wanted, outcome);
     }
@@ -351,7 +351,7 @@ fn repeats_in_a_capture_lose_no_point() {
                 arrived: NOW,
                 retained: false,
             };
-            stage.frame(0, &frame, true, &mut outcome);
+            stage.frame(0, &frame, Some(frame.arrived), &mut outcome);
         }
         for r in &outcome.readings {
             points.push((r.series.to_string(), r.time, format!("{:?}", r.value)));

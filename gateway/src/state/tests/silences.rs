@@ -367,7 +367,7 @@ async fn a_clock_that_is_set_back_ends_nothing_twice_and_takes_nothing_back() {
     assert_eq!(house.delivered().await, ["b.firing.ops"]);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn the_clock_is_followed_and_those_who_wait_are_told() {
     let house = House::new();
     let stop = CancellationToken::new();
@@ -383,7 +383,7 @@ async fn the_clock_is_followed_and_those_who_wait_are_told() {
     added.borrow_and_update();
     changed.borrow_and_update();
     house.clock.set(after(60));
-    let soon = std::time::Duration::from_secs(60);
+    let soon = std::time::Duration::from_secs(30);
     let told = async {
         added.changed().await.unwrap();
         changed.changed().await.unwrap();
@@ -588,4 +588,27 @@ async fn a_file_of_the_first_format_keeps_its_alerts_and_its_outbox() {
     house.change(&alert, AlertState::Resolved).await;
     house.clock.set(after(60));
     assert_eq!(house.delivered().await, ["a.firing.ops", "a.resolved.ops"]);
+}
+
+#[tokio::test]
+async fn what_was_told_from_memory_while_the_file_refused_has_its_end_told_after_the_silence() {
+    let house = House::new();
+    house
+        .state
+        .silence(draft("gateway", None, 60))
+        .await
+        .unwrap();
+    let own = |state| {
+        let mut change = transition("d15c0001-1", state, 5);
+        change.alert.series = "gateway/disk".into();
+        change.series = SeriesKey::parse("gateway/disk").unwrap();
+        decided(1, vec![change])
+    };
+    house.state.deliver_from_memory(&own(AlertState::Firing));
+    assert_eq!(house.delivered().await, ["d15c0001-1.firing.ops"]);
+    house.state.record(own(AlertState::Firing)).await.unwrap();
+    house.state.record(own(AlertState::Resolved)).await.unwrap();
+    assert!(house.delivered().await.is_empty());
+    house.clock.set(after(60));
+    assert_eq!(house.delivered().await, ["d15c0001-1.resolved.ops"]);
 }
