@@ -69,8 +69,14 @@ async fn a_port_pulled_in_mid_line_and_back_under_another_name_loses_half_a_line
     let _taken = Line::plug_in(&other);
     neighbour_takes(&gateway, 1.0).await;
     line.plug_in_again();
+    // A line of another test may have left the old name to it meanwhile.
+    let mut others = Vec::new();
+    while std::fs::canonicalize(&link).unwrap() == first {
+        line.unplug();
+        others.push(Line::plug_in(&dir.path().join(others.len().to_string())));
+        line.plug_in_again();
+    }
     let second = std::fs::canonicalize(&link).unwrap();
-    assert_ne!(first, second, "the test is of another name");
     says(&gateway, "s", second.to_str().unwrap()).await;
     line.send("t=3\n");
     gateway.value("s/t", |v| v == 3.0).await;

@@ -262,6 +262,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         listener_metrics,
         clock: clock.clone(),
         hub: hub.clone(),
+        data_dir: config.data_dir.clone(),
     });
     // In the order in which the normaliser numbers them.
     for source in &config.sources {

@@ -424,7 +424,11 @@ mod tests {
                 "[push]\nenabled = false",
                 "push.enabled",
             ),
-            ("gather = \"2ms\"", "gather = \"3ms\"", "journal"),
+            (
+                "commit_prompt = \"2ms\"",
+                "commit_prompt = \"3ms\"",
+                "journal",
+            ),
             (
                 "memory_per_series = \"16 KiB\"",
                 "memory_per_series = \"8 KiB\"",

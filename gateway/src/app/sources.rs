@@ -3,7 +3,7 @@
 //! Each name has one seat for as long as the process lives: its number in deliveries, its row of the account, its status.
 //! A source that is taken out of the config leaves its seat empty; one of the same name sits down there again.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -46,6 +46,7 @@ pub(super) struct Sources {
     pub(super) listener_metrics: broker::Metrics,
     pub(super) clock: Clock,
     pub(super) hub: Hub,
+    pub(super) data_dir: PathBuf,
     /// Of all that run; a stopping gateway waits for them.
     pub(super) parts: Parts,
     /// Stops them all.
@@ -97,6 +98,7 @@ pub(super) struct Surroundings {
     pub(super) listener_metrics: broker::Metrics,
     pub(super) clock: Clock,
     pub(super) hub: Hub,
+    pub(super) data_dir: PathBuf,
 }
 
 impl Sources {
@@ -111,6 +113,7 @@ impl Sources {
             listener_metrics,
             clock,
             hub,
+            data_dir,
         } = around;
         Self {
             seats: Vec::new(),
@@ -122,6 +125,7 @@ impl Sources {
             listener_metrics,
             clock,
             hub,
+            data_dir,
             parts: Parts::default(),
             stop: CancellationToken::new(),
         }
@@ -217,7 +221,11 @@ impl Sources {
                 (Kind::Listener(config, listener), Some((asked, held)))
             }
             Prepared::Serial(config) => (Kind::Serial(config), None),
-            Prepared::Mqtt(config) => (Kind::Mqtt(config), None),
+            Prepared::Mqtt(mut config) => {
+                let file = format!("mqtt/{}.json", source.name.0);
+                config.session_file = Some(self.data_dir.join(file));
+                (Kind::Mqtt(config), None)
+            }
         };
         let bound = socket.as_ref().and_then(|(_, held)| held.local_addr().ok());
         let task = tokio::spawn(async move {

@@ -228,13 +228,9 @@ fn read(mut root: Table<'_>, around: &Surroundings<'_>) -> Config {
     let sources = root.tables("source");
     let places: Vec<_> = sources.iter().map(Table::span).collect();
     for (table, span) in sources.into_iter().zip(places) {
-        let Some(mut source) = source::read(table, around) else {
+        let Some(source) = source::read(table, around) else {
             continue;
         };
-        if let SourceKind::Mqtt(mqtt) = &mut source.kind {
-            let file = format!("mqtt/{}.json", source.name.0);
-            mqtt.session_file = Some(config.data_dir.join(file));
-        }
         if config.sources.iter().any(|s| s.name == source.name) {
             root.report(
                 span,

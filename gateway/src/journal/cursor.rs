@@ -67,6 +67,7 @@ impl Cursor {
                 oldest
             }
         };
+        index.in_hand.remove(name);
         let progress = index.cursors.entry(name.to_owned()).or_insert(progress);
         tracing::debug!(cursor = name, ?progress, "cursor opened");
         drop(index);
@@ -139,6 +140,14 @@ impl Cursor {
         index
             .cursors
             .insert(self.name.clone(), Progress::at(position));
+        index.in_hand.remove(&self.name);
+    }
+
+    /// Takes note that records were read, so that they are not counted as lost while they are on their way.
+    fn take_in_hand(&self, take: impl FnOnce(&mut Progress)) {
+        let mut index = self.shared.index();
+        let progress = index.cursors.get(&self.name).cloned().unwrap_or_default();
+        take(index.in_hand.entry(self.name.clone()).or_insert(progress));
     }
 
     /// The records after `after` (usually the last one read), up to about `max_readings` readings, waiting until there is
@@ -159,7 +168,8 @@ impl Cursor {
                 return Vec::new();
             };
             self.reader = reader;
-            if !read.entries.is_empty() {
+            if let Some(last) = read.entries.last() {
+                self.take_in_hand(|hand| hand.front = hand.front.max(last.position.0));
                 return read.entries;
             }
             // All up to the end was damaged or is gone.
@@ -179,6 +189,9 @@ impl Cursor {
             return Vec::new();
         };
         self.reader_behind = reader;
+        if let Some(last) = read.entries.last() {
+            self.take_in_hand(|hand| hand.fill(last.position.0));
+        }
         read.entries
     }
 
@@ -290,6 +303,7 @@ impl Cursor {
         if !self.progress(|progress| progress.leave(newest)) {
             return Ok(false);
         }
+        self.shared.index().in_hand.remove(&self.name);
         self.save().await.map(|()| true)
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Index {
     pub(super) cursors: BTreeMap<String, Progress>,
     /// What is written down of those that are further than that: after a crash they are here again.
     pub(super) noted: BTreeMap<String, Progress>,
+    /// How far they will be with what they have read and not done with yet: the byte limit can't take that from them.
+    pub(super) in_hand: BTreeMap<String, Progress>,
     /// The number that the next record gets.
     pub(super) next: u64,
     /// The newest durable record.
@@ -101,12 +103,18 @@ impl Index {
         backlog
     }
 
+    /// How far each cursor has read.
+    fn reading(&self) -> impl Iterator<Item = (&str, &Progress)> {
+        self.cursors
+            .iter()
+            .map(|(name, progress)| (name.as_str(), self.in_hand.get(name).unwrap_or(progress)))
+    }
+
     /// Readings of a segment that some cursor has not read.
     fn unread(&self, segment: &Segment, disk: &Disk) -> u64 {
         let mut ranges: Vec<(u64, u64)> = self
-            .cursors
-            .values()
-            .flat_map(Progress::undone)
+            .reading()
+            .flat_map(|(_, progress)| progress.undone())
             .map(|(after, until)| {
                 (
                     after.max(segment.first.saturating_sub(1)),
@@ -147,10 +155,10 @@ impl Index {
                 position: Position(header.position),
                 batches,
             };
-            for (name, progress) in &self.cursors {
+            for (name, progress) in self.reading() {
                 if progress.is_undone(header.position) {
                     for (source, count) in by_source(&entry) {
-                        *lost.entry((name.clone(), source.clone())).or_default() += count;
+                        *lost.entry((name.to_owned(), source.clone())).or_default() += count;
                     }
                 }
             }

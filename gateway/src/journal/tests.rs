@@ -544,6 +544,34 @@ async fn a_half_read_segment_counts_only_its_unread_half() {
 }
 
 #[tokio::test]
+async fn what_was_read_and_is_on_its_way_is_not_lost_to_the_byte_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        max_bytes: 1,
+        keep_bytes: 0,
+        ..small()
+    };
+    let open = open_with(dir.path(), config);
+    let source = numbered(0, 1).source;
+    open.journal.tallies().open("archive");
+    let mut cursor = open.journal.cursor("archive");
+    for n in 0..5 {
+        open.submit(numbered(n, 3)).await;
+    }
+    // Three records on their way, none of them done with.
+    let entries = cursor.read(Position(0), 7).await;
+    assert_eq!(entries.last().unwrap().position, Position(3));
+    while open.journal.status().oldest == 1 {
+        open.submit(numbered(9, 3)).await;
+    }
+    let gone = open.journal.status().oldest - 1;
+    assert_eq!(open.journal.status().dropped_unread, (gone - 3) * 3);
+    let books = open.journal.tallies().of("archive").unwrap();
+    assert_eq!(books[&source].dropped, (gone - 3) * 3);
+    cursor.advance(Position(3)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_cursor_goes_on_where_it_was_left_and_wakes_on_new_records() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path());
