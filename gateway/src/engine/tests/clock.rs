@@ -252,3 +252,54 @@ async fn a_device_whose_clock_is_three_hours_off_is_known_and_its_alerts_run_on_
         assert_eq!(rig.changes().await, [("silent".into(), AlertState::Firing)]);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn windows_that_a_jump_back_closes_are_numbered_the_same_in_each_run() {
+    let read = |series: &str, second| batch(vec![reading(series, second, 20.0)]);
+    let mut jumped = read("c/temperature", 60 - WEEKS);
+    jumped.stamps = Stamps::Jumped(-WEEKS * SECOND);
+    let records = [
+        read("b/temperature", 0),
+        read("a/temperature", 1),
+        read("c/temperature", 2),
+        jumped,
+    ];
+    // An alert of before makes its series the first in this run, whatever the journal says.
+    let mut booting = booting(vec![], Resumption::default());
+    booting.core.store.expect(&records[2].readings[0].series);
+    let mut rig = start_with(booting, 64, 64);
+    for (record, position) in records.iter().zip(1..) {
+        rig.commit(position, record.clone()).await;
+    }
+    rig.idle().await;
+    let mut said = Vec::new();
+    while let Ok(update) = rig.updates.try_recv() {
+        if let Update::Window {
+            series,
+            spec,
+            window,
+            position: Position(4),
+            nth,
+        } = update
+        {
+            assert_eq!(nth, said.len() as u64);
+            said.push((series, spec, window));
+        }
+    }
+    assert!(said.len() > 2, "{said:?}");
+
+    let mut again = self::booting(vec![], Resumption::default());
+    again.remember(Remember {
+        newest: Position(4),
+        bytes: usize::MAX,
+        ..Remember::default()
+    });
+    for (record, position) in records.into_iter().zip(1..) {
+        again.replay(&Entry {
+            position: Position(position),
+            batches: vec![record],
+        });
+    }
+    let recent = again.recent();
+    assert_eq!(recent.records[3].windows, said);
+}

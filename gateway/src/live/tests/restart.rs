@@ -478,3 +478,38 @@ async fn when_the_state_is_begun_anew_no_id_of_before_is_understood() {
     let mut again = house.open("/events", Some(id.as_bytes())).await;
     again.expect("resume").await;
 }
+
+#[tokio::test]
+async fn a_resume_that_shares_an_older_body_is_followed_by_what_is_newer_than_that() {
+    let before = house(Config::default());
+    let mut reader = before.open("/events", None).await;
+    let heard = reader.expect("snapshot").await.id.unwrap();
+    let after = Past {
+        run: RUN + 1,
+        runs: vec![EarlierRun {
+            run: RUN,
+            journal: Position(0),
+            alerts: 0,
+        }],
+        ..past()
+    };
+    let house = house_after(after, Config::default());
+    house.hub.status("big", json!("x".repeat(17 << 20)));
+    house.newest(1).await;
+    // So much waits to be read now that bodies are shared.
+    let _unread = house.open("/events", None).await;
+    house.hub.status("small", json!(5));
+    house.newest(2).await;
+    house.say(readings(&["a/t"], 1, 0.0)).await;
+    let mut reader = house.open("/events", Some(heard.as_bytes())).await;
+    let resume = reader.expect("resume").await;
+    assert_eq!(resume.data["status"]["small"], JsonValue::Null);
+    assert_eq!(resume.data["missed"], 1);
+    let status = reader.expect("status").await;
+    assert_eq!(status.data, json!({"key": "small", "value": 5}));
+    let told = reader.expect("readings").await;
+    assert_eq!(told.data["series"]["a/t"]["t"], json!([1]));
+    house.say(readings(&["a/t"], 2, 0.0)).await;
+    let told = reader.expect("readings").await;
+    assert_eq!(told.data["series"]["a/t"]["t"], json!([2]));
+}
