@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tests::{DEADLINE, Event, Events, Gateway, eventually, free_port};
 
 const LATER: i64 = 1_763_640_000_000;
-const CONFIG: &str = "[store]\nlateness = \"0s\"\nkept_windows = 10000\n[[window]]\nevery = \"1s\"\n\
+const CONFIG: &str = "[store]\njudge_within = \"36500d\"\nlateness = \"0s\"\nkept_windows = 10000\n[[window]]\nevery = \"1s\"\n\
     [[rule]]\nname = \"hot\"\nseries = \"boiler/temperature\"\nabove = 80\nclear = 70\n";
 
 async fn push(gateway: &Gateway, value: f64, at_ms: i64) {
