@@ -1,6 +1,6 @@
 //! The journal alone: readings a second durable, and how long a start takes with a gigabyte in it.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use gateway::{
     journal::{Config, Journal},
@@ -9,6 +9,7 @@ use gateway::{
     },
 };
 use prometheus_client::registry::Registry;
+use tests::Gateway;
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 const BATCHES: i64 = 20_000;
@@ -18,6 +19,7 @@ pub(crate) async fn run() {
     println!("\njournal: the log alone, on the disk of the temporary folder");
     append().await;
     start().await;
+    ready().await;
 }
 
 fn open(dir: &Path, config: Config) -> (Journal, JoinHandle<()>) {
@@ -108,4 +110,36 @@ async fn start() {
             .sum::<usize>();
     });
     println!("replay of {readings} readings: {:?}", began.elapsed());
+}
+
+/// A whole gateway that was killed with a gigabyte of numbers in its journal.
+async fn ready() {
+    let dir = Arc::new(tempfile::tempdir().expect("a temporary folder"));
+    let folder = dir.path().join("data/journal");
+    std::fs::create_dir_all(&folder).expect("the folder can be made");
+    // Without a cursor nothing else keeps it.
+    let config = Config {
+        keep_bytes: 1 << 30,
+        ..Config::default()
+    };
+    let (journal, drain) = open(&folder, config);
+    let mut n = 0;
+    while journal.status().bytes < 1_000_000_000 {
+        n += 1;
+        let taken = journal.submit(batch(n, 200, &Value::Float(20.5)), Box::new(|_| ()));
+        taken.await.expect("the journal is open");
+    }
+    journal.close().await;
+    let bytes = journal.status().bytes;
+    drop(journal);
+    drain.await.expect("it drains");
+    let began = Instant::now();
+    let gateway = Gateway::start_in(dir, "[[window]]\nevery = \"1m\"\n").await;
+    println!(
+        "a gateway with {bytes} bytes in its journal, {} readings of {} series: ready after {:?}",
+        n * 200,
+        50 * 200,
+        began.elapsed()
+    );
+    drop(gateway);
 }
