@@ -272,3 +272,31 @@ async fn sigterm_while_alerts_cannot_be_written_down_ends_in_time_and_the_next_s
     let _gateway = stopped.start().await;
     hears(&webhook, "silent", "firing").await;
 }
+
+/// More pushes than the journal's queue has room for.
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_while_hundreds_of_pushes_wait_for_a_disk_that_refuses_ends_in_time() {
+    let Some((dir, disk)) = place() else { return };
+    let gateway = Gateway::start_in(dir, "stop_within = \"10s\"\n").await;
+    disk.fail(Some(Failure::ReadOnly));
+    let url = gateway.url("/api/v1/readings");
+    let client = reqwest::Client::new();
+    let pushes: Vec<_> = (0..700)
+        .map(|i| {
+            let body = json!({ "device": "d", "metric": "m", "value": i, "time": LATER + i });
+            tokio::spawn(client.post(&url).json(&body).send())
+        })
+        .collect();
+    eventually("more wait than the queue holds", || async {
+        (gateway.account_sum("waiting").await > 300).then_some(())
+    })
+    .await;
+    let (_, stopped) = gateway.stop().await;
+    for push in pushes {
+        let answer = push.await.unwrap();
+        assert!(answer.is_err() || answer.is_ok_and(|a| a.status() != 200));
+    }
+    disk.fail(None);
+    let gateway = stopped.start().await;
+    assert_eq!(push(&gateway, 1.0, LATER).await, 200);
+}

@@ -161,7 +161,7 @@ impl App {
         self.ready
             .send_replace(http::Readiness::NotReady(String::from("stopping")));
         // Who stops waits for what it delivered.
-        self.journal.hurry().await;
+        self.journal.hurry();
         // Sources first: they deliver and acknowledge what they have. Pushes under way are answered.
         self.sources.close_ports();
         self.sources.stop.cancel();

@@ -1,8 +1,8 @@
 //! To InfluxDB: a cursor over the journal. InfluxDB being away for a week is a cursor that stands still.
 //!
 //! Lines go out gzipped, in batches; the cursor moves on when the server has stored them, or has refused single points for good
-//! and these are written down as [dead letters](letters). Points are idempotent: after a crash the last batch of each lane is
-//! sent again, and is the same points. Nothing is held in memory but one batch a lane.
+//! and these are written down as [dead letters](letters). Points are idempotent: after a crash what each lane sent since its
+//! place was last noted ([`note_every`](crate::journal::Config::note_every)) is sent again, and is the same points. Nothing is held in memory but one batch a lane.
 //!
 //! There are three lanes, and one request at a time:
 //!

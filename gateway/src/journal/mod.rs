@@ -209,6 +209,8 @@ struct Shared {
     /// The newest durable record; its sender ends with the writer.
     durable: watch::Receiver<Position>,
     closing: (Mutex<bool>, Condvar),
+    /// Nothing is patient from here on.
+    hurried: AtomicBool,
     /// The writer no longer runs: the directory may be another's.
     closed: AtomicBool,
     ended: CancellationToken,
@@ -362,6 +364,7 @@ impl Journal {
             writing_since: Mutex::default(),
             durable: seen,
             closing: (Mutex::new(false), Condvar::new()),
+            hurried: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             ended: CancellationToken::new(),
         });
@@ -418,11 +421,10 @@ impl Journal {
     }
 
     /// From now on everything is prompt: the gateway stops, and those who stop wait for what they delivered.
-    pub async fn hurry(&self) {
-        // Refused only when the writer has ended already.
-        if self.submissions.send(Submission::Hurry).await.is_err() {
-            tracing::debug!("the journal was closed already");
-        }
+    pub fn hurry(&self) {
+        self.shared.hurried.store(true, Ordering::Release);
+        // Wakes a writer that waits for more; where there is no room for it, the writer has enough to do.
+        drop(self.submissions.try_send(Submission::Hurry));
     }
 
     /// What each archive did with the readings of each source.

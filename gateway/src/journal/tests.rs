@@ -889,7 +889,7 @@ async fn what_waits_patiently_goes_when_it_is_due_when_it_is_much_and_when_the_g
     let much = open.queue_patient(numbered(1, 20_000)).await;
     assert_eq!(durable(much).await, 2, "much of it");
     let last = open.queue_patient(numbered(2, 1)).await;
-    open.journal.hurry().await;
+    open.journal.hurry();
     assert_eq!(durable(last).await, 3, "when the gateway stops");
     let after = open.queue_patient(numbered(3, 1)).await;
     assert_eq!(durable(after).await, 4, "and from then on");

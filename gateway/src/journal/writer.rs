@@ -19,7 +19,7 @@
 use std::{
     fs::File,
     io,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -61,7 +61,7 @@ pub(super) enum Submission {
     Batch(Urgency, Batch, OnDurable),
     /// All of one record that came before the clock was set, with its right times: in one record again.
     Restamped(Vec<Batch>, OnDurable),
-    /// Nothing is patient from here on.
+    /// The gateway hurries: looks at the time again.
     Hurry,
     Close,
 }
@@ -81,7 +81,6 @@ pub(super) struct Writer {
     waiting: Vec<OnDurable>,
     /// Somebody waits for the group.
     prompt: bool,
-    hurried: bool,
     last_commit: Option<Instant>,
     /// For waiting with a deadline, on this thread alone.
     timer: tokio::runtime::Runtime,
@@ -113,7 +112,6 @@ impl Writer {
             batches: Vec::new(),
             waiting: Vec::new(),
             prompt: false,
-            hurried: false,
             last_commit: None,
             timer,
             reserve_released: false,
@@ -161,9 +159,9 @@ impl Writer {
                 }
                 self.waiting.push(on_durable);
             }
-            Submission::Hurry => self.hurried = true,
+            Submission::Hurry => {}
             Submission::Close => {
-                self.hurried = true;
+                self.shared.hurried.store(true, Ordering::Release);
                 self.submissions.close();
             }
         }
@@ -215,7 +213,7 @@ impl Writer {
     /// When the group is to be committed; `None`: at once.
     fn due(&self) -> Option<Instant> {
         let config = &self.shared.config;
-        let apart = if self.encoder.readings() == 0 || self.hurried {
+        let apart = if self.encoder.readings() == 0 || self.shared.hurried.load(Ordering::Acquire) {
             return None;
         } else if self.prompt {
             config.commit_prompt

@@ -283,7 +283,7 @@ impl State {
                     silences = silences::active(&transaction)?;
                 }
                 let mut withdrawn: Vec<String> = Vec::new();
-                let mut finished = 0;
+                let mut finished = Vec::new();
                 let mut first = None;
                 for transition in &decided.transitions {
                     write_alert(&transaction, transition)?;
@@ -307,10 +307,9 @@ impl State {
                 // Once for all of a storm.
                 for recipient in recipients.iter().filter(|r| added.contains(&r.name.as_str())) {
                     let given_up = outbox::give_up_oldest(&transaction, &recipient.name, now)?;
-                    metrics.given_up.get_or_create(&WebhookLabel { webhook: recipient.name.to_string() }).inc_by(given_up);
-                    finished += given_up;
+                    finished.push((recipient.name.to_string(), given_up));
                 }
-                if finished > 0 || !withdrawn.is_empty() {
+                if finished.iter().any(|(_, given_up)| *given_up > 0) || !withdrawn.is_empty() {
                     outbox::prune(&transaction)?;
                 }
                 let position = i64::try_from(decided.position.0).unwrap_or(i64::MAX);
@@ -335,6 +334,10 @@ impl State {
                 transaction.commit()?;
                 if !decided.transitions.is_empty() {
                     signals.turned(connection, moment);
+                }
+                // Only now: a transaction that fails is tried again.
+                for (webhook, given_up) in finished {
+                    metrics.given_up.get_or_create(&WebhookLabel { webhook }).inc_by(given_up);
                 }
                 for webhook in withdrawn {
                     metrics.withdrawn.get_or_create(&WebhookLabel { webhook }).inc();

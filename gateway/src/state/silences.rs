@@ -161,14 +161,10 @@ pub(super) fn write(transaction: &Transaction<'_>, silence: &Silence) -> rusqlit
     Ok(())
 }
 
-/// When time alone next changes one.
+/// When time alone next changes one. One that can't be read never changes: its edge would be due for ever.
 pub(super) fn next_edge(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
-    let edge: Option<i64> = connection.query_row(
-        "SELECT min(CASE state WHEN 'planned' THEN starts ELSE ends END) FROM silences WHERE state IN ('planned', 'active')",
-        [],
-        |row| row.get(0),
-    )?;
-    Ok(edge.map(Timestamp))
+    let open = read(connection, "state IN ('planned', 'active')")?;
+    Ok(open.iter().filter_map(Silence::edge).min())
 }
 
 /// Takes the edges that are due by now, with all that follows for the outbox. Whether there were any.

@@ -612,3 +612,22 @@ async fn what_was_told_from_memory_while_the_file_refused_has_its_end_told_after
     house.clock.set(after(60));
     assert_eq!(house.delivered().await, ["d15c0001-1.resolved.ops"]);
 }
+
+#[tokio::test]
+async fn a_silence_that_cannot_be_read_never_has_an_edge_that_is_due_for_ever() {
+    let house = House::new();
+    house
+        .state
+        .silence(draft("boiler", None, 10))
+        .await
+        .unwrap();
+    let file = Connection::open(house.dir.path().join("state.sqlite")).unwrap();
+    let changed = file
+        .execute(
+            "UPDATE silences SET matchers = '[{\"unheard\": \"of\"}]'",
+            [],
+        )
+        .unwrap();
+    assert_eq!(changed, 1);
+    assert_eq!(crate::state::silences::next_edge(&file).unwrap(), None);
+}
