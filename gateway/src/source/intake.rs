@@ -58,6 +58,15 @@ impl Held {
             count,
         }
     }
+
+    /// So many more.
+    #[must_use]
+    pub fn and(mut self, count: usize) -> Self {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.waiting.inc_by(count);
+        self.count += count;
+        self
+    }
 }
 
 impl Drop for Held {
@@ -129,6 +138,13 @@ impl Door {
             waiting: Gauge::default(),
         }
     }
+
+    /// Takes all the room, until what it gives is dropped.
+    #[cfg(test)]
+    pub(super) fn fill(&self) -> OwnedSemaphorePermit {
+        let all = u32::try_from(MAX_IN_FLIGHT_BYTES).unwrap();
+        Arc::clone(&self.room).try_acquire_many_owned(all).unwrap()
+    }
 }
 
 impl Intake {
@@ -136,12 +152,6 @@ impl Intake {
     #[must_use]
     pub fn counting(self, waiting: Gauge) -> Self {
         Self { waiting, ..self }
-    }
-
-    /// Where it is counted.
-    #[must_use]
-    pub const fn waiting(&self) -> &Gauge {
-        &self.waiting
     }
 
     /// The name of the source that holds this end.
@@ -152,34 +162,22 @@ impl Intake {
 
     /// Hands frames over, waiting for room. The receiver resolves when everything accepted in them is durable.
     ///
-    /// Cancel-safe: a dropped call has delivered nothing.
+    /// `taken` is called at the moment when the gateway has them, with the gauge of what waits: it counts them as received
+    /// if they are not yet, and says what holds them from then on. Until then they are the caller's.
+    ///
+    /// Cancel-safe: a dropped call has delivered nothing and has not called `taken`.
     ///
     /// # Errors
     ///
     /// [`Stopped`] when the gateway takes nothing more.
     pub async fn deliver(
         &self,
-        peer: Option<smol_str::SmolStr>,
-        frames: Vec<Frame>,
-        presence: Vec<Presence>,
-    ) -> Result<oneshot::Receiver<Receipt>, Stopped> {
-        self.deliver_as(Urgency::Prompt, peer, frames, presence)
-            .await
-    }
-
-    /// As [`Intake::deliver`], for who says whether the receipt is waited for.
-    ///
-    /// # Errors
-    ///
-    /// [`Stopped`] when the gateway takes nothing more.
-    pub async fn deliver_as(
-        &self,
         urgency: Urgency,
         peer: Option<smol_str::SmolStr>,
         frames: Vec<Frame>,
         presence: Vec<Presence>,
+        taken: impl FnOnce(&Gauge) -> Held + Send,
     ) -> Result<oneshot::Receiver<Receipt>, Stopped> {
-        let held = Held::new(&self.waiting, frames.len());
         let bytes: usize = frames
             .iter()
             .map(|f| f.payload.len() + f.topic.len() + FRAME_OVERHEAD_BYTES)
@@ -189,8 +187,9 @@ impl Intake {
             .acquire_many_owned(cost)
             .await
             .map_err(|_| Stopped)?;
+        let place = self.deliveries.reserve().await.map_err(|_| Stopped)?;
         let (done, receipt) = oneshot::channel();
-        let delivery = Delivery {
+        place.send(Delivery {
             source: self.source,
             peer,
             frames,
@@ -198,9 +197,8 @@ impl Intake {
             presence,
             done,
             room,
-            held,
-        };
-        self.deliveries.send(delivery).await.map_err(|_| Stopped)?;
+            held: taken(&self.waiting),
+        });
         Ok(receipt)
     }
 }

@@ -26,9 +26,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Frame, Intake, Receipt, StatusReporter};
+use super::{Frame, Intake, Receipt, StatusReporter, intake::Held};
 use crate::{
     decode::{Format, Mapping, mapping::TimeFormat},
+    model::Urgency,
     rejects::{Reason, Reject, Rejects},
 };
 
@@ -289,11 +290,13 @@ impl Push {
         let durable = async {
             let receipt = self
                 .intake
-                .deliver(None, vec![frame], Vec::new())
+                .deliver(Urgency::Prompt, None, vec![frame], Vec::new(), |waiting| {
+                    // Counted once the gateway has it: who is told to send it again sends it again.
+                    self.reporter.received(bytes);
+                    Held::new(waiting, 1)
+                })
                 .await
                 .map_err(|_| Refusal::Stopping)?;
-            // Counted once the gateway has it: who is told to send it again sends it again.
-            self.reporter.received(bytes);
             // The intake accounts for the body from here on.
             drop(room);
             receipt.await.map_err(|_| Refusal::Stopping)

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Frame, Intake, Stopped};
+use super::{Frame, Intake, Stopped, intake::Held};
 use crate::model::Urgency;
 
 /// Deliveries of one [`Shed::forward`] that may be on their way to the disk; the queue behind them gathers.
@@ -121,10 +121,11 @@ impl Shed {
         self.shared.filled.notify_one();
     }
 
-    /// Waits until something is there and takes at most `max` frames, oldest first. `None` when closed and empty.
+    /// Waits until something is there and takes at most `max` frames, oldest first. `None` when closed and empty. The frames
+    /// count as waiting, and with the [`Claim`] as dropped, until it is [`Claim::kept`].
     ///
     /// Cancel-safe. One taker only.
-    pub async fn take(&self, max: usize) -> Option<Vec<Frame>> {
+    pub async fn take(&self, max: usize) -> Option<(Vec<Frame>, Claim)> {
         loop {
             {
                 let mut state = self.state();
@@ -132,8 +133,13 @@ impl Shed {
                     let n = state.frames.len().min(max);
                     let taken: Vec<Frame> = state.frames.drain(..n).collect();
                     state.bytes -= taken.iter().map(size).sum::<usize>();
-                    self.left(taken.len());
-                    return Some(taken);
+                    let claim = Claim {
+                        held: Held::new(&self.shared.waiting, n),
+                        count: n as u64,
+                        dropped: self.shared.dropped.clone(),
+                    };
+                    self.shared.left(n);
+                    return Some((taken, claim));
                 }
                 if state.closed {
                     return None;
@@ -160,14 +166,7 @@ impl Shed {
 
     /// Drops and counts what is here, and everything pushed from now on. Says how many were here.
     pub fn give_up(&self) -> usize {
-        let mut state = self.state();
-        let lost = state.frames.len();
-        state.frames.clear();
-        state.bytes = 0;
-        state.given_up = true;
-        self.left(lost);
-        self.shared.dropped.inc_by(lost as u64);
-        lost
+        self.shared.give_up()
     }
 
     async fn forward_all(&self, intake: &Intake) -> Result<(), Stopped> {
@@ -180,21 +179,19 @@ impl Shed {
                 settled(oldest).await?;
             }
             sleep_until(not_before).await;
-            let Some(frames) = self.take(MAX_BATCH).await else {
+            let Some((frames, claim)) = self.take(MAX_BATCH).await else {
                 break;
             };
-            let taken = frames.len() as u64;
             // Nobody waits for these; but a whole batch of them means that the queue itself does.
             let urgency = if frames.len() < MAX_BATCH {
                 Urgency::Patient
             } else {
                 Urgency::Prompt
             };
-            let receipt = intake.deliver_as(urgency, None, frames, Vec::new()).await;
-            if receipt.is_err() {
-                self.shared.dropped.inc_by(taken);
-            }
-            outstanding.push_back(receipt?);
+            let receipt = intake
+                .deliver(urgency, None, frames, Vec::new(), |_| claim.kept())
+                .await?;
+            outstanding.push_back(receipt);
             while let Some(oldest) = outstanding.front_mut() {
                 match oldest.try_recv() {
                     Ok(_) => drop(outstanding.pop_front()),
@@ -211,16 +208,60 @@ impl Shed {
         Ok(())
     }
 
-    fn left(&self, count: usize) {
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        self.shared.waiting.dec_by(count);
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn left(&self, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.waiting.dec_by(count);
+    }
+
+    fn give_up(&self) -> usize {
+        let mut state = self.state();
+        let lost = state.frames.len();
+        state.frames.clear();
+        state.bytes = 0;
+        state.given_up = true;
+        self.left(lost);
+        self.dropped.inc_by(lost as u64);
+        lost
+    }
+}
+
+impl Drop for Shared {
+    /// A source that is aborted asks nobody: what it leaves behind is counted all the same.
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+/// Frames that were taken from a [`Shed`] and that nobody has yet. Dropped, they count as dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Claim {
+    held: Held,
+    count: u64,
+    dropped: Counter,
+}
+
+impl Claim {
+    /// Somebody has them: gives what counts them as waiting from here on.
+    pub fn kept(mut self) -> Held {
+        self.count = 0;
+        std::mem::replace(&mut self.held, Held::new(&Gauge::default(), 0))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.dropped.inc_by(self.count);
     }
 }
 
@@ -261,13 +302,13 @@ mod tests {
             shed.push(frame(text));
         }
         shed.close();
-        let taken = shed.take(10).await.unwrap();
+        let (taken, _claim) = shed.take(10).await.unwrap();
         assert_eq!(
             taken.iter().map(|f| &f.payload[..]).collect::<Vec<_>>(),
             [b"b", b"c"]
         );
         assert_eq!(dropped.get(), 1);
-        assert_eq!(shed.take(10).await, None);
+        assert!(shed.take(10).await.is_none());
     }
 
     #[tokio::test]
@@ -282,8 +323,8 @@ mod tests {
         );
         shed.push(frame("12345678"));
         shed.push(frame("12345678"));
-        assert_eq!(shed.take(10).await.unwrap().len(), 1);
-        assert_eq!(dropped.get(), 1);
+        let (taken, _claim) = shed.take(10).await.unwrap();
+        assert_eq!((taken.len(), dropped.get()), (1, 1));
     }
 
     #[tokio::test]
@@ -298,7 +339,7 @@ mod tests {
         assert_eq!(dropped.get(), 0);
         shed.push(frame("longer than ten bytes, too"));
         assert_eq!(dropped.get(), 1);
-        let taken = shed.take(10).await.unwrap();
+        let (taken, _claim) = shed.take(10).await.unwrap();
         assert_eq!(taken, [frame("longer than ten bytes, too")]);
     }
 
@@ -315,6 +356,34 @@ mod tests {
         assert_eq!(dropped.get(), 2);
         shed.push(frame("c"));
         assert_eq!(dropped.get(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_aborted_source_leaves_behind_is_counted_as_dropped_and_waits_no_more() {
+        let (dropped, waiting) = (Counter::default(), Gauge::default());
+        let shed = Shed::counting(Config::default(), dropped.clone(), waiting.clone());
+        let (door, _out) = crate::source::intake::Door::new();
+        let intake = door
+            .intake(0, crate::model::SourceName("s".into()))
+            .counting(waiting.clone());
+        let _full = door.fill();
+        let forwarding = tokio::spawn({
+            let shed = shed.clone();
+            async move { shed.forward(&intake).await }
+        });
+        shed.push(frame("a"));
+        shed.push(frame("b"));
+        while !shed.state().frames.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!((waiting.get(), dropped.get()), (2, 0), "before the door");
+        shed.push(frame("c"));
+        assert_eq!((waiting.get(), dropped.get()), (3, 0));
+        forwarding.abort();
+        assert!(forwarding.await.unwrap_err().is_cancelled());
+        assert_eq!((waiting.get(), dropped.get()), (1, 2), "one in the queue");
+        drop(shed);
+        assert_eq!((waiting.get(), dropped.get()), (0, 3));
     }
 
     #[tokio::test(start_paused = true)]

@@ -263,7 +263,12 @@ impl StatusReporter {
 
     /// One message came in.
     pub fn received(&self, payload_bytes: usize) {
-        self.messages.inc();
+        self.received_many(1, payload_bytes);
+    }
+
+    /// So many messages came in, with so many bytes of payload together.
+    pub fn received_many(&self, messages: usize, payload_bytes: usize) {
+        self.messages.inc_by(messages as u64);
         self.bytes.inc_by(payload_bytes as u64);
         let now = self.clock.now().as_millis();
         self.last_message.0.store(now, Relaxed);

@@ -15,11 +15,12 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use prometheus_client::metrics::gauge::Gauge;
 use smol_str::SmolStr;
 use tokio::sync::oneshot;
 
 use super::{
-    super::{Frame, Intake, Receipt, StatusReporter, Stopped, shed::Shed},
+    super::{Frame, Intake, Receipt, StatusReporter, Stopped, intake::Held, shed::Shed},
     packet::Message,
     session::Taken,
 };
@@ -66,8 +67,6 @@ type Delivered = Result<oneshot::Receiver<Receipt>, Stopped>;
 struct Delivering {
     future: Pin<Box<dyn Future<Output = Delivered> + Send>>,
     taken: Vec<Taken>,
-    /// QoS 0 messages among them.
-    at_once: u64,
 }
 
 struct InFlight {
@@ -169,14 +168,8 @@ impl Conveyor {
 
     /// Gives up what is under way. QoS 0 messages that the gateway did not take are counted as dropped.
     pub(super) fn abandon(&mut self) {
-        let in_shed = self
-            .shed
-            .take(usize::MAX)
-            .now_or_never()
-            .flatten()
-            .map_or(0, |frames| frames.len() as u64);
-        let delivering = self.delivering.take().map_or(0, |gone| gone.at_once);
-        self.status.dropped_queue_full.inc_by(in_shed + delivering);
+        self.shed.give_up();
+        self.delivering = None;
     }
 
     /// Hands on what is waiting, unless something is being handed on already.
@@ -185,11 +178,11 @@ impl Conveyor {
             return;
         }
         let Batch { mut frames, taken } = std::mem::take(&mut self.waiting);
-        let mut at_once = 0;
+        let mut at_once = None;
         if std::mem::take(&mut self.shed_has_some)
-            && let Some(Some(shed)) = self.shed.take(usize::MAX).now_or_never()
+            && let Some(Some((shed, claim))) = self.shed.take(usize::MAX).now_or_never()
         {
-            at_once = shed.len() as u64;
+            at_once = Some(claim);
             frames.extend(shed);
         }
         let presence = std::mem::take(&mut self.presence);
@@ -202,7 +195,13 @@ impl Conveyor {
             }
             return;
         }
-        let (intake, peer) = (self.intake.clone(), self.peer.clone());
+        let (intake, status) = (self.intake.clone(), self.status.clone());
+        let peer = Some(self.peer.clone());
+        let (mut messages, mut bytes) = (0, 0);
+        for message in taken.iter().filter_map(|taken| taken.message.as_ref()) {
+            messages += 1;
+            bytes += message.payload.len();
+        }
         let urgency = if taken.is_empty() {
             Urgency::Patient
         } else {
@@ -210,29 +209,28 @@ impl Conveyor {
         };
         self.delivering = Some(Delivering {
             future: Box::pin(async move {
-                let peer = Some(peer);
-                intake.deliver_as(urgency, peer, frames, presence).await
+                let taken = |waiting: &Gauge| {
+                    // QoS 0 was counted when it came; these count once the gateway has them, since before that the client
+                    // still does.
+                    if messages > 0 {
+                        status.received_many(messages, bytes);
+                    }
+                    match at_once {
+                        Some(claim) => claim.kept().and(messages),
+                        None => Held::new(waiting, messages),
+                    }
+                };
+                intake.deliver(urgency, peer, frames, presence, taken).await
             }),
             taken,
-            at_once,
         });
     }
 
     fn delivered(&mut self, delivered: Delivered) -> Result<(), Stopped> {
-        let Some(Delivering { taken, at_once, .. }) = self.delivering.take() else {
+        let Some(Delivering { taken, .. }) = self.delivering.take() else {
             return Ok(());
         };
-        let receipt = match delivered {
-            Ok(receipt) => receipt,
-            Err(stopped) => {
-                self.status.dropped_queue_full.inc_by(at_once);
-                return Err(stopped);
-            }
-        };
-        // QoS 0 was counted when it came; these count once the gateway has them, since before that the client still does.
-        for message in taken.iter().filter_map(|taken| taken.message.as_ref()) {
-            self.status.received(message.payload.len());
-        }
+        let receipt = delivered?;
         if !taken.is_empty() {
             self.in_flight.push_back(InFlight {
                 receipt: Some(receipt),
@@ -353,5 +351,63 @@ mod tests {
         assert!(!small.is_full());
         drop(small);
         assert_eq!(together.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn before_the_door_a_message_waits_with_its_client_and_one_that_nobody_waits_for_is_held_or_dropped()
+     {
+        let (door, mut out) = Door::new();
+        let name = SourceName("l".into());
+        let (status, _) = SourceMetrics::new(&mut Registry::default()).reporter(
+            name.clone(),
+            "mqtt_listener",
+            Clock::system(),
+        );
+        let conveyor = || {
+            Conveyor::new(
+                door.intake(0, name.clone())
+                    .counting(status.waiting.clone()),
+                status.clone(),
+                "c".into(),
+                Bounds {
+                    messages: 1000,
+                    bytes: 64 << 20,
+                    together: Arc::default(),
+                },
+                Shed::counting(
+                    shed::Config::default(),
+                    status.dropped_queue_full.clone(),
+                    status.waiting.clone(),
+                ),
+            )
+        };
+        let figures = || {
+            (
+                status.messages.get(),
+                status.waiting.get(),
+                status.dropped_queue_full.get(),
+            )
+        };
+        let full = door.fill();
+        let mut gone = conveyor();
+        gone.push(taken(1), Timestamp(0));
+        let unasked = taken(1).message.unwrap();
+        gone.push_at_once(&unasked, Timestamp(0));
+        assert!(gone.settled().now_or_never().is_none());
+        assert_eq!(figures(), (1, 1, 0));
+        gone.push_at_once(&unasked, Timestamp(0));
+        assert_eq!(figures(), (2, 2, 0));
+        drop(gone);
+        assert_eq!(figures(), (2, 0, 2));
+
+        let mut taken_up = conveyor();
+        taken_up.push(taken(1), Timestamp(0));
+        assert!(taken_up.settled().now_or_never().is_none());
+        assert_eq!(figures(), (2, 0, 2));
+        drop(full);
+        assert!(taken_up.settled().now_or_never().unwrap().is_ok());
+        assert_eq!(figures(), (3, 1, 2));
+        drop(out.try_recv().unwrap());
+        assert_eq!(figures(), (3, 0, 2));
     }
 }

@@ -8,10 +8,14 @@
 //! Queues: `Item`s are bounded by the session, which stops reading (`max_unacknowledged`, and bytes); deliveries
 //! on their way by [`OUTSTANDING`]; settled batches by [`SETTLED`]: full means waiting, nothing is dropped.
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{mpsc, oneshot};
 
 use super::unacked::Ticket;
-use crate::source::{Frame, Intake, Receipt, Stopped};
+use crate::{
+    model::Urgency,
+    source::{Frame, Intake, Receipt, StatusReporter, Stopped, intake::Held},
+};
 
 /// Deliveries on their way to the disk.
 pub(super) const OUTSTANDING: usize = 8;
@@ -42,6 +46,7 @@ type Outstanding = (Vec<Settled>, Option<oneshot::Receiver<Receipt>>);
 /// Starts both tasks: where messages go in, where settled ones come out.
 pub(super) fn start(
     intake: Intake,
+    status: StatusReporter,
     capacity: usize,
     tasks: &mut tokio::task::JoinSet<()>,
 ) -> (mpsc::Sender<Vec<Item>>, mpsc::Receiver<Vec<Settled>>) {
@@ -50,7 +55,7 @@ pub(super) fn start(
     let (settled_in, settled) = mpsc::channel(SETTLED);
     tasks.spawn(async move {
         // Stopped: the session sees that its end is closed, and what was not settled is not acknowledged.
-        if keep(items, intake, outstanding_in).await.is_err() {
+        if keep(items, intake, status, outstanding_in).await.is_err() {
             tracing::debug!("the gateway takes no more messages");
         }
     });
@@ -61,6 +66,7 @@ pub(super) fn start(
 async fn keep(
     mut items: mpsc::Receiver<Vec<Item>>,
     intake: Intake,
+    status: StatusReporter,
     outstanding: mpsc::Sender<Outstanding>,
 ) -> Result<(), Stopped> {
     while let Some(mut batch) = items.recv().await {
@@ -77,10 +83,15 @@ async fn keep(
         let receipt = if frames.is_empty() {
             None
         } else {
-            // From here on the door counts them.
-            let count = i64::try_from(frames.len()).unwrap_or(i64::MAX);
-            intake.waiting().dec_by(count);
-            Some(intake.deliver(None, frames, Vec::new()).await?)
+            let messages = frames.len();
+            let bytes = frames.iter().map(|frame| frame.payload.len()).sum();
+            let taken = |waiting: &Gauge| {
+                // Counted once the gateway has them: before that the broker does, and sends them again.
+                status.received_many(messages, bytes);
+                Held::new(waiting, messages)
+            };
+            let delivered = intake.deliver(Urgency::Prompt, None, frames, Vec::new(), taken);
+            Some(delivered.await?)
         };
         outstanding
             .send((settled, receipt))

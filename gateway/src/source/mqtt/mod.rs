@@ -170,7 +170,7 @@ pub async fn run(
         });
         // Each batch holds at least one message; the session pauses or gives up the connection long before this.
         let capacity = config.max_unacknowledged + usize::from(u16::MAX) + 1024;
-        let (to_disk, settled) = disk::start(intake.clone(), capacity, &mut tasks);
+        let (to_disk, settled) = disk::start(intake.clone(), status.clone(), capacity, &mut tasks);
         let filters = {
             let config = config.clone();
             // It fails only if reading panics; then nothing was subscribed to before.

@@ -314,6 +314,7 @@ impl Session<'_> {
         let books = &mut self.books;
         let Some(guarantee) = message.guarantee else {
             if let Some(frame) = self.frame(message) {
+                self.status.received(frame.payload.len());
                 self.queue.push(frame);
             }
             return;
@@ -339,13 +340,11 @@ impl Session<'_> {
         books.bytes += bytes;
         let settled = Settled { ticket, bytes };
         let frame = self.frame(message);
-        self.status.waiting.inc_by(i64::from(frame.is_some()));
         self.books.gathered.push(Item { settled, frame });
     }
 
-    /// Counts a message and makes it a frame, or a reject.
+    /// Makes a message a frame, or a reject, which is counted.
     fn frame(&self, message: Message) -> Option<Frame> {
-        self.status.received(message.payload.len());
         let arrived = self.status.now();
         let size = message.payload.len();
         let refused = match &message.topic {
@@ -361,6 +360,7 @@ impl Session<'_> {
         };
         let topic = message.topic.unwrap_or_default();
         if let Some((reason, detail)) = refused {
+            self.status.received(size);
             let reject = Reject {
                 reason,
                 detail,

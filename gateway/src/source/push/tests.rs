@@ -19,7 +19,8 @@ struct House {
     router: Router,
     deliveries: mpsc::Receiver<Delivery>,
     rejects: Rejects,
-    _door: Door,
+    reporter: StatusReporter,
+    door: Door,
 }
 
 fn house(config: Config) -> House {
@@ -30,12 +31,14 @@ fn house(config: Config) -> House {
     let (reporter, _status) =
         SourceMetrics::new(&mut registry).reporter(name.clone(), "push", clock);
     let rejects = Rejects::new(&mut registry);
-    let router = router(config, door.intake(0, name), reporter, rejects.clone());
+    let intake = door.intake(0, name).counting(reporter.waiting.clone());
+    let router = router(config, intake, reporter.clone(), rejects.clone());
     House {
         router,
         deliveries,
         rejects,
-        _door: door,
+        reporter,
+        door,
     }
 }
 
@@ -313,4 +316,30 @@ fn every_topic_of_this_source_has_its_mapping() {
             precision: TimeFormat::EpochMillis
         }
     );
+}
+
+#[tokio::test]
+async fn a_body_before_a_full_door_is_not_yet_received_and_does_not_wait() {
+    let mut house = house(Config::default());
+    let full = house.door.fill();
+    let figures = {
+        let reporter = house.reporter.clone();
+        move || (reporter.messages.get(), reporter.waiting.get())
+    };
+    let body = r#"{"a":1}"#;
+    let asking = tokio::spawn({
+        let router = house.router.clone();
+        async move { ask(&router, request("/api/v1/readings", &[], body)).await }
+    });
+    // One thread: it goes as far as it can.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!asking.is_finished());
+    assert_eq!(figures(), (0, 0));
+    drop(full);
+    let delivery = house.deliveries.recv().await.unwrap();
+    assert_eq!(figures(), (1, 1));
+    delivery.done.send(Receipt::default()).unwrap();
+    asking.await.unwrap();
 }
