@@ -100,6 +100,11 @@ impl Unset {
         }
     }
 
+    /// The byte limit took so many readings that waited.
+    pub(super) const fn lose(&mut self, readings: u64) {
+        self.readings = self.readings.saturating_sub(readings);
+    }
+
     fn stay(&mut self, boot: Boot, last: i64, booted_at: Option<Timestamp>) {
         if let Some(stay) = self.boots.iter_mut().rfind(|stay| stay.boot == boot) {
             stay.last = stay.last.max(last);
@@ -181,8 +186,18 @@ impl Shared {
             Some(first) => index
                 .cursors
                 .insert(CURSOR.to_owned(), Progress::at(first - 1)),
-            None => index.cursors.remove(CURSOR),
+            None => {
+                index.in_hand.remove(CURSOR);
+                index.cursors.remove(CURSOR)
+            }
         };
+    }
+
+    /// What was read to be restamped is not lost when its segment goes.
+    fn take_unset_in_hand(&self, front: u64) {
+        let mut index = self.index();
+        let hand = index.in_hand.entry(CURSOR.to_owned()).or_default();
+        hand.front = hand.front.max(front);
     }
 
     /// What was to be restamped and could not be read is gone.
@@ -240,6 +255,7 @@ impl Journal {
             match read {
                 Ok(read) => {
                     after = read.entries.last().map_or(read.reached, |e| e.position.0);
+                    self.shared.take_unset_in_hand(after);
                     for entry in read.entries {
                         restamped += self.restamp_entry(entry, (clock.boot(), booted_at)).await?;
                     }

@@ -15,8 +15,9 @@ use super::{
     disk::Disk,
     format,
     progress::Progress,
+    restamp,
     segment::{self, Scanner, Segment},
-    tally::by_source,
+    tally::{by_source, provisional_by_source},
 };
 use crate::model::SourceName;
 
@@ -48,6 +49,8 @@ pub(super) struct Swept {
     pub(super) dropped_unread: u64,
     /// The same by cursor and source, last-known values apart.
     pub(super) lost: BTreeMap<(String, SourceName), u64>,
+    /// What waited for the clock, by source: no archive will have it.
+    pub(super) provisional: BTreeMap<SourceName, u64>,
 }
 
 impl Index {
@@ -158,6 +161,14 @@ impl Index {
                     continue;
                 }
                 let hand = self.in_hand.get(name);
+                if name == restamp::CURSOR {
+                    if hand.is_none_or(|hand| hand.is_undone(header.position)) {
+                        for (source, count) in provisional_by_source(&entry) {
+                            *swept.provisional.entry(source.clone()).or_default() += count;
+                        }
+                    }
+                    continue;
+                }
                 if hand.is_some_and(|hand| !hand.is_undone(header.position)) {
                     let taken = self.taken.entry(name.clone()).or_default();
                     let sources = by_source(&entry).map(|(source, count)| (source.clone(), count));
@@ -234,14 +245,20 @@ impl Shared {
         if self.closed.load(Ordering::Acquire) {
             return;
         }
+        let mut unset = self.unset();
         let mut index = self.index();
         let swept = index.sweep(&self.config, &self.disk, incoming);
         if swept.segments > 0 {
             self.metrics.set_size(index.bytes());
         }
         drop(index);
+        unset.lose(swept.provisional.values().sum());
+        drop(unset);
         for ((cursor, source), count) in &swept.lost {
             self.tallies.dropped(cursor, source, *count);
+        }
+        for (source, count) in &swept.provisional {
+            self.tallies.dropped_everywhere(source, *count);
         }
         self.tell_lost(swept.dropped_unread);
     }

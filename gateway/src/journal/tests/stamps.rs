@@ -256,6 +256,9 @@ async fn what_waits_for_the_clock_is_held_and_goes_at_the_byte_limit_alone() {
     };
     let open = open_with(dir.path(), config);
     let mut cursor = open.journal.cursor("archive");
+    for archive in ["archive", "other"] {
+        open.journal.tallies().open(archive);
+    }
     open.submit(since_boot(NOW.0, 1)).await;
     let fill = async |cursor: &mut Cursor, records| {
         for n in 0..records {
@@ -268,6 +271,12 @@ async fn what_waits_for_the_clock_is_held_and_goes_at_the_byte_limit_alone() {
     fill(&mut cursor, 1_000).await;
     let status = open.journal.status();
     assert!(status.oldest > 1 && status.dropped_unread > 0, "{status:?}");
+    // No archive will have it, wherever it is.
+    assert_eq!(status.awaiting_clock, 0);
+    for archive in ["archive", "other"] {
+        let books = open.journal.tallies().of(archive).unwrap();
+        assert_eq!(books[&numbered(0, 1).source].dropped, 1, "{archive}");
+    }
     // There is nothing left to restamp, and nothing waits for ever.
     open.journal.restamp(&clock()).await.unwrap();
     assert_eq!(open.journal.status().awaiting_clock, 0);
