@@ -1,7 +1,7 @@
 //! The loss account up to each archive, over restarts and at the journal's limit; and what is written to disk.
 
 use serde_json::Value;
-use tests::{Gateway, InfluxSink, Line, eventually};
+use tests::{Gateway, InfluxSink, Line, eventually, sinks::Refusal};
 
 fn config(sink: &InfluxSink, more: &str) -> String {
     format!(
@@ -88,6 +88,34 @@ async fn every_source_balances_up_to_every_archive_and_over_a_kill() {
     ] {
         assert!(metrics.contains(line), "no {line} in:\n{metrics}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_again_after_a_reload_in_the_middle_of_a_batch_is_counted_once() {
+    let sink = InfluxSink::start().await;
+    // Too large; the one half is taken; the other may come much later.
+    let later = Refusal {
+        retry_after: Some(3_600),
+        ..Refusal::status(503)
+    };
+    sink.refuse([Refusal::status(413), Refusal::status(204), later]);
+    let mut gateway = Gateway::start(&config(&sink, "")).await;
+    push(&gateway, 0..100).await;
+    eventually("half of the batch is stored", || async {
+        let status = gateway.get("/api/v1/status").await;
+        let archive = &status["archive"];
+        (archive["state"] == "failing" && archive["written"] == 50).then_some(())
+    })
+    .await;
+    let row = gateway.account("push", |row| row["accepted"] == 100).await;
+    assert_eq!(archive(&row, "influxdb")["waiting"], 100, "{row}");
+    let other = config(&sink, "") + "measurement = \"other\"\n";
+    assert_eq!(gateway.reload(&other).await, "applied");
+    let row = gateway
+        .account_archived("push", |row| archive(row, "influxdb")["archived"] == 100)
+        .await;
+    assert_eq!(archive(&row, "influxdb")["difference"], 0, "{row}");
+    assert_eq!(sink.lines().len(), 100);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,6 +46,9 @@ pub(super) struct Lane {
     pub(super) refused: Vec<Refused>,
     /// Letters that are stored now, not yet written down.
     pub(super) letters: Vec<i64>,
+    /// How the readings of this batch fared so far, by source: first how many were stored, then how many refused. Counted for good
+    /// when the cursor moves over the batch: one that is given up before that is sent again as a whole.
+    pub(super) fared: BTreeMap<SourceName, (u64, u64)>,
     pub(super) backoff: Backoff,
     /// Nothing is sent before.
     pub(super) not_before: Instant,
@@ -58,18 +61,10 @@ pub(super) struct Lane {
 }
 
 /// How many readings of a body were stored, and how many were refused for good.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counted {
     pub(super) stored: u64,
     pub(super) refused: u64,
-    /// The same by source, first what was stored.
-    pub(super) by_source: BTreeMap<SourceName, (u64, u64)>,
-}
-
-impl Counted {
-    fn of(&mut self, source: &SourceName) -> &mut (u64, u64) {
-        self.by_source.entry(source.clone()).or_default()
-    }
 }
 
 impl Lane {
@@ -83,6 +78,7 @@ impl Lane {
             items: Vec::new(),
             refused: Vec::new(),
             letters: Vec::new(),
+            fared: BTreeMap::new(),
             backoff: Backoff::new(backoff),
             not_before: now,
             begin_at: now,
@@ -140,7 +136,7 @@ impl Lane {
             counted.stored += readings;
             if let Some(origin) = self.lines.origin(line) {
                 self.letters.extend(origin.letter);
-                counted.of(&origin.source).0 += readings;
+                self.fared.entry(origin.source.clone()).or_default().0 += readings;
             }
         }
         let mut single = Vec::new();
@@ -159,7 +155,7 @@ impl Lane {
             if origin.letter.is_none() {
                 let readings = self.lines.readings(line);
                 counted.refused += readings;
-                counted.of(&origin.source).1 += readings;
+                self.fared.entry(origin.source.clone()).or_default().1 += readings;
             }
             let text = self.lines.line(line);
             let series = parsed::fields(text)

@@ -380,13 +380,6 @@ impl Archiver {
 
     fn take(&mut self, which: Which, settled: Settled) {
         let counted = self.lane(which).take(settled);
-        // A dead letter was counted when it was refused, perhaps by an earlier process.
-        if which != Which::Replay {
-            for (source, (stored, refused)) in &counted.by_source {
-                self.journal.tallies().archived(CURSOR, source, *stored);
-                self.journal.tallies().refused(CURSOR, source, *refused);
-            }
-        }
         self.metrics.written.inc_by(counted.stored);
         self.metrics.refused.inc_by(counted.refused);
         let rate = (which == Which::Backfill).then(|| {
@@ -411,8 +404,17 @@ impl Archiver {
 
     /// The batch is stored, or refused and written down.
     async fn finish(&mut self, which: Which) {
-        let reached = self.lane(which).reached;
-        self.lane(which).clear();
+        let lane = self.lane(which);
+        let (reached, fared) = (lane.reached, std::mem::take(&mut lane.fared));
+        lane.clear();
+        // A dead letter was counted when it was refused, perhaps by an earlier process.
+        if which != Which::Replay {
+            // Nothing comes between this and the move of the cursor: a reload stops before both or after both.
+            for (source, (stored, refused)) in fared {
+                self.journal.tallies().archived(CURSOR, &source, stored);
+                self.journal.tallies().refused(CURSOR, &source, refused);
+            }
+        }
         let Some(reached) = reached else { return };
         if which == Which::Backfill {
             return warn_if_unwritten(self.cursor.fill(reached).await);

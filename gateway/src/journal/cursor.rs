@@ -67,10 +67,9 @@ impl Cursor {
                 oldest
             }
         };
-        index.in_hand.remove(name);
         let progress = index.cursors.entry(name.to_owned()).or_insert(progress);
         tracing::debug!(cursor = name, ?progress, "cursor opened");
-        drop(index);
+        shared.give_up_hand(index, name);
         Self {
             name: name.to_owned(),
             durable: shared.durable.clone(),
@@ -140,7 +139,7 @@ impl Cursor {
         index
             .cursors
             .insert(self.name.clone(), Progress::at(position));
-        index.in_hand.remove(&self.name);
+        self.shared.give_up_hand(index, &self.name);
     }
 
     /// Takes note that records were read, so that they are not counted as lost while they are on their way.
@@ -270,6 +269,7 @@ impl Cursor {
             let before = progress.clone();
             change(progress);
             index.noted.entry(self.name.clone()).or_insert(before);
+            index.forget_done(&self.name);
         }
         let every = self.shared.config.note_every;
         if self.saved.is_some_and(|saved| saved.elapsed() < every) {
@@ -300,10 +300,21 @@ impl Cursor {
     /// As [`Cursor::advance`].
     pub async fn leave_backlog(&mut self) -> io::Result<bool> {
         let newest = self.newest().0;
-        if !self.progress(|progress| progress.leave(newest)) {
-            return Ok(false);
+        {
+            let mut index = self.shared.index();
+            let progress = index.cursors.entry(self.name.clone()).or_default();
+            let front = progress.front;
+            if !progress.leave(newest) {
+                return Ok(false);
+            }
+            // What is on its way of an older stretch stays in hand; what was read of this one is read again.
+            if let Some(hand) = index.in_hand.get_mut(&self.name) {
+                hand.front = front;
+                if !hand.leave(newest) {
+                    index.in_hand.remove(&self.name);
+                }
+            }
         }
-        self.shared.index().in_hand.remove(&self.name);
         self.save().await.map(|()| true)
     }
 

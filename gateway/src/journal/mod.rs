@@ -451,6 +451,7 @@ impl Journal {
     /// The owner of the cursor by this name is gone for good: it no longer holds records back. Its position stays written
     /// down, for one that comes back.
     pub fn let_go(&self, cursor: &str) {
+        self.shared.give_up_hand(self.shared.index(), cursor);
         let mut index = self.shared.index();
         index.cursors.remove(cursor);
         index.noted.remove(cursor);
@@ -575,29 +576,6 @@ impl Journal {
 impl Shared {
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Deletes what must and may go, so that `incoming` bytes fit. Nothing once the journal is closed.
-    fn sweep(&self, incoming: u64) {
-        if self.closed.load(Ordering::Acquire) {
-            return;
-        }
-        let mut index = self.index();
-        let swept = index.sweep(&self.config, &self.disk, incoming);
-        if swept.segments > 0 {
-            self.metrics.set_size(index.bytes());
-        }
-        drop(index);
-        for ((cursor, source), count) in &swept.lost {
-            self.tallies.dropped(cursor, source, *count);
-        }
-        if swept.dropped_unread > 0 {
-            self.metrics.dropped_unread.inc_by(swept.dropped_unread);
-            tracing::error!(
-                readings = swept.dropped_unread,
-                "the journal is at its limit: readings went before they were archived"
-            );
-        }
     }
 
     fn set_closed(&self) {

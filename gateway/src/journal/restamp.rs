@@ -40,6 +40,8 @@ const READINGS: usize = 4096;
 pub(super) struct Unset {
     /// No record before this one waits.
     first: Option<u64>,
+    /// No record after this one waits.
+    last: u64,
     readings: u64,
     /// In the order in which they came.
     boots: VecDeque<Stay>,
@@ -56,12 +58,19 @@ struct Stay {
 }
 
 impl Unset {
+    #[cfg(test)]
+    pub(super) const fn first(&self) -> Option<u64> {
+        self.first
+    }
+
     pub(super) const fn readings(&self) -> u64 {
         self.readings
     }
 
     /// A record is durable, or was found at start.
-    fn note(&mut self, position: u64, batches: &[Batch]) {
+    pub(super) fn note(&mut self, position: u64, batches: &[Batch]) {
+        // All copies of one original are in one record.
+        let first = self.first;
         for batch in batches {
             match batch.stamps {
                 Stamps::Set | Stamps::Jumped(_) => {}
@@ -70,6 +79,7 @@ impl Unset {
                     let waiting = waiting.count() as u64;
                     if waiting > 0 {
                         self.first.get_or_insert(position);
+                        self.last = self.last.max(position);
                         self.readings += waiting;
                         self.stay(boot, latest(batch), None);
                     }
@@ -79,12 +89,20 @@ impl Unset {
                     boot,
                     booted_at,
                 } => {
-                    self.readings = self.readings.saturating_sub(batch.readings.len() as u64);
-                    self.first = (self.readings > 0).then_some(from + 1);
+                    // An original that is gone already was never counted here.
+                    if first.is_some_and(|first| first <= from) {
+                        self.readings = self.readings.saturating_sub(batch.readings.len() as u64);
+                        self.first = (from < self.last).then_some(from + 1);
+                    }
                     self.stay(boot, 0, Some(booted_at));
                 }
             }
         }
+    }
+
+    /// The byte limit took so many readings that waited.
+    pub(super) const fn lose(&mut self, readings: u64) {
+        self.readings = self.readings.saturating_sub(readings);
     }
 
     fn stay(&mut self, boot: Boot, last: i64, booted_at: Option<Timestamp>) {
@@ -168,8 +186,18 @@ impl Shared {
             Some(first) => index
                 .cursors
                 .insert(CURSOR.to_owned(), Progress::at(first - 1)),
-            None => index.cursors.remove(CURSOR),
+            None => {
+                index.in_hand.remove(CURSOR);
+                index.cursors.remove(CURSOR)
+            }
         };
+    }
+
+    /// What was read to be restamped is not lost when its segment goes.
+    fn take_unset_in_hand(&self, front: u64) {
+        let mut index = self.index();
+        let hand = index.in_hand.entry(CURSOR.to_owned()).or_default();
+        hand.front = hand.front.max(front);
     }
 
     /// What was to be restamped and could not be read is gone.
@@ -227,6 +255,7 @@ impl Journal {
             match read {
                 Ok(read) => {
                     after = read.entries.last().map_or(read.reached, |e| e.position.0);
+                    self.shared.take_unset_in_hand(after);
                     for entry in read.entries {
                         restamped += self.restamp_entry(entry, (clock.boot(), booted_at)).await?;
                     }

@@ -7,15 +7,17 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
+    sync::{MutexGuard, atomic::Ordering},
 };
 
 use super::{
-    Amount, Backlog, Config, Entry, Position,
+    Amount, Backlog, Config, Entry, Position, Shared,
     disk::Disk,
     format,
     progress::Progress,
+    restamp,
     segment::{self, Scanner, Segment},
-    tally::by_source,
+    tally::{by_source, provisional_by_source},
 };
 use crate::model::SourceName;
 
@@ -30,6 +32,8 @@ pub(super) struct Index {
     pub(super) noted: BTreeMap<String, Progress>,
     /// How far they will be with what they have read and not done with yet: the byte limit can't take that from them.
     pub(super) in_hand: BTreeMap<String, Progress>,
+    /// What the byte limit took of records in hand, by cursor and record: lost if the hand is given up. Bounded by what is in hand.
+    taken: BTreeMap<String, BTreeMap<u64, Vec<(SourceName, u64)>>>,
     /// The number that the next record gets.
     pub(super) next: u64,
     /// The newest durable record.
@@ -45,6 +49,8 @@ pub(super) struct Swept {
     pub(super) dropped_unread: u64,
     /// The same by cursor and source, last-known values apart.
     pub(super) lost: BTreeMap<(String, SourceName), u64>,
+    /// What waited for the clock, by source: no archive will have it.
+    pub(super) provisional: BTreeMap<SourceName, u64>,
 }
 
 impl Index {
@@ -138,13 +144,8 @@ impl Index {
         unread.min(segment.readings)
     }
 
-    /// Adds up what of a segment each cursor has not done with, by source.
-    fn lose(
-        &self,
-        segment: &Segment,
-        disk: &Disk,
-        lost: &mut BTreeMap<(String, SourceName), u64>,
-    ) -> io::Result<()> {
+    /// Adds up what of a segment each cursor has not read, by source, and notes what it has in hand.
+    fn lose(&mut self, segment: &Segment, disk: &Disk, swept: &mut Swept) -> io::Result<()> {
         let path = disk.path(&segment::name(segment.first));
         let mut scanner = Scanner::open(&path, segment.first, segment.last + 1)?;
         while let Some((header, body)) = scanner.next(0, segment.end)? {
@@ -155,15 +156,51 @@ impl Index {
                 position: Position(header.position),
                 batches,
             };
-            for (name, progress) in self.reading() {
-                if progress.is_undone(header.position) {
-                    for (source, count) in by_source(&entry) {
-                        *lost.entry((name.to_owned(), source.clone())).or_default() += count;
+            for (name, progress) in &self.cursors {
+                if !progress.is_undone(header.position) {
+                    continue;
+                }
+                let hand = self.in_hand.get(name);
+                if name == restamp::CURSOR {
+                    if hand.is_none_or(|hand| hand.is_undone(header.position)) {
+                        for (source, count) in provisional_by_source(&entry) {
+                            *swept.provisional.entry(source.clone()).or_default() += count;
+                        }
                     }
+                    continue;
+                }
+                if hand.is_some_and(|hand| !hand.is_undone(header.position)) {
+                    let taken = self.taken.entry(name.clone()).or_default();
+                    let sources = by_source(&entry).map(|(source, count)| (source.clone(), count));
+                    taken.insert(header.position, sources.collect());
+                    continue;
+                }
+                for (source, count) in by_source(&entry) {
+                    let lost = swept.lost.entry((name.clone(), source.clone()));
+                    *lost.or_default() += count;
                 }
             }
         }
         Ok(())
+    }
+
+    /// What is done with is not lost, though it was taken.
+    pub(super) fn forget_done(&mut self, cursor: &str) {
+        if let (Some(taken), Some(progress)) =
+            (self.taken.get_mut(cursor), self.cursors.get(cursor))
+        {
+            taken.retain(|position, _| progress.is_undone(*position));
+        }
+    }
+
+    /// A cursor will not do with what it has in hand: what was taken of that is lost.
+    fn give_up_hand(&mut self, cursor: &str) -> Vec<(SourceName, u64)> {
+        self.forget_done(cursor);
+        self.in_hand.remove(cursor);
+        let taken = self.taken.remove(cursor).unwrap_or_default();
+        let lost: Vec<_> = taken.into_values().flatten().collect();
+        self.dropped_unread += lost.iter().map(|(_, count)| count).sum::<u64>();
+        lost
     }
 
     /// Whether the oldest segment must or may go when `incoming` bytes are about to be added.
@@ -180,8 +217,9 @@ impl Index {
         let mut swept = Swept::default();
         while let Some(oldest) = self.oldest_goes(config, incoming) {
             let unread = self.unread(&oldest, disk);
-            if unread > 0
-                && let Err(error) = self.lose(&oldest, disk, &mut swept.lost)
+            let is_done = |progress: &Progress| oldest.last <= progress.slowest();
+            if !self.cursors.values().all(is_done)
+                && let Err(error) = self.lose(&oldest, disk, &mut swept)
             {
                 tracing::debug!(%error, segment = oldest.first, "what is lost with a segment cannot be read");
             }
@@ -198,6 +236,51 @@ impl Index {
         }
         self.dropped_unread += swept.dropped_unread;
         swept
+    }
+}
+
+impl Shared {
+    /// Deletes what must and may go, so that `incoming` bytes fit. Nothing once the journal is closed.
+    pub(super) fn sweep(&self, incoming: u64) {
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
+        let mut unset = self.unset();
+        let mut index = self.index();
+        let swept = index.sweep(&self.config, &self.disk, incoming);
+        if swept.segments > 0 {
+            self.metrics.set_size(index.bytes());
+        }
+        drop(index);
+        unset.lose(swept.provisional.values().sum());
+        drop(unset);
+        for ((cursor, source), count) in &swept.lost {
+            self.tallies.dropped(cursor, source, *count);
+        }
+        for (source, count) in &swept.provisional {
+            self.tallies.dropped_everywhere(source, *count);
+        }
+        self.tell_lost(swept.dropped_unread);
+    }
+
+    /// A cursor begins anew, or goes: what the byte limit took of what it has in hand is lost to it.
+    pub(super) fn give_up_hand(&self, mut index: MutexGuard<'_, Index>, cursor: &str) {
+        let lost = index.give_up_hand(cursor);
+        drop(index);
+        for (source, count) in &lost {
+            self.tallies.dropped(cursor, source, *count);
+        }
+        self.tell_lost(lost.iter().map(|(_, count)| count).sum());
+    }
+
+    fn tell_lost(&self, readings: u64) {
+        if readings > 0 {
+            self.metrics.dropped_unread.inc_by(readings);
+            tracing::error!(
+                readings,
+                "the journal is at its limit: readings went before they were archived"
+            );
+        }
     }
 }
 

@@ -82,6 +82,13 @@ impl Tallies {
         self.change(archive, source, |tally| tally.dropped += count);
     }
 
+    /// The byte limit took so many readings of a source that no archive could have yet.
+    pub(super) fn dropped_everywhere(&self, source: &SourceName, count: u64) {
+        for books in self.lock().values_mut() {
+            books.entry(source.clone()).or_default().dropped += count;
+        }
+    }
+
     fn change(&self, archive: &str, source: &SourceName, change: impl FnOnce(&mut Tally)) {
         let mut archives = self.lock();
         let Some(books) = archives.get_mut(archive) else {
@@ -131,6 +138,15 @@ pub(super) fn by_source(entry: &Entry) -> impl Iterator<Item = (&SourceName, u64
         let stored = |r: &&Reading| !r.retained && !batch.is_provisional(r);
         let count = batch.readings.iter().filter(stored).count();
         (&batch.source, count as u64)
+    })
+}
+
+/// The readings of a record that wait for the clock.
+pub(super) fn provisional_by_source(entry: &Entry) -> impl Iterator<Item = (&SourceName, u64)> {
+    entry.batches.iter().filter_map(|batch| {
+        let waiting = batch.readings.iter().filter(|r| batch.is_provisional(r));
+        let count = waiting.count() as u64;
+        (count > 0).then_some((&batch.source, count))
     })
 }
 

@@ -571,6 +571,84 @@ async fn what_was_read_and_is_on_its_way_is_not_lost_to_the_byte_limit() {
     cursor.advance(Position(3)).await.unwrap();
 }
 
+/// How a cursor comes not to do with what it had in hand.
+#[derive(Clone, Copy, Debug)]
+enum GivesUp {
+    Anew,
+    LetGo,
+    Seeks,
+}
+
+#[tokio::test]
+async fn what_was_in_hand_when_it_was_swept_is_lost_when_the_hand_is_given_up() {
+    for way in [GivesUp::Anew, GivesUp::LetGo, GivesUp::Seeks] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            max_bytes: 1,
+            keep_bytes: 0,
+            ..small()
+        };
+        let open = open_with(dir.path(), config);
+        let source = numbered(0, 1).source;
+        open.journal.tallies().open("archive");
+        let mut cursor = open.journal.cursor("archive");
+        for n in 0..5 {
+            open.submit(numbered(n, 3)).await;
+        }
+        assert_eq!(cursor.read(Position(0), 7).await.len(), 3);
+        while open.journal.status().oldest == 1 {
+            open.submit(numbered(9, 3)).await;
+        }
+        let gone = open.journal.status().oldest - 1;
+        // One of the three was done with after all.
+        cursor.advance(Position(1)).await.unwrap();
+        let mut again = None;
+        match way {
+            GivesUp::Anew => again = Some(open.journal.cursor("archive")),
+            GivesUp::LetGo => open.journal.let_go("archive"),
+            GivesUp::Seeks => cursor.seek(Position(1)),
+        }
+        let books = open.journal.tallies().of("archive").unwrap();
+        assert_eq!(books[&source].dropped, (gone - 1) * 3, "{way:?}");
+        let status = open.journal.status();
+        assert_eq!(status.dropped_unread, (gone - 1) * 3, "{way:?}");
+        // Once.
+        drop((cursor, again));
+        drop(open.journal.cursor("archive"));
+        let books = open.journal.tallies().of("archive").unwrap();
+        assert_eq!(books[&source].dropped, (gone - 1) * 3, "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_hand_behind_stays_in_hand_when_another_backlog_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        max_bytes: 1,
+        keep_bytes: 0,
+        ..small()
+    };
+    let open = open_with(dir.path(), config);
+    let source = numbered(0, 1).source;
+    open.journal.tallies().open("archive");
+    let mut cursor = open.journal.cursor("archive");
+    for n in 0..5 {
+        open.submit(numbered(n, 3)).await;
+    }
+    assert!(cursor.leave_backlog().await.unwrap());
+    assert_eq!(cursor.read_behind(Position(0), 7).await.len(), 3);
+    open.submit(numbered(5, 3)).await;
+    assert!(cursor.leave_backlog().await.unwrap());
+    while open.journal.status().oldest == 1 {
+        open.submit(numbered(9, 3)).await;
+    }
+    let gone = open.journal.status().oldest - 1;
+    cursor.fill(Position(3)).await.unwrap();
+    let books = open.journal.tallies().of("archive").unwrap();
+    assert_eq!(books[&source].dropped, (gone - 3) * 3);
+    assert_eq!(open.journal.status().dropped_unread, (gone - 3) * 3);
+}
+
 #[tokio::test]
 async fn a_cursor_goes_on_where_it_was_left_and_wakes_on_new_records() {
     let dir = tempfile::tempdir().unwrap();

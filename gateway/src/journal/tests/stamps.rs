@@ -126,6 +126,68 @@ async fn a_crash_while_they_get_their_times_loses_and_repeats_none() {
 }
 
 #[tokio::test]
+async fn a_crash_half_way_whose_done_originals_are_swept_leaves_the_rest_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    let right = |n| Timestamp(BOOTED + n * SECOND);
+    for n in 1..=5 {
+        first.submit(since_boot(NOW.0, n)).await;
+    }
+    // What closes the first segment, so that it can go alone.
+    for n in 0..100 {
+        first.submit(numbered(1_000 + n, 20)).await;
+    }
+    let mut waiting = Vec::new();
+    for n in 6..=10 {
+        waiting.push(first.submit(since_boot(NOW.0, n)).await);
+    }
+    for n in 1..=5 {
+        let mut done = numbered(n, 1);
+        done.readings[0].time = right(n);
+        done.stamps = Stamps::Restamped {
+            from: n.unsigned_abs(),
+            boot: NOW.0,
+            booted_at: Timestamp(BOOTED),
+        };
+        first.submit(done).await;
+    }
+    drop(first);
+    std::fs::remove_file(dir.path().join(segment::name(1))).unwrap();
+    let open = reopened(dir.path()).await;
+    drop(open.entries());
+    let status = open.journal.status();
+    assert_eq!(status.awaiting_clock, 5);
+    let held = open.journal.backlog("clock").records();
+    assert_eq!(held, status.newest - (waiting[0].0 - 1));
+    open.journal.restamp(&clock()).await.unwrap();
+    let found = seen(&open.journal, "any").await;
+    let found: Vec<_> = found.into_iter().filter(|(n, ..)| *n < 1_000).collect();
+    let expected: Vec<_> = (1..=10).map(|n| (n, right(n), Quality::Good)).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_copy_whose_original_is_damaged_takes_no_other_from_the_rest() {
+    let mut unset = restamp::Unset::default();
+    let done = |n: i64| {
+        let mut done = numbered(n, 1);
+        done.stamps = Stamps::Restamped {
+            from: n.unsigned_abs(),
+            boot: NOW.0,
+            booted_at: Timestamp(BOOTED),
+        };
+        done
+    };
+    unset.note(1, &[since_boot(NOW.0, 1), since_boot(NOW.0, 1)]);
+    unset.note(3, &[since_boot(NOW.0, 3)]);
+    unset.note(4, &[done(1), done(1)]);
+    unset.note(5, &[done(2)]);
+    assert_eq!(unset.first(), Some(3), "it still waits");
+    unset.note(6, &[done(3)]);
+    assert_eq!((unset.first(), unset.readings()), (None, 0));
+}
+
+#[tokio::test]
 async fn what_was_restamped_in_part_keeps_its_boots_time_after_the_next_boot() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path());
@@ -194,6 +256,9 @@ async fn what_waits_for_the_clock_is_held_and_goes_at_the_byte_limit_alone() {
     };
     let open = open_with(dir.path(), config);
     let mut cursor = open.journal.cursor("archive");
+    for archive in ["archive", "other"] {
+        open.journal.tallies().open(archive);
+    }
     open.submit(since_boot(NOW.0, 1)).await;
     let fill = async |cursor: &mut Cursor, records| {
         for n in 0..records {
@@ -206,6 +271,12 @@ async fn what_waits_for_the_clock_is_held_and_goes_at_the_byte_limit_alone() {
     fill(&mut cursor, 1_000).await;
     let status = open.journal.status();
     assert!(status.oldest > 1 && status.dropped_unread > 0, "{status:?}");
+    // No archive will have it, wherever it is.
+    assert_eq!(status.awaiting_clock, 0);
+    for archive in ["archive", "other"] {
+        let books = open.journal.tallies().of(archive).unwrap();
+        assert_eq!(books[&numbered(0, 1).source].dropped, 1, "{archive}");
+    }
     // There is nothing left to restamp, and nothing waits for ever.
     open.journal.restamp(&clock()).await.unwrap();
     assert_eq!(open.journal.status().awaiting_clock, 0);
