@@ -267,7 +267,7 @@ impl Sources {
                 .await
                 .is_err()
             {
-                // What it had not acknowledged comes again.
+                // What it had not acknowledged comes again; the rest is counted as dropped.
                 running.task.abort();
                 tracing::warn!(source = %self.seats[number].name.0, "the source did not end in time");
             }
