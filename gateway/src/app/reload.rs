@@ -174,7 +174,7 @@ impl App {
         }
         if difference.normalise {
             let settings = Change::Settings(config.normalise.clone());
-            drop(self.sources.changes.send(settings).await);
+            drop(self.sources.around.changes.send(settings).await);
         }
         for source in coming.iter().copied().chain(&difference.remapped) {
             self.sources.map(source).await;

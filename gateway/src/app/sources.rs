@@ -38,15 +38,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Sources {
     seats: Vec<Seat>,
-    pub(super) door: Door,
-    pub(super) changes: mpsc::Sender<Change>,
-    pub(super) account: Account,
-    pub(super) rejects: Rejects,
-    pub(super) metrics: SourceMetrics,
-    pub(super) listener_metrics: broker::Metrics,
-    pub(super) clock: Clock,
-    pub(super) hub: Hub,
-    pub(super) data_dir: PathBuf,
+    pub(super) around: Surroundings,
     /// Of all that run; a stopping gateway waits for them.
     pub(super) parts: Parts,
     /// Stops them all.
@@ -104,28 +96,9 @@ pub(super) struct Surroundings {
 impl Sources {
     /// Nobody sits yet.
     pub(super) fn new(around: Surroundings) -> Self {
-        let Surroundings {
-            door,
-            changes,
-            account,
-            rejects,
-            metrics,
-            listener_metrics,
-            clock,
-            hub,
-            data_dir,
-        } = around;
         Self {
             seats: Vec::new(),
-            door,
-            changes,
-            account,
-            rejects,
-            metrics,
-            listener_metrics,
-            clock,
-            hub,
-            data_dir,
+            around,
             parts: Parts::default(),
             stop: CancellationToken::new(),
         }
@@ -150,12 +123,13 @@ impl Sources {
         if let Some(number) = self.find(name) {
             return (number, false);
         }
-        let (reporter, status) = self
-            .metrics
-            .reporter(name.clone(), kind, self.clock.clone());
-        self.account.add(name.clone(), reporter.clone());
+        let (reporter, status) =
+            self.around
+                .metrics
+                .reporter(name.clone(), kind, self.around.clock.clone());
+        self.around.account.add(name.clone(), reporter.clone());
         pass_on(
-            self.hub.clone(),
+            self.around.hub.clone(),
             format!("source/{}", name.0),
             status.clone(),
         );
@@ -209,12 +183,15 @@ impl Sources {
         let (number, _) = self.seat(&source.name, kind);
         let reporter = self.seats[number].reporter.clone();
         reporter.begins(kind);
-        self.account.set_removed(number, false);
+        self.around.account.set_removed(number, false);
         let part = self.parts.register(format!("source {}", source.name.0));
         let stop = self.stop.child_token();
         let stopped = stop.clone();
         let intake = self.intake(number, source.name.clone());
-        let (rejects, metrics) = (self.rejects.clone(), self.listener_metrics.clone());
+        let (rejects, metrics) = (
+            self.around.rejects.clone(),
+            self.around.listener_metrics.clone(),
+        );
         let (running, socket) = match prepared {
             Prepared::Listener(config, listener, held) => {
                 let asked = config.listen;
@@ -223,7 +200,7 @@ impl Sources {
             Prepared::Serial(config) => (Kind::Serial(config), None),
             Prepared::Mqtt(mut config) => {
                 let file = format!("mqtt/{}.json", source.name.0);
-                config.session_file = Some(self.data_dir.join(file));
+                config.session_file = Some(self.around.data_dir.join(file));
                 (Kind::Mqtt(config), None)
             }
         };
@@ -274,7 +251,7 @@ impl Sources {
             let seat = &self.seats[number];
             if gone.contains(&seat.name) {
                 seat.reporter.removed();
-                self.account.set_removed(number, true);
+                self.around.account.set_removed(number, true);
             }
         }
     }
@@ -284,7 +261,8 @@ impl Sources {
         let (number, _) = self.seat(&source.name, kind_name(&source.kind));
         // A closed channel means that the gateway ends.
         drop(
-            self.changes
+            self.around
+                .changes
                 .send(Change::Mappings(number, mappings_of(source)))
                 .await,
         );
@@ -299,7 +277,7 @@ impl Sources {
 
     fn intake(&self, number: usize, name: SourceName) -> Intake {
         let waiting = self.seats[number].reporter.waiting.clone();
-        self.door.intake(number, name).counting(waiting)
+        self.around.door.intake(number, name).counting(waiting)
     }
 
     fn find(&self, name: &SourceName) -> Option<usize> {
