@@ -3,13 +3,15 @@
 //! One task a webhook, so that one that hangs delays nobody else. A delivery keeps its id over all tries; receivers can
 //! drop repeats by it (`webhook-id`, after the Standard Webhooks convention). Redirects are not followed.
 
+mod receiver;
+
 use std::{collections::BTreeMap, time::Duration};
 
-use reqwest::{StatusCode, header};
 use smol_str::SmolStr;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+use self::receiver::{Answer, Receiver};
 use crate::{
     backoff::Backoff,
     clock::Clock,
@@ -73,24 +75,9 @@ pub enum NotifyError {
 #[derive(Debug)]
 pub struct Notifier {
     config: WebhookConfig,
-    client: reqwest::Client,
+    receiver: Receiver,
     state: State,
     clock: Clock,
-}
-
-/// How one try ended, before it is judged.
-#[derive(Debug)]
-enum Answer {
-    Accepted,
-    /// It may work later; the receiver may have said when.
-    Later {
-        error: String,
-        after: Option<Duration>,
-    },
-    /// It will never work.
-    Refused {
-        error: String,
-    },
 }
 
 impl Notifier {
@@ -100,33 +87,10 @@ impl Notifier {
     ///
     /// [`NotifyError`]
     pub fn new(config: WebhookConfig, state: State, clock: Clock) -> Result<Self, NotifyError> {
-        let mut headers = header::HeaderMap::new();
-        for (name, value) in &config.headers {
-            let pair = (
-                header::HeaderName::try_from(name),
-                header::HeaderValue::try_from(value),
-            );
-            let (Ok(name), Ok(value)) = pair else {
-                return Err(NotifyError::Header {
-                    name: config.name.clone(),
-                    header: name.clone(),
-                });
-            };
-            headers.insert(name, value);
-        }
-        let client = reqwest::Client::builder()
-            .timeout(config.timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .default_headers(headers)
-            .user_agent(concat!("sensor-gateway/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|source| NotifyError::Client {
-                name: config.name.clone(),
-                source,
-            })?;
+        let receiver = Receiver::new(&config, clock.clone())?;
         Ok(Self {
             config,
-            client,
+            receiver,
             state,
             clock,
         })
@@ -191,7 +155,7 @@ impl Notifier {
         delivery: Delivery,
         backoff: &mut Backoff,
     ) -> Result<Duration, StateError> {
-        let (verdict, wait) = match self.post(&delivery).await {
+        let (verdict, wait) = match self.receiver.send(&delivery).await {
             Answer::Accepted => {
                 if backoff.failures() > 0 {
                     tracing::info!(webhook = %self.config.name, "the webhook answers again");
@@ -226,54 +190,4 @@ impl Notifier {
         let limit = self.config.give_up_after;
         self.clock.since(delivery.created) > limit && self.clock.steady_for() >= limit.min(STEADY)
     }
-
-    async fn post(&self, delivery: &Delivery) -> Answer {
-        let mut request = self
-            .client
-            .post(&self.config.url)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header("webhook-id", &delivery.id)
-            .header(
-                "webhook-timestamp",
-                (self.clock.now().as_millis() / 1000).to_string(),
-            )
-            .body(delivery.body.clone());
-        if let Some(token) = &self.config.token {
-            request = request.bearer_auth(&token.0);
-        }
-        match request.send().await {
-            // The address may hold a secret: it stays out of the text.
-            Err(error) => Answer::Later {
-                error: crate::cause::chain(&error.without_url()),
-                after: None,
-            },
-            Ok(response) => judge(response.status(), response.headers()),
-        }
-    }
 }
-
-/// 2xx is delivered; 408, 425, 429 and 5xx are tried again; everything else is refused for good.
-fn judge(status: StatusCode, headers: &header::HeaderMap) -> Answer {
-    if status.is_success() {
-        return Answer::Accepted;
-    }
-    let error = format!("the receiver answered {status}");
-    let later = status.is_server_error()
-        || [
-            StatusCode::REQUEST_TIMEOUT,
-            StatusCode::TOO_EARLY,
-            StatusCode::TOO_MANY_REQUESTS,
-        ]
-        .contains(&status);
-    if later {
-        Answer::Later {
-            error,
-            after: crate::backoff::retry_after(headers),
-        }
-    } else {
-        Answer::Refused { error }
-    }
-}
-
-#[cfg(test)]
-mod tests;

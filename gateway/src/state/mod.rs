@@ -10,6 +10,7 @@
 mod attention;
 mod audit;
 mod deliveries;
+mod message;
 mod metrics;
 mod outbox;
 mod recorder;
@@ -33,6 +34,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use self::{
     attention::AttentionError,
     audit::{AuditEntry, KEPT_ENTRIES},
+    message::{AlertMessage, Event, GroupMessage, Message, Reason},
     outbox::{Delivery, Verdict},
     recorder::write_down,
     runs::{Beginning, JournalAtStart, Recorded, Run, Told},

@@ -7,11 +7,14 @@
 //! ones are done with. `offered` says that one stood in the queue: from then on a try may have reached the receiver.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use serde::Serialize;
 
-use super::{KEPT_DELIVERIES, MAX_WAITING, Recipient, WebhookStatus, state_name};
+use super::{
+    KEPT_DELIVERIES, MAX_WAITING, Recipient, WebhookStatus,
+    message::{AlertMessage, Event},
+    state_name,
+};
 use crate::{
-    alert::{Alert, AlertState, Transition, silence},
+    alert::{AlertState, Transition, silence},
     model::Timestamp,
 };
 
@@ -22,7 +25,7 @@ pub struct Delivery {
     pub id: String,
     /// To whom.
     pub webhook: String,
-    /// The JSON body.
+    /// A [`super::Message`] as JSON.
     pub body: String,
     /// When the change happened to be recorded.
     pub created: Timestamp,
@@ -45,21 +48,6 @@ pub enum Verdict {
         /// Why, for the status page.
         error: String,
     },
-}
-
-/// What a webhook gets. Documented in `docs/webhooks.md`.
-#[derive(Debug, Serialize)]
-struct Body<'a> {
-    id: &'a str,
-    event: &'a str,
-    time: String,
-    device: &'a str,
-    metric: &'a str,
-    began: String,
-    fired: Option<String>,
-    resolved: Option<String>,
-    #[serde(flatten)]
-    alert: &'a Alert,
 }
 
 /// An alert is over: what it fired and is still held may be withdrawn. Gives the webhooks that will not hear of it.
@@ -118,39 +106,36 @@ pub(super) fn was_withdrawn(
         .map(Option::unwrap_or_default)
 }
 
-/// The delivery of a change.
+/// The delivery of a change that somebody hears of.
 pub(super) fn delivery(
     recipient: &Recipient,
     transition: &Transition,
     now: Timestamp,
 ) -> rusqlite::Result<Delivery> {
     let alert = &transition.alert;
-    let event = state_name(alert.state);
-    let id = format!("{}.{event}.{}", alert.id, recipient.name);
-    let rfc3339 = |ms: i64| Timestamp::from_millis(ms).to_rfc3339();
-    let body = Body {
-        id: &id,
-        event,
-        time: transition.at.to_rfc3339(),
-        device: &transition.series.device.0,
-        metric: &transition.series.metric.0,
-        began: rfc3339(alert.began_ms),
-        fired: alert.fired_ms.map(rfc3339),
-        resolved: alert.resolved_ms.map(rfc3339),
-        alert,
+    let event = match alert.state {
+        AlertState::Resolved | AlertState::Cancelled => Event::Resolved,
+        AlertState::Firing | AlertState::Pending => Event::Firing,
     };
-    let mut body = serde_json::to_value(&body)
+    let id = format!(
+        "{}.{}.{}",
+        alert.id,
+        state_name(alert.state),
+        recipient.name
+    );
+    let message = AlertMessage::about(
+        alert,
+        &transition.series,
+        event,
+        transition.at,
+        Some(id.clone()),
+    );
+    let body = serde_json::to_string(&message)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-    if let Some(object) = body.as_object_mut() {
-        // The alert's own id stands under a name of its own; the routing is nobody's business outside.
-        object.remove("webhooks");
-        object.insert(String::from("id"), id.as_str().into());
-        object.insert(String::from("alert_id"), alert.id.as_str().into());
-    }
     Ok(Delivery {
         id,
         webhook: recipient.name.to_string(),
-        body: body.to_string(),
+        body,
         created: now,
         tries: 0,
     })
