@@ -30,6 +30,7 @@ pub mod disk;
 pub mod engine;
 pub mod files;
 pub mod glob;
+pub mod heartbeat;
 pub mod history;
 pub mod http;
 pub mod ingest;

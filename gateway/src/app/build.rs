@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     App, StartError, attention, bind,
+    heartbeats::Beating,
     outlets::{Outlets, recipients},
     pass_on, reload,
     sources::{Sources, Surroundings, kind_name, mappings_of, prepare},
@@ -22,6 +23,7 @@ use crate::{
     disk,
     engine::{Booting, Ends, Remember},
     files,
+    heartbeat::Heartbeats,
     history::{self, History},
     http, ingest,
     ingest::Account,
@@ -186,7 +188,16 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         state: state.clone(),
         history: history.clone(),
     };
-    tokio::spawn(disk::watch(writers, engine.clone()));
+    tokio::spawn(disk::watch(writers.clone(), engine.clone()));
+    let heartbeats = Heartbeats::new(&mut registry);
+    let mut beating = Beating::new(
+        engine.clone(),
+        writers,
+        clock.clone(),
+        heartbeats.clone(),
+        http_stop.clone(),
+    );
+    let beats = beating.prepare(&config.heartbeats)?;
     for (part, task) in [
         (hub_part, hub_task),
         (engine_part, engine_task),
@@ -291,6 +302,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         account,
         archive,
         letters,
+        heartbeats,
         configured: configured.subscribe(),
         disk: meter,
         clock: clock.clone(),
@@ -333,6 +345,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         }
     }
     tokio::spawn(clock_watch);
+    beating.change(beats, &front);
     ready.send_replace(http::Readiness::Ready);
     let app = App {
         http_address,
@@ -346,6 +359,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         state_stop,
         sources,
         outlets,
+        beating,
         engine,
         state,
         hub,

@@ -28,6 +28,8 @@ pub(super) struct Difference {
     pub(super) webhooks_ended: Vec<String>,
     /// Names of webhooks that are new, or other than they were.
     pub(super) webhooks_begun: Vec<String>,
+    /// Dead-man's switches outside.
+    pub(super) heartbeats: bool,
     /// `InfluxDB`, or what its lines are made with.
     pub(super) archive: bool,
     /// Retention, size, flush interval of the history.
@@ -50,6 +52,7 @@ impl Difference {
             && self.webhooks_ended.is_empty()
             && self.webhooks_begun.is_empty()
             && !(self.normalise
+                || self.heartbeats
                 || self.engine
                 || self.archive
                 || self.history
@@ -76,6 +79,7 @@ impl Difference {
         let parts = [
             ("units, ranges or calibrations", self.normalise),
             ("rules, devices or store", self.engine),
+            ("heartbeats", self.heartbeats),
             ("InfluxDB", self.archive),
             ("history", self.history),
             ("site", self.site),
@@ -98,6 +102,7 @@ impl Difference {
         let mut difference = Self {
             normalise: old.normalise != new.normalise,
             site: old.site != new.site,
+            heartbeats: old.heartbeats != new.heartbeats,
             history: old.history.is_some() && new.history.is_some() && old.history != new.history,
             rest: (&old.log.level, old.stop_within, old.watch)
                 != (&new.log.level, new.stop_within, new.watch),
@@ -202,6 +207,7 @@ fn every_setting_has_its_place(config: &Config) {
         archive: _,
         sources: _,
         webhooks: _,
+        heartbeats: _,
         files: _,
         doubts: _,
     } = config;

@@ -9,6 +9,7 @@
 //! | `sources` | the ways in as named tasks, started and stopped one by one |
 //! | `telling` | what browsers may have missed of earlier runs |
 //! | `outlets` | webhooks and archive, ended and begun one by one |
+//! | `heartbeats` | beats to dead-man's switches outside, begun and ended together |
 //! | `change` | the difference of two configs; pure |
 //! | `reload` | that difference, applied |
 //!
@@ -19,6 +20,7 @@
 mod attention;
 mod build;
 mod change;
+mod heartbeats;
 mod outlets;
 mod reload;
 mod sources;
@@ -31,7 +33,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 pub use self::build::start;
-use self::{outlets::Outlets, sources::Sources};
+use self::{heartbeats::Beating, outlets::Outlets, sources::Sources};
 use crate::{
     archive::influx,
     clock::Clock,
@@ -86,6 +88,14 @@ pub enum StartError {
     /// See [`NotifyError`].
     #[error(transparent)]
     Notify(#[from] NotifyError),
+    /// The HTTP client of a heartbeat can't be built from its settings.
+    #[error("cannot prepare the heartbeat \"{name}\"")]
+    Heartbeat {
+        /// Which.
+        name: String,
+        /// Why.
+        source: reqwest::Error,
+    },
     /// See [`sources::MAX_SEATS`].
     #[error(
         "there were more than {} names of sources since the start: restart the gateway",
@@ -127,6 +137,7 @@ pub struct App {
     state_stop: CancellationToken,
     sources: Sources,
     outlets: Outlets,
+    beating: Beating,
     engine: Engine,
     state: State,
     hub: Hub,

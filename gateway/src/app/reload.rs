@@ -140,6 +140,11 @@ impl App {
                 notifiers.push((&webhook.name, self.outlets.prepare_webhook(webhook)?));
             }
         }
+        let beats = if difference.heartbeats {
+            Some(self.beating.prepare(&config.heartbeats)?)
+        } else {
+            None
+        };
         let archiver = if difference.archive {
             Some(self.outlets.prepare_archive(config)?)
         } else {
@@ -159,6 +164,9 @@ impl App {
         self.change_recipients(config).await;
         for (name, notifier) in notifiers {
             self.outlets.begin_webhook(name, notifier);
+        }
+        if let Some(beats) = beats {
+            self.beating.change(beats, &self.front);
         }
         if difference.site {
             self.hub.set_site(config.site.clone());

@@ -70,7 +70,8 @@ pub(super) async fn live<F: Future<Output = ()>>(
     let signals = shutdown::Signals::listen().context("cannot listen for signals")?;
     let mut hangups = shutdown::Hangups::listen().context("cannot listen for signals")?;
     let mut watch = Watch::new(config.files.clone());
-    let mut app = app::start(config, Clock::system())
+    // Large, and needed once.
+    let mut app = Box::pin(app::start(config, Clock::system()))
         .await
         .context("the gateway cannot start")?;
     let before_stop = started(&app);
@@ -90,7 +91,7 @@ pub(super) async fn live<F: Future<Output = ()>>(
         // One after the other; what is asked for meanwhile comes after. A stop does not wait for it.
         tokio::select! {
             () = &mut stopped => break,
-            () = reload(&mut app, reloads, &mut watch) => {}
+            () = Box::pin(reload(&mut app, reloads, &mut watch)) => {}
         }
     }
     before_stop.await;

@@ -4,6 +4,7 @@
 //! Reading has no side effects: files and environment come in through [`Surroundings`]. Each module owns its
 //! own `Config` struct and defaults; this room only fills them in. `config/full.toml` shows every key.
 
+mod heartbeats;
 mod mapping;
 mod mistake;
 mod pattern;
@@ -32,7 +33,9 @@ pub use self::{
     source::{SourceConfig, SourceKind},
 };
 use crate::{
-    archive, engine, history, journal, live, normalise, notify::WebhookConfig, wear::card,
+    archive, engine, heartbeat, history, journal, live, normalise,
+    notify::{self, WebhookConfig},
+    wear::card,
 };
 
 /// The name of the source that HTTP push is.
@@ -77,6 +80,8 @@ pub struct Config {
     pub sources: Vec<SourceConfig>,
     /// Where alerts go.
     pub webhooks: Vec<WebhookConfig>,
+    /// Dead-man's switches outside that hear of the gateway as long as it works.
+    pub heartbeats: Vec<heartbeat::Config>,
     /// The files that it was read from, and what was in them: certificates too, which are read again only by who uses them.
     pub files: Files,
     /// What is not wrong but looks like a slip, such as a rule on a metric that is nearly one that the config names.
@@ -155,6 +160,7 @@ impl Default for Config {
             archive: None,
             sources: Vec::new(),
             webhooks: Vec::new(),
+            heartbeats: Vec::new(),
             files: Files::new(),
             doubts: Vec::new(),
         }
@@ -292,6 +298,19 @@ fn readings(root: &mut Table<'_>, config: &mut Config) {
 }
 
 fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) {
+    for (heartbeat, name) in root
+        .tables("heartbeat")
+        .into_iter()
+        .filter_map(|table| heartbeats::read(table, around))
+    {
+        if config.heartbeats.iter().any(|h| h.name == heartbeat.name) {
+            root.report(
+                name.span,
+                format!("there are two heartbeats named \"{}\"", name.value),
+            );
+        }
+        config.heartbeats.push(heartbeat);
+    }
     for (webhook, name) in root
         .tables("webhook")
         .into_iter()
@@ -359,6 +378,15 @@ fn check_http_url(table: &Table<'_>, key: &str, url: &Placed<String>) {
             table.name, url.value
         );
         table.report(url.span.clone(), message);
+    }
+}
+
+/// Alerts and beats go to no address that none of their receivers has.
+fn check_outside(table: &Table<'_>, url: &Placed<String>) {
+    if let Ok(parsed) = reqwest::Url::parse(&url.value)
+        && let Err(refused) = notify::check_url(&parsed)
+    {
+        table.report(url.span.clone(), refused.to_string());
     }
 }
 

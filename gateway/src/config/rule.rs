@@ -186,6 +186,7 @@ pub(super) fn webhook(
     let url = table.required_placed::<String>("url");
     if let Some(url) = &url {
         super::check_http_url(&table, "url", url);
+        super::check_outside(&table, url);
     }
     let token = secret::read(&mut table, around, "token");
     let headers = table.texts("headers");

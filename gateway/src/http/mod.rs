@@ -7,6 +7,7 @@
 mod account;
 mod alerts;
 mod api;
+mod deliveries;
 mod guard;
 mod letters;
 mod page;
@@ -39,6 +40,7 @@ use crate::{
     clock::Clock,
     damage::SetAside,
     engine::Engine,
+    heartbeat::Heartbeats,
     history::History,
     ingest::Account,
     journal::Journal,
@@ -151,6 +153,8 @@ pub struct Parts {
     pub configured: watch::Receiver<Configured>,
     /// What the archive refused for good.
     pub letters: DeadLetters,
+    /// Dead-man's switches outside.
+    pub heartbeats: Heartbeats,
     /// What is written to disk.
     pub disk: Meter,
     /// For `now`.
@@ -188,6 +192,7 @@ pub fn router(
         .merge(account::router())
         .merge(points::router())
         .merge(letters::router())
+        .merge(deliveries::router())
         .with_state(api);
     for fragment in fragments {
         router = router.merge(fragment);

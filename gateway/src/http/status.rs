@@ -16,9 +16,9 @@ use tokio::time::timeout;
 
 use super::{Api, ConfigStatus, Readiness, account, problem::Problem};
 use crate::{
-    archive::ArchiveStatus, clock::ClockStatus, engine::EngineStatus, history::HistoryStatus,
-    journal::JournalStatus, model::Timestamp, source::SourceStatus, state::WebhookStatus,
-    wear::DiskStatus,
+    archive::ArchiveStatus, clock::ClockStatus, engine::EngineStatus, heartbeat::HeartbeatStatus,
+    history::HistoryStatus, journal::JournalStatus, model::Timestamp, source::SourceStatus,
+    state::WebhookStatus, wear::DiskStatus,
 };
 
 /// A disk that hangs must not hide the status that says so.
@@ -54,6 +54,7 @@ struct Status {
     damaged_files: Vec<String>,
     disk: DiskStatus,
     webhooks: Vec<WebhookStatus>,
+    heartbeats: Vec<HeartbeatStatus>,
     account: Vec<account::Line>,
 }
 
@@ -145,6 +146,7 @@ async fn status(State(api): State<Api>) -> Result<Response, Problem> {
         damaged_files: parts.set_aside.names(),
         disk: parts.disk.status(),
         webhooks,
+        heartbeats: parts.heartbeats.statuses(),
         account,
     })
     .into_response())

@@ -195,6 +195,7 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
         })
         .1,
         letters: DeadLetters::new(dir.path(), Clock::system(), &mut registry),
+        heartbeats: crate::heartbeat::Heartbeats::new(&mut registry),
         disk: crate::wear::Meter::new(
             crate::wear::card::Config::default(),
             dir.path(),

@@ -1,17 +1,25 @@
-//! Webhooks: deliveries come from the durable outbox in [`crate::state`], at least once, in order, with back-off.
+//! Webhooks: deliveries come from the durable outbox in [`crate::state`], at least once, with back-off and a circuit breaker ([`pace`]).
 //!
-//! One task a webhook, so that one that hangs delays nobody else. A delivery keeps its id over all tries; receivers can
-//! drop repeats by it (`webhook-id`, after the Standard Webhooks convention). Redirects are not followed.
+//! One task a webhook, so that one that hangs delays nobody else, and one delivery at a time, in order for each alert. A delivery keeps its
+//! id over all tries; receivers can drop repeats by it (`webhook-id`, after the Standard Webhooks convention). What is given up
+//! stays in the outbox as a dead letter.
 
+mod addresses;
+mod pace;
 mod receiver;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use smol_str::SmolStr;
 use thiserror::Error;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use self::receiver::{Answer, Receiver};
+pub use self::addresses::{Refused, check_url, client};
+use self::{
+    pace::{Pace, Turn},
+    receiver::{Answer, Receiver},
+};
 use crate::{
     backoff::Backoff,
     clock::Clock,
@@ -38,7 +46,7 @@ pub struct WebhookConfig {
     pub headers: BTreeMap<String, String>,
     /// How long one try may take. Default 10 s.
     pub timeout: Duration,
-    /// The waits between tries. Default 1 s to 5 min.
+    /// The waits between tries, of one delivery and of the webhook as a whole. Default 1 s to 5 min.
     pub backoff: crate::backoff::Config,
     /// After this long without success a delivery is given up, counted and shown. Default 24 h.
     pub give_up_after: Duration,
@@ -60,6 +68,15 @@ pub enum NotifyError {
         /// Why.
         #[source]
         source: reqwest::Error,
+    },
+    /// The address is one that webhooks may not reach.
+    #[error("the webhook \"{name}\" cannot be used")]
+    Address {
+        /// Which webhook.
+        name: SmolStr,
+        /// Why.
+        #[source]
+        source: Refused,
     },
     /// A header that HTTP does not allow.
     #[error("the header \"{header}\" of the webhook \"{name}\" is not allowed in HTTP")]
@@ -105,12 +122,20 @@ impl Notifier {
 
     async fn deliver_all(&self, leave: &CancellationToken) {
         let mut added = self.state.deliveries_added();
-        let mut backoff = Backoff::new(self.config.backoff);
+        let mut pace = Pace::new(self.config.backoff);
         let mut unreadable = Backoff::new(OUTBOX_RETRY);
         while !leave.is_cancelled() {
+            let now = Instant::now();
+            let but = match pace.turn(now) {
+                Turn::Try { but } => but,
+                Turn::Wait(until) => {
+                    leave.run_until_cancelled(sleep_until(until)).await;
+                    continue;
+                }
+            };
             added.borrow_and_update();
             let next = tokio::select! {
-                next = self.state.next_delivery(&self.config.name) => next,
+                next = self.state.next_delivery(&self.config.name, but) => next,
                 // A disk that hangs must not hide what is in memory.
                 changed = added.changed() => match changed {
                     Ok(()) => continue,
@@ -119,21 +144,22 @@ impl Notifier {
                 () = leave.cancelled() => return,
             };
             let delivered = match next {
-                Ok(Some(delivery)) => self.deliver(delivery, &mut backoff).await,
+                Ok(Some(delivery)) => self.deliver(delivery, &mut pace).await,
                 Ok(None) => {
                     unreadable.reset();
-                    match leave.run_until_cancelled(added.changed()).await {
-                        Some(Ok(())) => continue,
-                        Some(Err(_)) | None => return,
+                    tokio::select! {
+                        changed = added.changed() => match changed {
+                            Ok(()) => continue,
+                            Err(_) => return,
+                        },
+                        () = rested(pace.next_due(now)) => continue,
+                        () = leave.cancelled() => return,
                     }
                 }
                 Err(error) => Err(error),
             };
             match delivered {
-                Ok(wait) => {
-                    unreadable.reset();
-                    leave.run_until_cancelled(tokio::time::sleep(wait)).await;
-                }
+                Ok(()) => unreadable.reset(),
                 Err(StateError::Closed) => return,
                 Err(error) => {
                     if unreadable.failures() == 0 {
@@ -149,39 +175,40 @@ impl Notifier {
         }
     }
 
-    /// Tries a delivery. Says how long to wait before the next try.
-    async fn deliver(
-        &self,
-        delivery: Delivery,
-        backoff: &mut Backoff,
-    ) -> Result<Duration, StateError> {
-        let (verdict, wait) = match self.receiver.send(&delivery).await {
+    /// Tries a delivery and writes down how that went.
+    async fn deliver(&self, delivery: Delivery, pace: &mut Pace) -> Result<(), StateError> {
+        let subject = delivery.subject();
+        let webhook = &self.config.name;
+        let verdict = match self.receiver.send(&delivery).await {
             Answer::Accepted => {
-                if backoff.failures() > 0 {
-                    tracing::info!(webhook = %self.config.name, "the webhook answers again");
+                if pace.succeeded(subject) {
+                    tracing::info!(%webhook, "the webhook answers again");
                 }
-                backoff.reset();
-                (Verdict::Delivered, Duration::ZERO)
+                Verdict::Delivered
             }
             Answer::Refused { error } => {
-                tracing::error!(webhook = %self.config.name, id = delivery.id, error, "delivery refused and given up");
-                (Verdict::GivenUp { error }, Duration::ZERO)
+                tracing::error!(%webhook, id = delivery.id, error, "delivery refused and given up");
+                // It answers: what it says of one delivery says nothing of the others.
+                pace.succeeded(subject);
+                Verdict::GivenUp { error }
+            }
+            Answer::Later { error, .. } if self.is_too_old(&delivery) => {
+                tracing::error!(%webhook, id = delivery.id, error, "delivery given up");
+                pace.forget(subject);
+                Verdict::GivenUp { error }
             }
             Answer::Later { error, after } => {
-                if self.is_too_old(&delivery) {
-                    tracing::error!(webhook = %self.config.name, id = delivery.id, error, "delivery given up");
-                    (Verdict::GivenUp { error }, Duration::ZERO)
-                } else {
-                    if backoff.failures() == 0 {
-                        tracing::warn!(webhook = %self.config.name, error, "delivery failed, trying again");
-                    }
-                    let wait = backoff.next_wait().max(after.unwrap_or_default());
-                    (Verdict::TryAgain { error }, wait)
+                if delivery.tries == 0 && !pace.is_open() {
+                    tracing::warn!(%webhook, id = delivery.id, error, "delivery failed, trying again");
                 }
+                if pace.failed(subject, after, Instant::now()) {
+                    tracing::warn!(%webhook, error, "the webhook fails whatever it is sent: it is tried now and then until it answers");
+                }
+                Verdict::TryAgain { error }
             }
         };
-        self.state.settle(&delivery, verdict).await?;
-        Ok(wait)
+        self.state.circuit_is(webhook, pace.is_open());
+        self.state.settle(&delivery, verdict).await
     }
 
     /// A clock that jumped ahead makes nothing old: time is counted as it passed, and for a while after a start or a jump nothing is
@@ -189,5 +216,13 @@ impl Notifier {
     fn is_too_old(&self, delivery: &Delivery) -> bool {
         let limit = self.config.give_up_after;
         self.clock.since(delivery.created) > limit && self.clock.steady_for() >= limit.min(STEADY)
+    }
+}
+
+/// Ends when the first rest does; never, when nothing rests.
+async fn rested(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }

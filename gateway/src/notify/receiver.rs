@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use reqwest::{StatusCode, header};
 
-use super::{NotifyError, WebhookConfig};
+use super::{
+    NotifyError, WebhookConfig,
+    addresses::{check_url, client},
+};
 use crate::{clock::Clock, model::Secret, state::Delivery};
 
 /// How one try ended, before it is judged.
@@ -57,11 +60,14 @@ impl Receiver {
             };
             headers.insert(name, value);
         }
-        let client = reqwest::Client::builder()
-            .timeout(config.timeout)
-            .redirect(reqwest::redirect::Policy::none())
+        if let Ok(url) = reqwest::Url::parse(&config.url) {
+            check_url(&url).map_err(|source| NotifyError::Address {
+                name: config.name.clone(),
+                source,
+            })?;
+        }
+        let client = client(config.timeout)
             .default_headers(headers)
-            .user_agent(concat!("sensor-gateway/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|source| NotifyError::Client {
                 name: config.name.clone(),

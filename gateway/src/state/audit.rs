@@ -1,4 +1,4 @@
-//! The audit trail: who did what to which alert or silence, and when. Written in the transaction that does it.
+//! The audit trail: who did what to which alert, silence or delivery, and when. Written in the transaction that does it.
 //!
 //! Bounded: the newest [`KEPT_ENTRIES`].
 
@@ -19,6 +19,8 @@ pub(super) enum Action {
     SilenceCreated,
     SilenceChanged,
     SilenceEnded,
+    DeliveryReplayed,
+    DeliveryDiscarded,
 }
 
 impl Action {
@@ -29,6 +31,8 @@ impl Action {
             Self::SilenceCreated => "silence_created",
             Self::SilenceChanged => "silence_changed",
             Self::SilenceEnded => "silence_ended",
+            Self::DeliveryReplayed => "delivery_replayed",
+            Self::DeliveryDiscarded => "delivery_discarded",
         }
     }
 }
@@ -44,9 +48,10 @@ pub struct AuditEntry {
     pub at_ms: i64,
     /// Who, as they said.
     pub by: String,
-    /// `alert_acknowledged`, `alert_unacknowledged`, `silence_created`, `silence_changed` or `silence_ended`.
+    /// `alert_acknowledged`, `alert_unacknowledged`, `silence_created`, `silence_changed`, `silence_ended`, `delivery_replayed` or
+    /// `delivery_discarded`.
     pub action: String,
-    /// The id of the alert or silence.
+    /// The id of the alert, silence or delivery.
     pub target: String,
     /// The thing as it was then: the alert's rule and series with the comment, or the silence; of a changed one `before` and `after`.
     pub detail: JsonValue,

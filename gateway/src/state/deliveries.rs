@@ -1,14 +1,16 @@
 //! The outbox as the notifiers see it: the file, and before it what is in memory while the file refuses.
 
 use std::{
+    collections::BTreeMap,
     sync::{MutexGuard, PoisonError},
     time::Duration,
 };
 
+use serde_json::json;
 use tokio::{sync::watch, time::timeout};
 
 use super::{Delivery, State, StateError, Verdict, WebhookLabel, hears, outbox, urgent::Urgent};
-use crate::{alert, engine::Decided};
+use crate::{alert, engine::Decided, model::Timestamp};
 
 /// A disk that takes longer to write an outcome down does not hold up the next delivery.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
@@ -51,24 +53,29 @@ impl State {
         self.urgent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The oldest waiting delivery to this webhook; those in memory first.
+    /// The oldest waiting delivery to this webhook that is about none of these subjects; those in memory first.
     ///
     /// # Errors
     ///
     /// [`StateError`]
-    pub async fn next_delivery(&self, webhook: &str) -> Result<Option<Delivery>, StateError> {
+    pub async fn next_delivery(
+        &self,
+        webhook: &str,
+        but: Vec<String>,
+    ) -> Result<Option<Delivery>, StateError> {
+        let subjects = json!(but).to_string();
         loop {
-            if let Some(delivery) = self.urgent().next(webhook) {
+            if let Some(delivery) = self.urgent().next(webhook, &but) {
                 return Ok(Some(delivery));
             }
-            let name = webhook.to_owned();
+            let (name, subjects) = (webhook.to_owned(), subjects.clone());
             let (signals, moment) = (self.signals.clone(), self.moment());
             let next = self.with(move |connection| {
                 // What must be held from now on must not go out. A full disk must not keep the others: `follow_clock` tells of it.
                 if let Err(error) = signals.turn_now(connection, moment) {
                     tracing::debug!(%error, "silences cannot begin or end");
                 }
-                outbox::next(connection, &name)
+                outbox::next(connection, &name, &subjects)
             });
             let Some(delivery) = next.await? else {
                 return Ok(None);
@@ -122,6 +129,29 @@ impl State {
             counter.inc();
         }
         Ok(())
+    }
+
+    /// Whether this webhook fails whatever it is sent, and is only probed: for those who look at [`State::webhooks`].
+    pub fn circuit_is(&self, webhook: &str, open: bool) {
+        let mut circuits = self.circuits();
+        if open != circuits.contains_key(webhook) {
+            if open {
+                circuits.insert(webhook.to_owned(), self.clock.now());
+            } else {
+                circuits.remove(webhook);
+            }
+            let label = WebhookLabel {
+                webhook: webhook.to_owned(),
+            };
+            self.metrics
+                .circuits_open
+                .get_or_create(&label)
+                .set(i64::from(open));
+        }
+    }
+
+    pub(super) fn circuits(&self) -> MutexGuard<'_, BTreeMap<String, Timestamp>> {
+        self.circuits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes whenever deliveries were added or let go: wait on it instead of polling.

@@ -169,6 +169,23 @@ impl Message {
         }
     }
 
+    /// The alert or the group that it is about.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        match self {
+            Self::Group(group) => &group.group_key,
+            Self::Alert(alert) => &alert.alert_id,
+        }
+    }
+
+    /// Gives it the id of another delivery.
+    pub(super) fn set_id(&mut self, id: &str) {
+        match self {
+            Self::Group(group) => id.clone_into(&mut group.id),
+            Self::Alert(alert) => alert.id = Some(id.to_owned()),
+        }
+    }
+
     /// What happened: `resolved` only when all of them are.
     #[must_use]
     pub const fn event(&self) -> Event {

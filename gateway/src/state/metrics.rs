@@ -20,6 +20,7 @@ pub(super) struct Metrics {
     pub(super) silences_refused: Counter,
     pub(super) failures: Counter,
     pub(super) failing: Gauge,
+    pub(super) circuits_open: Family<WebhookLabel, Gauge>,
 }
 
 impl Metrics {
@@ -32,6 +33,7 @@ impl Metrics {
             silences_refused: Counter::default(),
             failures: Counter::default(),
             failing: Gauge::default(),
+            circuits_open: Family::default(),
         };
         registry.register(
             "gateway_deliveries_queued",
@@ -67,6 +69,11 @@ impl Metrics {
             "gateway_state_failing",
             "1 while alerts and deliveries cannot be written down",
             metrics.failing.clone(),
+        );
+        registry.register(
+            "gateway_webhook_circuit_open",
+            "1 while a webhook fails whatever it is sent and is only probed",
+            metrics.circuits_open.clone(),
         );
         metrics
     }

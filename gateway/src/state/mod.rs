@@ -3,12 +3,13 @@
 //!
 //! One thread owns the connection; callers await its answer. Every write is a transaction with `synchronous=FULL`: when a call
 //! returns, the change survives a power cut. Bounded: [`KEPT_ALERTS`] ended alerts, [`KEPT_TRANSITIONS`] of their changes,
-//! [`MAX_WAITING`] waiting deliveries a webhook (the oldest is given up, and counted), [`KEPT_DELIVERIES`] finished ones,
+//! [`MAX_WAITING`] waiting deliveries a webhook (the oldest is given up, and counted), [`KEPT_DELIVERIES`] finished ones, [`KEPT_DEAD_LETTERS`] dead letters,
 //! [`MAX_SILENCES`] silences (one more is refused) and [`KEPT_SILENCES`] that are over, [`KEPT_ENTRIES`] lines of the trail,
 //! [`KEPT_RUNS`] runs.
 
 mod attention;
 mod audit;
+mod dead_letters;
 mod deliveries;
 mod message;
 mod metrics;
@@ -20,6 +21,7 @@ mod silences;
 mod urgent;
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -34,6 +36,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use self::{
     attention::AttentionError,
     audit::{AuditEntry, KEPT_ENTRIES},
+    dead_letters::{DeadLetter, DeadLetterError},
     message::{AlertMessage, Event, GroupMessage, Message, Reason},
     outbox::{Delivery, Verdict},
     recorder::write_down,
@@ -51,6 +54,7 @@ use crate::{
     damage,
     engine::{Decided, Resumption},
     journal::Position,
+    model::Timestamp,
     wear::Writes,
 };
 
@@ -60,6 +64,8 @@ pub const KEPT_ALERTS: i64 = 10_000;
 pub const MAX_WAITING: i64 = 10_000;
 /// Finished deliveries that are kept, over all webhooks.
 pub const KEPT_DELIVERIES: i64 = 1_000;
+/// Dead letters that are kept, over all webhooks.
+pub const KEPT_DEAD_LETTERS: i64 = 1_000;
 /// Runs of the gateway that are remembered: browsers of older ones begin anew.
 pub const KEPT_RUNS: i64 = 1_000;
 /// Changes of alerts that are remembered for browsers that were away.
@@ -127,8 +133,12 @@ pub struct WebhookStatus {
     pub given_up: u64,
     /// Held back by a silence until their alert was over, and never sent.
     pub withdrawn: u64,
+    /// Given up, or refused for good, and kept to be looked at and sent again.
+    pub dead_letters: u64,
     /// What the last failure said; none if the last try worked.
     pub last_error: Option<String>,
+    /// Since when it fails whatever it is sent and is only probed, RFC 3339; none while it is not known to.
+    pub failing_since: Option<String>,
 }
 
 /// Who hears of alerts, as far as the outbox must know.
@@ -159,6 +169,8 @@ pub struct State {
     failing: Arc<Mutex<Option<String>>>,
     // std: held for a look only.
     urgent: Arc<Mutex<Urgent>>,
+    /// Webhooks that fail whatever they are sent, and since when. std: held for a look only.
+    circuits: Arc<Mutex<BTreeMap<String, Timestamp>>>,
     writes: Writes,
 }
 
@@ -209,6 +221,7 @@ impl State {
             signals,
             failing: Arc::default(),
             urgent: Arc::default(),
+            circuits: Arc::default(),
             writes,
         })
     }
@@ -424,10 +437,18 @@ impl State {
             .iter()
             .map(|r| r.name.to_string())
             .collect();
+        let circuits = self.circuits().clone();
         self.with(move |connection| {
             names
                 .into_iter()
-                .map(|name| outbox::status(connection, name))
+                .map(|name| {
+                    let failing_since = circuits.get(&name).map(|at| at.to_rfc3339());
+                    let status = outbox::status(connection, name)?;
+                    Ok(WebhookStatus {
+                        failing_since,
+                        ..status
+                    })
+                })
                 .collect()
         })
         .await

@@ -1,15 +1,16 @@
 //! The durable outbox: one row a change of an alert and webhook, made in the transaction that records the change.
 //!
 //! The id of a delivery is made from the alert, its state and the webhook, so that a replay after a crash adds nothing
-//! twice and a receiver can drop repeats. Deliveries to one webhook go out in the order in which they were made.
+//! twice and a receiver can drop repeats. Deliveries to one webhook about one alert go out in the order in which they
+//! were made.
 //!
-//! `waiting` ones go out; `held` ones stay until no silence matches their alert any more; `delivered`, `given_up` and `withdrawn`
-//! ones are done with. `offered` says that one stood in the queue: from then on a try may have reached the receiver.
+//! `waiting` ones go out; `held` ones stay until no silence matches their alert any more; `delivered`, `given_up` (dead letters) and
+//! `withdrawn` ones are done with. `offered` says that one stood in the queue: from then on a try may have reached the receiver.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{
-    KEPT_DELIVERIES, MAX_WAITING, Recipient, WebhookStatus,
+    KEPT_DEAD_LETTERS, KEPT_DELIVERIES, MAX_WAITING, Recipient, WebhookStatus,
     message::{AlertMessage, Event},
     state_name,
 };
@@ -31,6 +32,19 @@ pub struct Delivery {
     pub created: Timestamp,
     /// Tries so far.
     pub tries: u32,
+}
+
+impl Delivery {
+    /// What it is about: an alert, or a group of alerts. Deliveries about one subject go out in order.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        subject(&self.id)
+    }
+}
+
+/// The first part of a delivery's id; the file computes the same (`schema.rs`).
+pub(super) fn subject(id: &str) -> &str {
+    id.split_once('.').map_or(id, |(subject, _)| subject)
 }
 
 /// How a try went.
@@ -190,13 +204,22 @@ pub(super) fn give_up_oldest(
     Ok(given_up as u64)
 }
 
-/// The oldest waiting delivery to `webhook`.
-pub(super) fn next(connection: &Connection, webhook: &str) -> rusqlite::Result<Option<Delivery>> {
+/// The oldest waiting delivery to `webhook` that is about none of these subjects (a JSON list), and for which no older one about the same
+/// subject stands in the way.
+pub(super) fn next(
+    connection: &Connection,
+    webhook: &str,
+    but: &str,
+) -> rusqlite::Result<Option<Delivery>> {
     connection
         .prepare_cached(
-            "SELECT id, webhook, body, created, tries FROM deliveries WHERE webhook = ?1 AND status = 'waiting' ORDER BY number LIMIT 1",
+            "SELECT id, webhook, body, created, tries FROM deliveries AS next WHERE webhook = ?1 AND status = 'waiting'
+             AND subject NOT IN (SELECT value FROM json_each(?2))
+             AND NOT EXISTS (SELECT 1 FROM deliveries AS older WHERE older.webhook = ?1 AND older.status IN ('waiting', 'held')
+                             AND older.subject = next.subject AND older.number < next.number)
+             ORDER BY number LIMIT 1",
         )?
-        .query_row(params![webhook], |row| {
+        .query_row(params![webhook, but], |row| {
             Ok(Delivery {
                 id: row.get(0)?,
                 webhook: row.get(1)?,
@@ -238,13 +261,20 @@ pub(super) fn settle(
     transaction.commit()
 }
 
-/// Forgets the oldest finished ones. They stay for a while: their ids keep a replay from delivering again.
+/// Forgets the oldest that are done with. They stay for a while: their ids keep a replay from delivering again. Dead letters have a bound of
+/// their own, so that a busy day does not take them away.
 pub(super) fn prune(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    transaction.execute(
-        "DELETE FROM deliveries WHERE status NOT IN ('waiting', 'held') AND number <=
-         (SELECT number FROM deliveries WHERE status NOT IN ('waiting', 'held') ORDER BY number DESC LIMIT 1 OFFSET ?1)",
-        params![KEPT_DELIVERIES],
-    )?;
+    for (statuses, kept) in [
+        ("'delivered', 'withdrawn'", KEPT_DELIVERIES),
+        ("'given_up'", KEPT_DEAD_LETTERS),
+    ] {
+        transaction
+            .prepare_cached(&format!(
+                "DELETE FROM deliveries WHERE status IN ({statuses}) AND number <=
+                 (SELECT number FROM deliveries WHERE status IN ({statuses}) ORDER BY number DESC LIMIT 1 OFFSET ?1)"
+            ))?
+            .execute(params![kept])?;
+    }
     Ok(())
 }
 
@@ -297,6 +327,7 @@ pub(super) fn status(connection: &Connection, name: String) -> rusqlite::Result<
         )
     };
     let (waiting, held) = (in_status("waiting")?, in_status("held")?);
+    let dead_letters = in_status("given_up")?;
     let last_error = connection
         .query_row("SELECT error FROM deliveries WHERE webhook = ?1 AND tries > 0 ORDER BY changed DESC LIMIT 1", params![name], |row| row.get(0))
         .optional()?
@@ -308,6 +339,8 @@ pub(super) fn status(connection: &Connection, name: String) -> rusqlite::Result<
         delivered: delivered.unsigned_abs(),
         given_up: given_up.unsigned_abs(),
         withdrawn: withdrawn.unsigned_abs(),
+        dead_letters: dead_letters.unsigned_abs(),
         last_error,
+        failing_since: None,
     })
 }

@@ -66,7 +66,23 @@ const STEPS: &[&str] = &["
         next INTEGER NOT NULL,
         told INTEGER NOT NULL
     );
+", "
+    ALTER TABLE deliveries ADD COLUMN subject TEXT GENERATED ALWAYS AS (substr(id, 1, instr(id || '.', '.') - 1)) VIRTUAL;
+    CREATE INDEX deliveries_order ON deliveries (webhook, subject, number) WHERE status IN ('waiting', 'held');
 "];
+
+/// A file as an earlier version made it.
+#[cfg(test)]
+pub(super) fn of_format(path: &Path, format: usize) -> Connection {
+    let connection = Connection::open(path).unwrap();
+    for step in &STEPS[..format] {
+        connection.execute_batch(step).unwrap();
+    }
+    connection
+        .pragma_update(None, "user_version", i64::try_from(format).unwrap())
+        .unwrap();
+    connection
+}
 
 /// Opens the file, brings it to the newest format and sets how it is written. One that is damaged is set aside and a new one
 /// begun.

@@ -1,3 +1,4 @@
+mod dead_letters;
 mod silences;
 
 use std::collections::BTreeMap;
@@ -90,13 +91,17 @@ async fn a_change_recorded_again_after_a_crash_is_delivered_once() {
         .record(decided(1, vec![transition("a", AlertState::Firing, 5)]))
         .await
         .unwrap();
-    let delivery = state.next_delivery("ops").await.unwrap().unwrap();
+    let delivery = state
+        .next_delivery("ops", Vec::new())
+        .await
+        .unwrap()
+        .unwrap();
     state.settle(&delivery, Verdict::Delivered).await.unwrap();
     state
         .record(decided(1, vec![transition("a", AlertState::Firing, 5)]))
         .await
         .unwrap();
-    assert_eq!(state.next_delivery("ops").await.unwrap(), None);
+    assert_eq!(state.next_delivery("ops", Vec::new()).await.unwrap(), None);
     assert_eq!(
         state.webhooks().await.unwrap()[0],
         WebhookStatus {
@@ -121,7 +126,11 @@ async fn deliveries_go_out_in_order_and_only_to_the_webhooks_of_the_rule() {
         .record(decided(1, vec![firing, resolved]))
         .await
         .unwrap();
-    let first = state.next_delivery("ops").await.unwrap().unwrap();
+    let first = state
+        .next_delivery("ops", Vec::new())
+        .await
+        .unwrap()
+        .unwrap();
     let body: serde_json::Value = serde_json::from_str(&first.body).unwrap();
     assert_eq!(body["event"], "firing");
     assert_eq!(body["device"], "boiler");
@@ -137,7 +146,11 @@ async fn deliveries_go_out_in_order_and_only_to_the_webhooks_of_the_rule() {
         )
         .await
         .unwrap();
-    let again = state.next_delivery("ops").await.unwrap().unwrap();
+    let again = state
+        .next_delivery("ops", Vec::new())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((again.id.as_str(), again.tries), ("a.firing.ops", 1));
     state
         .settle(
@@ -149,7 +162,12 @@ async fn deliveries_go_out_in_order_and_only_to_the_webhooks_of_the_rule() {
         .await
         .unwrap();
     assert_eq!(
-        state.next_delivery("ops").await.unwrap().unwrap().id,
+        state
+            .next_delivery("ops", Vec::new())
+            .await
+            .unwrap()
+            .unwrap()
+            .id,
         "a.resolved.ops"
     );
     let status = state.webhooks().await.unwrap();
@@ -178,7 +196,12 @@ async fn too_many_waiting_deliveries_cost_the_oldest_and_are_counted() {
         (MAX_WAITING.unsigned_abs(), 1)
     );
     assert_eq!(
-        state.next_delivery("ops").await.unwrap().unwrap().id,
+        state
+            .next_delivery("ops", Vec::new())
+            .await
+            .unwrap()
+            .unwrap()
+            .id,
         "a1.firing.ops"
     );
 }
@@ -339,13 +362,13 @@ async fn changes_are_numbered_on_over_a_restart_and_the_newest_are_kept() {
 #[tokio::test]
 async fn a_file_of_the_format_without_runs_gets_its_epoch_and_keeps_its_alerts() {
     let dir = tempfile::tempdir().unwrap();
-    let state = open(dir.path(), &[]);
-    let firing = transition("a", AlertState::Firing, 5);
-    state.record(decided(1, vec![firing])).await.unwrap();
-    drop(state);
-    let old = rusqlite::Connection::open(dir.path().join("state.sqlite")).unwrap();
-    old.execute_batch("DROP TABLE transitions; DROP TABLE runs; PRAGMA user_version = 2;")
-        .unwrap();
+    let old = schema::of_format(&dir.path().join("state.sqlite"), 2);
+    let firing = transition("a", AlertState::Firing, 5).alert;
+    old.execute(
+        "INSERT INTO alerts (id, state, changed, body) VALUES ('a', 'firing', 5, ?1)",
+        params![as_json(&firing).unwrap()],
+    )
+    .unwrap();
     drop(old);
     let state = open(dir.path(), &[]);
     assert_eq!(state.resumption().await.unwrap().alerts.len(), 1);

@@ -40,9 +40,12 @@ impl Urgent {
         self.waiting.retain(|delivery| delivery.id != id);
     }
 
-    /// The oldest one for this webhook.
-    pub(super) fn next(&self, webhook: &str) -> Option<Delivery> {
-        self.waiting.iter().find(|d| d.webhook == webhook).cloned()
+    /// The oldest one for this webhook that is about none of these subjects.
+    pub(super) fn next(&self, webhook: &str, but: &[String]) -> Option<Delivery> {
+        self.waiting
+            .iter()
+            .find(|d| d.webhook == webhook && but.iter().all(|subject| subject != d.subject()))
+            .cloned()
     }
 
     /// How a try of a delivery in memory ended. False: it is not in memory.
@@ -119,9 +122,9 @@ mod tests {
             error: String::new(),
         };
         assert!(urgent.settle("1", &again));
-        assert_eq!(urgent.next("ops").unwrap().tries, 1);
+        assert_eq!(urgent.next("ops", &[]).unwrap().tries, 1);
         assert!(urgent.settle("1", &Verdict::Delivered));
-        assert_eq!(urgent.next("ops"), None);
+        assert_eq!(urgent.next("ops", &[]), None);
         assert_eq!(urgent.add(delivery(1)), (false, None));
         assert_eq!(urgent.verdict("1"), Some(Verdict::Delivered));
         urgent.forget("1");

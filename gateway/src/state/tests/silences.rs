@@ -70,7 +70,7 @@ impl House {
     /// What goes out now, in order; each is delivered.
     async fn delivered(&self) -> Vec<String> {
         let mut ids = Vec::new();
-        while let Some(delivery) = self.state.next_delivery("ops").await.unwrap() {
+        while let Some(delivery) = self.state.next_delivery("ops", Vec::new()).await.unwrap() {
             self.state
                 .settle(&delivery, Verdict::Delivered)
                 .await
@@ -151,7 +151,12 @@ async fn the_end_of_what_was_told_before_the_silence_is_told_after_it() {
 async fn what_may_have_reached_the_receiver_before_the_silence_is_told_with_its_end_after_it() {
     let house = House::new();
     house.change("a", AlertState::Firing).await;
-    let under_way = house.state.next_delivery("ops").await.unwrap().unwrap();
+    let under_way = house
+        .state
+        .next_delivery("ops", Vec::new())
+        .await
+        .unwrap()
+        .unwrap();
     house
         .state
         .silence(draft("boiler", None, 60))
@@ -175,7 +180,12 @@ async fn what_may_have_reached_the_receiver_before_the_silence_is_told_with_its_
 async fn a_try_that_succeeds_after_the_silence_began_counts() {
     let house = House::new();
     house.change("a", AlertState::Firing).await;
-    let under_way = house.state.next_delivery("ops").await.unwrap().unwrap();
+    let under_way = house
+        .state
+        .next_delivery("ops", Vec::new())
+        .await
+        .unwrap()
+        .unwrap();
     house
         .state
         .silence(draft("boiler", None, 60))
