@@ -7,6 +7,7 @@ pub mod door;
 pub mod events;
 mod fake_clock;
 pub mod gateway;
+pub mod moody;
 pub mod onslaught;
 pub mod peers;
 pub mod serial;
@@ -19,6 +20,7 @@ pub use self::{
     events::{Event, Events},
     fake_clock::FakeClock,
     gateway::{Gateway, Starting, free_port, workspace_binary},
+    moody::MoodySink,
     peers::{Mosquitto, Victoria, installed},
     serial::Line,
     sinks::{HangingSink, InfluxSink, WebhookSink},

@@ -72,6 +72,8 @@ pub struct WebhookSink {
 struct Hooks {
     refusals: VecDeque<Refusal>,
     tries: usize,
+    /// What it answers 500 to, whenever a body has this text in it.
+    chokes_on: Option<String>,
     accepted: Vec<(HeaderMap, Value)>,
 }
 
@@ -98,6 +100,11 @@ impl WebhookSink {
         if let Some(refusal) = hooks.refusals.pop_front() {
             return refusal.into_response();
         }
+        if let Some(text) = &hooks.chokes_on
+            && String::from_utf8_lossy(&body).contains(text)
+        {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
         match serde_json::from_slice(&body) {
             Ok(body) => {
                 hooks.accepted.push((headers, body));
@@ -116,9 +123,16 @@ impl WebhookSink {
             .extend(refusals);
     }
 
+    /// Answers 500 whenever a body has this text in it.
+    pub fn choke_on(&self, text: &str) {
+        self.shared.lock().expect("the sink").chokes_on = Some(text.to_owned());
+    }
+
     /// Takes everything again, whatever was to be refused.
     pub fn relent(&self) {
-        self.shared.lock().expect("the sink").refusals.clear();
+        let mut hooks = self.shared.lock().expect("the sink");
+        hooks.refusals.clear();
+        hooks.chokes_on = None;
     }
 
     /// The bodies taken so far.

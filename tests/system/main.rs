@@ -18,6 +18,8 @@ mod compliance;
 mod configs;
 /// What the archive refuses for good costs only itself, and can be sent again.
 mod dead_letters;
+/// What receivers do to their deliveries.
+mod deliveries;
 /// The demo needs nothing and leaves nothing.
 mod demo;
 /// What is broken on purpose costs only itself.

@@ -202,15 +202,26 @@ pub(super) fn webhook(
     }
     let mut timeout = Duration::from_secs(10);
     table.set_within_seconds("timeout", &mut timeout, 1, 120);
+    let mut backoff = backoff::Config {
+        initial: Duration::from_secs(1),
+        max: Duration::from_secs(300),
+    };
+    table.set("first_wait", &mut backoff.initial);
+    table.set("longest_wait", &mut backoff.max);
+    if backoff.initial.is_zero() || backoff.initial > backoff.max {
+        table.report(
+            table.span(),
+            format!(
+                "{}: `first_wait` must be more than nothing and at most `longest_wait`",
+                table.name
+            ),
+        );
+    }
     let mut give_up_after = Duration::from_secs(86_400);
     table.set("give_up_after", &mut give_up_after);
     let send_resolved = table.optional("send_resolved").unwrap_or(true);
     table.finish();
     let name = name?;
-    let backoff = backoff::Config {
-        initial: Duration::from_secs(1),
-        max: Duration::from_secs(300),
-    };
     let webhook = WebhookConfig {
         name: name.value.clone(),
         url: url?.value,
