@@ -2,7 +2,7 @@
  * The REST answers that the page fetches. At most two requests are open at once: HTTP/1.1 gives a browser six
  * connections to a gateway, and other tabs hold streams.
  */
-import type { AuditEntry, DeadLetters, Matcher, Points, Status } from "./wire";
+import type { AuditEntry, DeadLetters, Matcher, Points, Status, UndeliveredList } from "./wire";
 
 /** Requests open at once. */
 const AT_ONCE = 2;
@@ -108,6 +108,23 @@ export function createSilence(silence: NewSilence): Promise<void> {
 
 export function endSilence(id: string, by: string): Promise<void> {
   return send("DELETE", `api/v1/silences/${encodeURIComponent(id)}?by=${encodeURIComponent(by)}`);
+}
+
+/** The newest deliveries that were given up, at most `limit` of them. */
+export function fetchUndelivered(limit: number, signal: AbortSignal): Promise<UndeliveredList> {
+  return getJson<UndeliveredList>(`api/v1/deliveries/dead-letters?limit=${limit}`, signal);
+}
+
+/** Has one of them sent again, or all; `message`: what instead. */
+export function replayDeliveries(number: number | null, by: string, message?: unknown): Promise<void> {
+  const one = number === null ? "" : `/${number}`;
+  return send("POST", `api/v1/deliveries/dead-letters${one}/replay`, { by, ...(message === undefined ? {} : { message }) });
+}
+
+/** Forgets one of them, or all. */
+export function discardDeliveries(number: number | null, by: string): Promise<void> {
+  const one = number === null ? "" : `/${number}`;
+  return send("DELETE", `api/v1/deliveries/dead-letters${one}?by=${encodeURIComponent(by)}`);
 }
 
 /** The newest lines of the audit trail. */

@@ -82,9 +82,15 @@ export interface AuditEntry {
   number: number;
   at_ms: number;
   by: string;
-  action: "alert_acknowledged" | "alert_unacknowledged" | "silence_created" | "silence_changed" | "silence_ended";
+  action: "alert_acknowledged" | "alert_unacknowledged" | "silence_created" | "silence_changed" | "silence_ended" | "delivery_replayed" | "delivery_discarded";
   target: string;
-  detail: AlertDetail | Silence | { before: Silence; after: Silence };
+  detail: AlertDetail | Silence | { before: Silence; after: Silence } | DeliveryDetail;
+}
+
+/** What was done with a delivery that was given up; `deliveries`: with so many at once. */
+export interface DeliveryDetail {
+  webhook: string | null;
+  deliveries?: number;
 }
 
 export interface AlertDetail {
@@ -143,6 +149,23 @@ export interface DeadLetter {
 export interface DeadLetters {
   total: number;
   dead_letters: DeadLetter[];
+}
+
+/** A delivery to a webhook that was given up. */
+export interface Undelivered {
+  number: number;
+  id: string;
+  webhook: string;
+  message: { event: string; rule?: string; series?: string; alerts?: unknown[] };
+  error: string | null;
+  tries: number;
+  created_ms: number;
+  given_up_ms: number;
+}
+
+export interface UndeliveredList {
+  total: number;
+  dead_letters: Undelivered[];
 }
 
 /** What the gateway knows now. */
@@ -297,4 +320,22 @@ export interface Status {
   engine: { too_late: number };
   account: Account[];
   disk: Disk;
+  webhooks: Webhook[];
+  heartbeats: Heartbeat[];
+}
+
+/** How the deliveries to a webhook stand. */
+export interface Webhook {
+  name: string;
+  waiting: number;
+  dead_letters: number;
+  last_error: string | null;
+  /** Since when it fails whatever it is sent. */
+  failing_since: string | null;
+}
+
+/** How a dead-man's switch outside takes the gateway's beats. */
+export interface Heartbeat {
+  name: string;
+  last_error: string | null;
 }

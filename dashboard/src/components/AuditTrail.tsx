@@ -14,6 +14,8 @@ const DONE: Record<AuditEntry["action"], string> = {
   silence_created: "silenced",
   silence_changed: "changed the silence of",
   silence_ended: "ended the silence of",
+  delivery_replayed: "sent again",
+  delivery_discarded: "discarded",
 };
 
 export function AuditTrail() {
@@ -54,7 +56,12 @@ export function AuditTrail() {
   );
 }
 
-function subjectText({ detail }: AuditEntry): string {
+function subjectText({ detail, target }: AuditEntry): string {
+  if ("webhook" in detail) {
+    const to = detail.webhook === null ? "all webhooks" : `webhook ${detail.webhook}`;
+    const many = detail.deliveries === 1 ? "1 message" : `${detail.deliveries} messages`;
+    return detail.deliveries === undefined ? `the message ${target} to ${to}` : `${many} to ${to}`;
+  }
   const silence = "after" in detail ? detail.after : detail;
   const [what, comment] =
     "matchers" in silence ? [silenceText(silence), silence.comment] : [`${silence.rule} on ${silence.series}`, silence.comment];

@@ -7,6 +7,7 @@ import type { Archive, Config, Disk, Source, Status } from "../wire";
 import { DeadLetterList } from "./DeadLetterList";
 import { Icon, type IconName } from "./Icon";
 import { LossAccount } from "./LossAccount";
+import { UndeliveredList } from "./UndeliveredList";
 
 const REFRESH_MS = 15_000;
 
@@ -27,6 +28,19 @@ export function StatusSection() {
         {store.archive !== null && <ArchiveFact archive={store.archive} />}
         {store.config !== null && <ConfigFacts config={store.config} now={store.now()} />}
         {account !== null && <DiskFact disk={account.disk} />}
+        {account?.webhooks.filter((webhook) => webhook.failing_since !== null).map((webhook) => (
+          <li key={webhook.name}>
+            <Icon name="warning" />
+            Webhook {webhook.name} fails whatever it is sent, since {timeText(Date.parse(webhook.failing_since ?? ""), store.now())}
+            {webhook.last_error !== null && `: ${webhook.last_error}`}; {numberText(webhook.waiting)} messages wait for it.
+          </li>
+        ))}
+        {account?.heartbeats.filter((heartbeat) => heartbeat.last_error !== null).map((heartbeat) => (
+          <li key={heartbeat.name}>
+            <Icon name="warning" />
+            Heartbeat {heartbeat.name} is missed: {heartbeat.last_error}
+          </li>
+        ))}
         {account !== null && !account.clock_trusted && (
           <li>
             <Icon name="warning" />
@@ -70,6 +84,13 @@ export function StatusSection() {
       </ul>
       {store.archive !== null && (
         <DeadLetterList count={store.archive.dead_letters} active={visible && link === "live"} now={store.now()} />
+      )}
+      {account !== null && (
+        <UndeliveredList
+          count={account.webhooks.reduce((sum, webhook) => sum + webhook.dead_letters, 0)}
+          active={visible && link === "live"}
+          now={store.now()}
+        />
       )}
       {account !== null && account.account.length > 0 && <LossAccount rows={account.account} />}
     </section>
