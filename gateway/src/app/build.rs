@@ -32,6 +32,7 @@ use crate::{
     metrics,
     model::SourceName,
     normalise::{Normaliser, SourceMappings},
+    notify::Signer,
     rejects::Rejects,
     shutdown::Parts,
     source::{broker, intake::Door, push, status::SourceMetrics},
@@ -218,6 +219,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         drop(part);
     });
     let archive_metrics = archive::Metrics::new(journal.clone(), &mut registry);
+    let signer = Signer::new(&state.signing_key().await.map_err(|_| StartError::Random)?);
     let letters = DeadLetters::new(dir, clock.clone(), &mut registry);
     let mut outlets = Outlets::new(
         state.clone(),
@@ -303,6 +305,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         archive,
         letters,
         heartbeats,
+        signer,
         configured: configured.subscribe(),
         disk: meter,
         clock: clock.clone(),

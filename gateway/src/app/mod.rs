@@ -102,6 +102,9 @@ pub enum StartError {
         sources::MAX_SEATS
     )]
     TooManySources,
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers for a key: is /dev/urandom there?")]
+    Random,
     /// The replay died; the journal was not changed.
     #[error("the replay of the journal did not finish")]
     Replay,

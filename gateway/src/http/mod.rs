@@ -5,6 +5,7 @@
 //! (RFC 9457). Not here: logins and TLS.
 
 mod account;
+mod acknowledge;
 mod alerts;
 mod api;
 mod deliveries;
@@ -45,7 +46,7 @@ use crate::{
     ingest::Account,
     journal::Journal,
     model::Timestamp,
-    notify::WebhookConfig,
+    notify::{Signer, WebhookConfig},
     rejects::Rejects,
     source::SourceStatus,
     state,
@@ -157,6 +158,8 @@ pub struct Parts {
     pub heartbeats: Heartbeats,
     /// What is written to disk.
     pub disk: Meter,
+    /// Knows the links in messages again.
+    pub signer: Signer,
     /// For `now`.
     pub clock: Clock,
     /// When the process started.
@@ -187,6 +190,7 @@ pub fn router(
     };
     let mut router = api::router()
         .merge(alerts::router())
+        .merge(acknowledge::router())
         .merge(silences::router())
         .merge(status::router())
         .merge(account::router())

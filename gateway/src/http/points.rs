@@ -294,6 +294,11 @@ fn key(path: Result<Path<(String, String)>, PathRejection>) -> Result<SeriesKey,
     })
 }
 
+/// The values of a form (`application/x-www-form-urlencoded`) by name; what is none has no values.
+pub(super) fn pairs(form: &str) -> BTreeMap<String, String> {
+    Uri::try_from(format!("/?{form}")).map_or_else(|_| BTreeMap::new(), |uri| query(&uri))
+}
+
 /// The query's values by name, the last of equals. What can't be decoded becomes U+FFFD.
 pub(super) fn query(uri: &Uri) -> BTreeMap<String, String> {
     Query::try_from_uri(uri).map_or_else(|_| BTreeMap::new(), |Query(query)| query)

@@ -18,6 +18,7 @@ use crate::{
     alert::{Alert, AlertState, Condition, Severity},
     engine::{EngineStatus, Query},
     model::{DeviceId, Quality, Secret, SeriesKey, SourceName, Unit, Value},
+    notify::KEY_BYTES,
     rejects::{Reason, Reject},
     source::{LinkState, status::SourceMetrics},
     store::{Device, Point, SeriesInfo, Window, WindowSpec},
@@ -195,6 +196,7 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
         })
         .1,
         letters: DeadLetters::new(dir.path(), Clock::system(), &mut registry),
+        signer: Signer::new(&[7; KEY_BYTES]),
         heartbeats: crate::heartbeat::Heartbeats::new(&mut registry),
         disk: crate::wear::Meter::new(
             crate::wear::card::Config::default(),

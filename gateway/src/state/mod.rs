@@ -17,6 +17,7 @@ mod outbox;
 mod recorder;
 mod runs;
 mod schema;
+mod secrets;
 mod silences;
 mod urgent;
 

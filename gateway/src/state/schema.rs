@@ -69,6 +69,8 @@ const STEPS: &[&str] = &["
 ", "
     ALTER TABLE deliveries ADD COLUMN subject TEXT GENERATED ALWAYS AS (substr(id, 1, instr(id || '.', '.') - 1)) VIRTUAL;
     CREATE INDEX deliveries_order ON deliveries (webhook, subject, number) WHERE status IN ('waiting', 'held');
+", "
+    CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 "];
 
 /// A file as an earlier version made it.
