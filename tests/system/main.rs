@@ -39,6 +39,8 @@ mod memory;
 mod neighbours;
 /// A restart is invisible.
 mod power;
+/// A start with a long journal is quick, and forgets nothing.
+mod ready;
 /// A changed config touches only what changed.
 mod reload;
 mod restart;

@@ -11,6 +11,7 @@ use super::{
     heartbeats::Beating,
     outlets::{Outlets, recipients},
     pass_on, reload,
+    replay::{self, Earlier},
     sources::{Sources, Surroundings, kind_name, mappings_of, prepare},
     telling::past,
 };
@@ -27,7 +28,7 @@ use crate::{
     history::{self, History},
     http, ingest,
     ingest::Account,
-    journal::{self, AwaitingClock, Cursor, Journal, Position},
+    journal::{self, Journal, Position},
     live::{self, Hub},
     metrics,
     model::SourceName,
@@ -37,6 +38,7 @@ use crate::{
     shutdown::Parts,
     source::{broker, intake::Door, push, status::SourceMetrics},
     state::{self, JournalAtStart, State},
+    store::Point,
     wear::Meter,
 };
 
@@ -121,7 +123,16 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
             None
         }
     };
-    let active = resumption.alerts.clone();
+    let (active, evaluated) = (resumption.alerts.clone(), resumption.evaluated);
+    let max_series = config.engine.store.max_series;
+    let inventory = match state.inventory(journal.oldest(), max_series).await {
+        Ok(inventory) => inventory,
+        Err(error) => {
+            tracing::warn!(error = %cause::chain(&error), "the inventory cannot be read: the whole journal is, instead");
+            None
+        }
+    };
+    let listed = inventory.as_ref().map(|inventory| inventory.position);
     let mut all_sources: Vec<SourceMappings> = config.sources.iter().map(mappings_of).collect();
     if config.push {
         all_sources.push(SourceMappings {
@@ -132,21 +143,36 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let normaliser = Normaliser::new(config.normalise.clone(), all_sources.clone());
     let mut booting = Booting::new(config.engine.clone(), resumption, clock.clone());
     let runs = beginning.iter().flat_map(|beginning| &beginning.runs);
+    // What can't fit into its bytes need not be made first.
+    let most = config.live.replay_bytes / size_of::<Point>();
+    let recent = Position(newest.0.saturating_sub(MAX_RECENT_RECORDS));
     booting.remember(Remember {
-        after: Position(newest.0.saturating_sub(MAX_RECENT_RECORDS)),
+        after: recent.max(journal.before_newest(most as u64)),
         newest,
         bytes: config.live.replay_bytes,
         breaks: runs.map(|run| (run.journal, run.next)).collect(),
     });
+    let mut archives = Vec::new();
     if history.is_some() {
-        journal.tallies().open(history::CURSOR);
+        archives.push((history::CURSOR, Some(stored)));
     }
-    let archived = config.archive.as_ref().map(|_| {
-        journal.tallies().open(archive::CURSOR);
+    // Held until its owner has asked for it too.
+    let archived = config.archive.is_some().then(|| {
+        archives.push((archive::CURSOR, None));
         journal.cursor(archive::CURSOR)
     });
-    let done = (stored, archived);
-    let (normaliser, mut booting) = replay(journal.clone(), done, normaliser, booting).await?;
+    for (name, _) in &archives {
+        journal.tallies().open(name);
+    }
+    let earlier = Earlier {
+        archives,
+        evaluated,
+        inventory,
+        max_series,
+    };
+    let (normaliser, mut booting) =
+        replay::replay(journal.clone(), earlier, normaliser, booting).await?;
+    drop(archived);
     let epoch = beginning.as_ref().map(|beginning| beginning.epoch);
     let past = past(beginning, booting.recent(), active);
 
@@ -199,6 +225,13 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         http_stop.clone(),
     );
     let beats = beating.prepare(&config.heartbeats)?;
+    tokio::spawn(state::keep_inventory(
+        state.clone(),
+        engine.clone(),
+        journal.clone(),
+        listed,
+        http_stop.clone(),
+    ));
     for (part, task) in [
         (hub_part, hub_task),
         (engine_part, engine_task),
@@ -373,36 +406,4 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     };
     app.tell_config();
     Ok(app)
-}
-
-/// Reads the kept journal into the engine and the normaliser's memory.
-async fn replay(
-    journal: Journal,
-    (stored, archived): (Position, Option<Cursor>),
-    mut normaliser: Normaliser,
-    mut booting: Booting,
-) -> Result<(Normaliser, Booting), StartError> {
-    let tallies = journal.tallies().clone();
-    let replayed = tokio::task::spawn_blocking(move || {
-        let mut awaiting = AwaitingClock::default();
-        journal.replay(&mut |entry| {
-            awaiting.note(&entry);
-            if entry.position > stored {
-                tallies.carried_over(history::CURSOR, &entry);
-            }
-            if archived
-                .as_ref()
-                .is_some_and(|c| c.is_undone(entry.position))
-            {
-                tallies.carried_over(archive::CURSOR, &entry);
-            }
-            for reading in entry.batches.iter().flat_map(|b| &b.readings) {
-                normaliser.remember(reading);
-            }
-            booting.replay(&entry);
-        });
-        awaiting.carry_over(&[history::CURSOR, archive::CURSOR], &tallies);
-        (normaliser, booting)
-    });
-    replayed.await.map_err(|_| StartError::Replay)
 }

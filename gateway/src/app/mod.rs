@@ -11,6 +11,7 @@
 //! | `outlets` | webhooks and archive, ended and begun one by one |
 //! | `heartbeats` | beats to dead-man's switches outside, begun and ended together |
 //! | `change` | the difference of two configs; pure |
+//! | `replay` | what earlier runs left, into engine and normaliser |
 //! | `reload` | that difference, applied |
 //!
 //! Starting: sockets are bound first, then state, journal, engine (with the journal's replay), hub, notifiers,
@@ -23,6 +24,7 @@ mod change;
 mod heartbeats;
 mod outlets;
 mod reload;
+mod replay;
 mod sources;
 mod telling;
 

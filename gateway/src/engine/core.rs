@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Config, Labels, Resumption, outgoing::Outgoing, recent::Recorder};
+use super::{Config, Inventory, Known, Labels, Resumption, outgoing::Outgoing, recent::Recorder};
 use crate::{
     alert::{Alert, Counts, Lapsed, Machine, Moment, Own, Transition, lapse},
     journal::{Committed, Entry, Position},
@@ -43,6 +43,10 @@ pub(super) struct Core {
     replayed: Position,
     /// The newest record that was applied.
     position: Position,
+    /// The record that is being applied.
+    applying: Position,
+    /// The record that the newest reading of each series came with.
+    newest: Vec<Position>,
     /// What arrives later than this after it was measured is not judged, in nanoseconds.
     judge_within: i64,
     /// What changed and was not handed on yet.
@@ -59,6 +63,8 @@ impl Core {
             evaluated: resumption.evaluated,
             replayed: Position::default(),
             position: resumption.evaluated,
+            applying: Position::default(),
+            newest: Vec::new(),
             judge_within: nanos(config.judge_within),
             transitions: Vec::new(),
         };
@@ -96,6 +102,7 @@ impl Core {
         } else {
             Mode::Recall
         };
+        self.applying = entry.position;
         for batch in &entry.batches {
             self.batch(batch, mode, now, &mut Ear::Memory(recorder));
         }
@@ -107,6 +114,7 @@ impl Core {
     pub(super) fn apply(&mut self, committed: &Committed, now: Moment, outgoing: &mut Outgoing) {
         let known = committed.position <= self.replayed;
         outgoing.begin(committed.position);
+        self.applying = committed.position;
         for batch in &*committed.batches {
             if !known {
                 self.batch(batch, Mode::Live, now, &mut Ear::Hub(outgoing));
@@ -121,6 +129,41 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Makes a series known by what an earlier run wrote down of it.
+    pub(super) fn know(&mut self, known: &Known, now: Moment) {
+        let Some(series) = self.store.know(&known.source, &known.reading) else {
+            return;
+        };
+        self.set_newest(series, known.position);
+        self.watch(series, now);
+        self.machine.recall(series, &known.reading, true, now);
+    }
+
+    /// The series whose newest reading came after this record.
+    pub(super) fn inventory(&self, after: Position) -> Inventory {
+        let changed = (0..).zip(&self.newest).filter(|(_, at)| **at > after);
+        let known = changed.filter_map(|(series, at)| {
+            let (source, reading) = self.store.known(series)?;
+            Some(Known {
+                source,
+                reading,
+                position: *at,
+            })
+        });
+        Inventory {
+            position: self.position,
+            series: known.collect(),
+        }
+    }
+
+    fn set_newest(&mut self, series: SeriesIndex, position: Position) {
+        let at = series as usize;
+        if self.newest.len() <= at {
+            self.newest.resize(at + 1, Position::default());
+        }
+        self.newest[at] = position;
     }
 
     /// Takes other rules, devices, cap, lateness and age up to which readings are judged. The alerts of rules that are gone or ask something else end.
@@ -199,6 +242,9 @@ impl Core {
                 self.apply_reading(batch, reading, mode, ear)
             };
             let Some(applied) = applied else { continue };
+            if applied.series_changed || matches!(applied.order, Order::InOrder | Order::Rewound) {
+                self.set_newest(applied.series, self.applying);
+            }
             if applied.new_series {
                 self.watch(applied.series, now);
             }

@@ -288,6 +288,7 @@ impl Task {
             Query::Alerts(answer) => {
                 drop(answer.send(self.core.alerts().cloned().collect()));
             }
+            Query::Inventory { after, answer } => drop(answer.send(self.core.inventory(after))),
             Query::Status(answer) => drop(answer.send(self.status())),
             // The loop does this one itself: it changes what the others look at.
             Query::Reconfigure(_, answer) => drop(answer),

@@ -6,8 +6,11 @@
 //! segment file  "<first position, 20 digits>.seg"
 //!   header   24  magic "gwjrnl\r\n" · version u32 · first position u64 · crc32 of the 20 bytes before
 //!   record*
-//!   footer   36  only once the segment is closed: magic FE 'E' 'N' 'D' · records u64 · readings u64 ·
-//!                last position u64 · bytes before the footer u32 · crc32 of the 32 bytes before
+//!   summary      only once the segment is closed: sources varint · (source: string · archivable readings: varint)* ·
+//!                stamped u8: 1 if a batch has stamps other than 0 and 1
+//!   footer   44  only once the segment is closed: magic FE 'S' 'U' 'M' · records u64 · readings u64 ·
+//!                last position u64 · bytes before the footer u32 · bytes before the summary u32 · crc32 of the
+//!                summary · crc32 of the 40 bytes before
 //! record
 //!   header   28  magic FE 'R' 'E' 'C' · body length u32 · position u64 · readings u32 · crc32 of the body ·
 //!                crc32 of the 24 bytes before
@@ -29,11 +32,13 @@
 //!
 //! A record stands alone: its dictionary begins empty. The header has its own checksum, so that a damaged body is stepped
 //! over exactly; a damaged header is found again by its magic, whose first byte never occurs in UTF-8 text.
-//! Version 1, which older gateways wrote, has no `stamps` (all are of a clock that was set) and is read as well.
+//! Version 1, which older gateways wrote, has no `stamps` (all are of a clock that was set) and is read as well; so is their
+//! footer, of 36 bytes: magic FE 'E' 'N' 'D' · records · readings · last position · bytes before the footer · crc32.
+//! The summary is a cache: what it says follows from the records, and where there is none or it is damaged, they are read.
 //! Positions grow from record to record and from file to file; what does not grow is void.
 //! `Batch::peer` and `Batch::presence` are not written.
 
-use std::hash::BuildHasher;
+use std::{collections::BTreeMap, hash::BuildHasher};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -49,7 +54,9 @@ use crate::model::{
 /// Length of a segment's header.
 pub(super) const SEGMENT_HEADER: usize = 24;
 /// Length of a closed segment's footer.
-pub(super) const FOOTER: usize = 36;
+pub(super) const FOOTER: usize = 44;
+/// Length of the footer that older gateways wrote.
+pub(super) const OLD_FOOTER: usize = 36;
 /// Length of a record's header.
 pub(super) const RECORD_HEADER: usize = 28;
 /// What every record begins with.
@@ -57,7 +64,8 @@ pub(super) const RECORD_MAGIC: [u8; 4] = [0xfe, b'R', b'E', b'C'];
 
 const SEGMENT_MAGIC: [u8; 8] = *b"gwjrnl\r\n";
 const SEGMENT_VERSION: u32 = 1;
-const FOOTER_MAGIC: [u8; 4] = [0xfe, b'E', b'N', b'D'];
+const FOOTER_MAGIC: [u8; 4] = [0xfe, b'S', b'U', b'M'];
+const OLD_FOOTER_MAGIC: [u8; 4] = [0xfe, b'E', b'N', b'D'];
 const BODY_VERSION: u8 = 2;
 /// Without stamps.
 const FIRST_BODY_VERSION: u8 = 1;
@@ -100,6 +108,10 @@ pub(super) struct Footer {
     pub(super) last: u64,
     /// Where the footer begins: guards against a footer that was left in the middle of something else.
     pub(super) offset: u32,
+    /// Where the records end and the summary begins; `offset` if there is none.
+    pub(super) end: u32,
+    /// The checksum of the summary.
+    pub(super) summary: u32,
 }
 
 impl Footer {
@@ -110,19 +122,102 @@ impl Footer {
         out[12..20].copy_from_slice(&self.readings.to_le_bytes());
         out[20..28].copy_from_slice(&self.last.to_le_bytes());
         out[28..32].copy_from_slice(&self.offset.to_le_bytes());
-        let crc = crc32fast::hash(&out[..32]);
-        out[32..].copy_from_slice(&crc.to_le_bytes());
+        out[32..36].copy_from_slice(&self.end.to_le_bytes());
+        out[36..40].copy_from_slice(&self.summary.to_le_bytes());
+        let crc = crc32fast::hash(&out[..40]);
+        out[40..].copy_from_slice(&crc.to_le_bytes());
         out
     }
 
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let mut bytes = checked(bytes, FOOTER, FOOTER_MAGIC)?;
-        Some(Self {
+        let footer = Self {
             records: u64::from_le_bytes(bytes.array()?),
             readings: u64::from_le_bytes(bytes.array()?),
             last: u64::from_le_bytes(bytes.array()?),
             offset: u32::from_le_bytes(bytes.array()?),
+            end: u32::from_le_bytes(bytes.array()?),
+            summary: u32::from_le_bytes(bytes.array()?),
+        };
+        (footer.end <= footer.offset).then_some(footer)
+    }
+
+    /// As older gateways wrote it.
+    pub(super) fn read_old(bytes: &[u8]) -> Option<Self> {
+        let mut bytes = checked(bytes, OLD_FOOTER, OLD_FOOTER_MAGIC)?;
+        let footer = Self {
+            records: u64::from_le_bytes(bytes.array()?),
+            readings: u64::from_le_bytes(bytes.array()?),
+            last: u64::from_le_bytes(bytes.array()?),
+            offset: u32::from_le_bytes(bytes.array()?),
+            ..Self::default()
+        };
+        Some(Self {
+            end: footer.offset,
+            ..footer
         })
+    }
+}
+
+/// What the records of a segment hold, as far as a start must know it of all of them. Bounded by the names of sources.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Summary {
+    /// Readings that archives store, by source: neither last-known values nor what waits for the clock.
+    pub(super) sources: BTreeMap<SourceName, u64>,
+    /// Whether something in it was stamped by a clock that was not set, or gave such readings their right times.
+    pub(super) stamped: bool,
+}
+
+impl Summary {
+    /// Adds what a record holds.
+    pub(super) fn add(&mut self, batches: &[Batch]) {
+        // What has no readings is not written.
+        for batch in batches.iter().filter(|batch| !batch.readings.is_empty()) {
+            self.stamped |= !matches!(batch.stamps, Stamps::Set | Stamps::Jumped(_));
+            let count = batch.archivable();
+            match self.sources.get_mut(&batch.source) {
+                Some(known) => *known += count,
+                None => drop(self.sources.insert(batch.source.clone(), count)),
+            }
+        }
+    }
+
+    pub(super) fn write(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put(&mut out, self.sources.len() as u64);
+        for (source, count) in &self.sources {
+            put_text(&mut out, &source.0);
+            put(&mut out, *count);
+        }
+        out.push(u8::from(self.stamped));
+        out
+    }
+
+    /// How long it is at most, as bytes.
+    pub(super) fn length(&self) -> usize {
+        let names: usize = self.sources.keys().map(|source| source.0.len()).sum();
+        // A count and a length take ten bytes each at most.
+        names + self.sources.len() * 20 + 11
+    }
+
+    /// What [`Summary::write`] wrote, if it is whole.
+    pub(super) fn read(bytes: &[u8], crc: u32) -> Option<Self> {
+        if crc32fast::hash(bytes) != crc {
+            return None;
+        }
+        let mut bytes = Bytes(bytes);
+        let mut summary = Self::default();
+        // A source takes at least two bytes.
+        for _ in 0..bytes.count(bytes.len() / 2)? {
+            let source = SourceName(bytes.text()?.into());
+            summary.sources.insert(source, bytes.varint()?);
+        }
+        summary.stamped = match bytes.byte()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        bytes.is_empty().then_some(summary)
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `progress.rs` | how far a cursor is, and what it left behind; pure |
 //! | `recovery.rs` | taking the directory and finding what is in it |
 //! | `retention.rs` | what may and must go |
+//! | `stock.rs` | what archives have yet to do at the start, and the replay |
 //! | `restamp.rs` | what came before the clock was set gets its right time |
 //!
 //! # Files of the directory
@@ -48,6 +49,7 @@ mod recovery;
 mod restamp;
 mod retention;
 mod segment;
+mod stock;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -74,15 +76,15 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     cursor::Cursor,
     progress::{MAX_STRETCHES, Stretch},
-    tally::{AwaitingClock, Tallies, Tally},
+    tally::{Tallies, Tally},
 };
 use self::{
-    cursor::Reader,
     disk::Disk,
     metrics::Metrics,
     recovery::{lock, recover},
     restamp::Unset,
     retention::Index,
+    tally::AwaitingClock,
     writer::{Submission, Writer},
 };
 use crate::{
@@ -471,6 +473,12 @@ impl Journal {
         }
     }
 
+    /// Size and rhythm as they are in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
     /// The newest durable record, and the number that the next one gets.
     #[must_use]
     pub fn newest_and_next(&self) -> (Position, Position) {
@@ -486,36 +494,6 @@ impl Journal {
             .cursors
             .get(cursor)
             .map_or_else(Backlog::default, |progress| index.backlog(progress))
-    }
-
-    /// Reads all kept records in order, for the replay at start; blocking. Damaged ones are skipped. Readings that have only a time
-    /// since boot are in it, and so are those with their right times, if they got them. What still waits for the clock is known
-    /// from here on.
-    pub fn replay(&self, each: &mut dyn FnMut(Entry)) {
-        /// So much is in memory at a time.
-        const READINGS: usize = 4096;
-        let mut reader = Reader::default();
-        let mut after = 0;
-        let mut give_up = false;
-        loop {
-            match reader.read(&self.shared, (after, u64::MAX), READINGS, give_up) {
-                Ok(read) => {
-                    give_up = false;
-                    if read.entries.is_empty() {
-                        return;
-                    }
-                    for entry in read.entries {
-                        after = entry.position.0;
-                        self.shared.note_stamps(after, &entry.batches);
-                        each(entry);
-                    }
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "replaying a segment failed, trying once more");
-                    give_up = true;
-                }
-            }
-        }
     }
 
     /// Why nothing becomes durable now: the last error, or that the disk takes longer than [`SLOW`]. `None` when writing works.

@@ -31,7 +31,7 @@ use tokio::{
 use super::{
     Committed, OnDurable, Position, Shared,
     disk::is_full,
-    format::{Encoder, FOOTER, Footer, SEGMENT_HEADER, segment_header},
+    format::{Encoder, FOOTER, Footer, SEGMENT_HEADER, Summary, segment_header},
     segment::{self, Segment},
 };
 use crate::{
@@ -74,6 +74,8 @@ pub(super) struct Writer {
     durable: watch::Sender<Position>,
     /// The file of the index's last segment, if it can be added to.
     active: Option<File>,
+    /// What the index's last segment holds; none if that could not be read at the start.
+    summary: Option<Summary>,
     /// Kept open for its lock.
     _lock: File,
     encoder: Encoder,
@@ -107,6 +109,7 @@ impl Writer {
             committed,
             durable,
             active,
+            summary: None,
             _lock: lock,
             encoder: Encoder::default(),
             batches: Vec::new(),
@@ -124,6 +127,7 @@ impl Writer {
         if let Err(error) = self.hold_reserve() {
             tracing::warn!(%error, "no room is held back for a full disk until there is some");
         }
+        self.summarise_active();
         while let Some(submission) = self.submissions.blocking_recv() {
             self.encoder.begin();
             self.prompt = false;
@@ -144,6 +148,17 @@ impl Writer {
             self.last_commit = Some(Instant::now());
         }
         self.shared.set_closed();
+    }
+
+    /// An earlier run began the segment that is added to: what is in it is read again, for the summary at its end.
+    fn summarise_active(&mut self) {
+        let last = self.shared.index().segments.back().copied();
+        if let (Some(_), Some(last)) = (&self.active, last) {
+            let path = self.shared.disk.path(&segment::name(last.first));
+            self.summary = segment::summarise(&path, &last)
+                .inspect_err(|error| tracing::debug!(%error, segment = last.first, "a segment stays without its summary"))
+                .ok();
+        }
     }
 
     fn take(&mut self, submission: Submission) {
@@ -291,7 +306,9 @@ impl Writer {
     fn write(&mut self, position: u64) -> io::Result<()> {
         let length = self.encoder.len() as u64;
         // With what sealing this segment and beginning another would add.
-        self.shared.sweep(length + (FOOTER + SEGMENT_HEADER) as u64);
+        let summary = self.summary.as_ref().map_or(0, Summary::length);
+        self.shared
+            .sweep(length + (summary + FOOTER + SEGMENT_HEADER) as u64);
         let last = self.shared.index().segments.back().copied();
         let segment = match (self.active.take(), last) {
             (Some(file), Some(last))
@@ -335,6 +352,9 @@ impl Writer {
         let metrics = &self.shared.metrics;
         metrics.set_size(index.bytes());
         drop(index);
+        if let Some(summary) = &mut self.summary {
+            summary.add(&self.batches);
+        }
         metrics.records.inc();
         metrics.readings.inc_by(readings);
         metrics.written.inc_by(length);
@@ -380,6 +400,7 @@ impl Writer {
             return Err(error);
         }
         self.active = Some(file);
+        self.summary = Some(Summary::default());
         // The disk may have been too full for it at the start.
         if let Err(error) = self.hold_reserve() {
             tracing::debug!(%error, "there is still no room to hold back");
@@ -389,19 +410,24 @@ impl Writer {
 
     /// Ends a full segment. Without its footer it is read as a whole at the next start, so failing here costs only time.
     fn seal(&self, file: &File, segment: Segment) {
+        let summary = self.summary.as_ref().map(Summary::write);
+        let mut closing = summary.unwrap_or_default();
+        let offset = segment.end + closing.len() as u64;
         let footer = Footer {
             records: segment.records,
             readings: segment.readings,
             last: segment.last,
-            offset: u32::try_from(segment.end).unwrap_or(u32::MAX),
-        }
-        .write();
-        if let Err(error) = self.shared.disk.write_at(file, &footer, segment.end) {
+            offset: u32::try_from(offset).unwrap_or(u32::MAX),
+            end: u32::try_from(segment.end).unwrap_or(u32::MAX),
+            summary: crc32fast::hash(&closing),
+        };
+        closing.extend_from_slice(&footer.write());
+        if let Err(error) = self.shared.disk.write_at(file, &closing, segment.end) {
             tracing::debug!(%error, segment = segment.first, "a segment stays without its footer");
             return;
         }
         if let Some(last) = self.shared.index().segments.back_mut() {
-            last.size = segment.end + footer.len() as u64;
+            last.size = segment.end + closing.len() as u64;
         }
     }
 

@@ -71,6 +71,21 @@ const STEPS: &[&str] = &["
     CREATE INDEX deliveries_order ON deliveries (webhook, subject, number) WHERE status IN ('waiting', 'held');
 ", "
     CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+", "
+    CREATE TABLE series (
+        device TEXT NOT NULL,
+        metric TEXT NOT NULL,
+        source TEXT NOT NULL,
+        unit TEXT,
+        time INTEGER NOT NULL,
+        received INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        value ANY NOT NULL,
+        quality TEXT NOT NULL,
+        retained INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        PRIMARY KEY (device, metric)
+    ) STRICT, WITHOUT ROWID;
 "];
 
 /// A file as an earlier version made it.

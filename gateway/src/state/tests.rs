@@ -1,4 +1,5 @@
 mod dead_letters;
+mod inventory;
 mod silences;
 
 use std::collections::BTreeMap;

@@ -364,6 +364,39 @@ impl Store {
         self.registry.find(key).or_else(|| self.add(key))
     }
 
+    /// Makes a series known with its newest reading, as an earlier run wrote it down: it counts in no window. `None` when there are too many.
+    pub fn know(&mut self, source: &SourceName, reading: &Reading) -> Option<SeriesIndex> {
+        let index = self.expect(&reading.series)?;
+        let series = &mut self.series[index as usize];
+        let before = (series.ring.bytes(), series.ring.len());
+        series.know(reading, &self.config);
+        self.ring_bytes = self.ring_bytes + series.ring.bytes() - before.0;
+        self.points = self.points + series.ring.len() - before.1;
+        let device = series.device;
+        self.devices
+            .heard(device, source, None, Some(reading.received));
+        Some(index)
+    }
+
+    /// What is to be written down of a series for [`Store::know`]: its device's source, and its newest reading. `None` when it has none, or
+    /// only one that waits for the clock.
+    #[must_use]
+    pub fn known(&self, index: SeriesIndex) -> Option<(SourceName, Reading)> {
+        let series = self.series.get(index as usize)?;
+        let (latest, received) = series.known()?;
+        let source = self.devices.get(series.device).source.as_deref()?;
+        let reading = Reading {
+            series: self.registry.key(index).clone(),
+            value: latest.value.clone(),
+            unit: series.unit.clone(),
+            quality: latest.quality,
+            time: latest.time,
+            received,
+            retained: series.retained,
+        };
+        Some((SourceName(source.into()), reading))
+    }
+
     /// A connection came or went: the devices that this changed.
     pub fn presence(&mut self, presence: &Presence) -> Vec<DeviceIndex> {
         self.devices.presence(presence)

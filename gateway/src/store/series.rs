@@ -17,6 +17,8 @@ pub(crate) struct Series {
     pub(crate) device: DeviceIndex,
     pub(crate) unit: Option<Unit>,
     pub(crate) latest: Option<Point>,
+    /// When that arrived, as far as is known.
+    arrived: Timestamp,
     pub(crate) retained: bool,
     pub(crate) ring: Ring,
     windows: Box<[Windows]>,
@@ -53,6 +55,7 @@ impl Series {
             device,
             unit: None,
             latest: None,
+            arrived: Timestamp::default(),
             retained: false,
             ring: Ring::new(config.bytes_per_series),
             windows: config
@@ -84,6 +87,32 @@ impl Series {
         });
         self.retained = reading.retained;
         self.provisional = true;
+    }
+
+    /// Takes the newest reading of an earlier run, of which the others are gone: it counts in no window, as it would be alone in it.
+    pub(crate) fn know(&mut self, reading: &Reading, config: &Config) {
+        self.take_unit(reading);
+        self.latest = Some(point(reading));
+        self.arrived = reading.received;
+        self.retained = reading.retained;
+        if reading.retained {
+            return;
+        }
+        let lateness = nanos(config.lateness);
+        self.frontier
+            .observe(reading.time.0, reading.received.0, lateness);
+        self.on_our_clock = reading.time == reading.received;
+        self.ring
+            .push(reading.time, &reading.value, reading.quality);
+        for windows in &mut self.windows {
+            windows.advance(reading.time.0, lateness, &mut |_| ());
+        }
+    }
+
+    /// The newest point and when it arrived; `None` before the first, and while it has only a time since boot.
+    pub(crate) fn known(&self) -> Option<(&Point, Timestamp)> {
+        let latest = self.latest.as_ref().filter(|_| !self.provisional)?;
+        Some((latest, self.arrived))
     }
 
     /// The gateway's clock jumped by `by`. A series on that clock goes with it, so that the jump is no time that passed; one on
@@ -152,6 +181,7 @@ impl Series {
             if self.latest.is_none() || self.retained {
                 self.retained = true;
                 self.latest = Some(point(reading));
+                self.arrived = reading.received;
                 change.shown_anew = true;
             }
             return change;
@@ -169,6 +199,7 @@ impl Series {
             // Any time is better than none.
             self.provisional = false;
             self.latest = Some(point(reading));
+            self.arrived = reading.received;
             change.shown_anew = true;
         }
         change.stored = self
@@ -205,6 +236,7 @@ impl Series {
                     });
                 }
                 self.latest = Some(point(reading));
+                self.arrived = reading.received;
                 self.retained = false;
             }
         }

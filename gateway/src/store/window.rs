@@ -157,6 +157,11 @@ impl Windows {
             if end > to || end == self.closed_to {
                 break;
             }
+            for pane in &mut self.panes {
+                if pane.start < end {
+                    pane.aggregate.settle();
+                }
+            }
             if let Some(window) = self.window(end, true) {
                 closed(&window);
                 self.keep(&window);
