@@ -29,7 +29,7 @@
 //! 2. Positions grow by one from record to record, and never repeat: the newest segment is never deleted, and after a torn or
 //!    damaged tail the numbering skips all that could have been in it and goes on in a new segment.
 //! 3. Opening never fails over the contents of a file. A torn tail is cut; damage elsewhere costs the records that it touches,
-//!    met and counted when they are read (closed segments are trusted to their footers at start, so that a start is quick).
+//!    met and counted when they are read (closed segments are trusted to their ends at start, so that a start is quick: `stock.rs`).
 //! 4. The segments together never exceed `max_bytes`, but for a single delivery larger than that. The oldest go first, and
 //!    readings that a cursor had not read are counted.
 //! 5. A reading that was stamped with a time since boot is not seen by cursors; once the clock is set it is written again with its

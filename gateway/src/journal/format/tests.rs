@@ -59,7 +59,7 @@ pub(in crate::journal) fn any_stamped_batch() -> impl Strategy<Value = Batch> {
 /// A footer as older gateways wrote it.
 pub(in crate::journal) fn old_footer(footer: &Footer) -> [u8; OLD_FOOTER] {
     let mut out = [0; OLD_FOOTER];
-    out[..4].copy_from_slice(&OLD_FOOTER_MAGIC);
+    out[..4].copy_from_slice(&closing::OLD_FOOTER_MAGIC);
     out[4..12].copy_from_slice(&footer.records.to_le_bytes());
     out[12..20].copy_from_slice(&footer.readings.to_le_bytes());
     out[20..28].copy_from_slice(&footer.last.to_le_bytes());
