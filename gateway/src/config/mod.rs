@@ -4,6 +4,7 @@
 //! Reading has no side effects: files and environment come in through [`Surroundings`]. Each module owns its
 //! own `Config` struct and defaults; this room only fills them in. `config/full.toml` shows every key.
 
+mod condition;
 mod heartbeats;
 mod mapping;
 mod mistake;

@@ -169,6 +169,7 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
     let rule = Rule {
         name: "hot".into(),
         series: "*/t".into(),
+        matching: BTreeMap::new(),
         condition: Condition::Above {
             limit: 30.0,
             clear: 28.0,
