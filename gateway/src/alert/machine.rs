@@ -26,7 +26,7 @@ mod change;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BinaryHeap, HashSet},
     time::Duration,
 };
 
@@ -416,9 +416,10 @@ impl Machine {
 
 /// The rules with what is made of them once.
 fn asked(rules: Vec<Rule>) -> Vec<Asked> {
+    let mut names = HashSet::with_capacity(rules.len());
     let mut asked: Vec<Asked> = Vec::with_capacity(rules.len());
     for rule in rules {
-        if asked.iter().all(|before| before.rule.name != rule.name) {
+        if names.insert(rule.name.clone()) {
             let fingerprint = identity::fingerprint(&rule);
             asked.push(Asked {
                 rule,

@@ -17,7 +17,7 @@ mod section;
 mod source;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -325,13 +325,9 @@ fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) 
         }
         config.webhooks.push(webhook);
     }
+    let mut names = HashSet::new();
     for written in root.tables("rule").into_iter().filter_map(rule::read) {
-        if config
-            .engine
-            .rules
-            .iter()
-            .any(|r| r.name == written.rule.name)
-        {
+        if !names.insert(written.rule.name.clone()) {
             root.report(
                 written.name.span,
                 format!("there are two rules named \"{}\"", written.name.value),

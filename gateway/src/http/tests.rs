@@ -292,7 +292,11 @@ async fn the_inventory_is_listed() {
         "hot-1"
     );
     let rule = &house.json("/api/v1/rules").await["rules"][0];
-    assert_eq!(rule["condition"], json!({"above": 30.0, "clear": 28.0}));
+    assert_eq!(
+        rule["condition"],
+        json!({"above": 30.0, "clear": 28.0, "text": "above 30"})
+    );
+    assert_eq!(rule["match"], json!({}));
     assert_eq!(rule["for_ms"], 5000);
 }
 

@@ -18,18 +18,16 @@ impl Machine {
     pub fn set_rules(&mut self, rules: Vec<Rule>, now: Moment) -> Vec<(SeriesKey, Lapsed)> {
         let before = std::mem::replace(&mut self.rules, asked(rules));
         // Where the rules are now that ask what they asked; the others say why they end.
+        let names: HashMap<&str, (u32, u32)> = (0..)
+            .zip(&self.rules)
+            .map(|(at, new)| (new.rule.name.as_str(), (at, new.fingerprint)))
+            .collect();
         let fate: Vec<Result<u32, &'static str>> = before
             .iter()
-            .map(|old| {
-                (0..)
-                    .zip(&self.rules)
-                    .find(|(_, new)| new.rule.name == old.rule.name)
-                    .ok_or("its rule was removed")
-                    .and_then(|(at, new)| {
-                        (new.fingerprint == old.fingerprint)
-                            .then_some(at)
-                            .ok_or("its rule was changed")
-                    })
+            .map(|old| match names.get(old.rule.name.as_str()) {
+                Some((at, fingerprint)) if *fingerprint == old.fingerprint => Ok(*at),
+                Some(_) => Err("its rule was changed"),
+                None => Err("its rule was removed"),
             })
             .collect();
         let mut lapsed = Vec::new();
