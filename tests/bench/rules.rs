@@ -3,12 +3,7 @@
 //! In the process, on the engine alone: records go in as the journal hands them on, updates and decisions are taken and thrown away.
 //! Every ring is full before, so that a rule that looks back has far to look. The row without rules is what the engine costs anyway.
 
-use std::{
-    fmt::Write as _,
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::{fmt::Write as _, path::Path, sync::Arc, time::Duration};
 
 use gateway::{
     clock::Clock,
@@ -19,7 +14,7 @@ use gateway::{
 };
 use prometheus_client::registry::Registry;
 use rustix::time::{ClockId, clock_gettime};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 const SERIES: usize = 1_000;
 const RULES: usize = 10_000;
@@ -90,11 +85,7 @@ async fn measure(kinds: &[&str], time: Duration) -> Row {
     let (decided, mut changes) = mpsc::channel(64);
     let (committed, for_engine) = mpsc::channel(64);
     let mut booting = Booting::new(config, Resumption::default(), Clock::system());
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|since| i64::try_from(since.as_nanos()).ok())
-        .expect("a clock that is set");
+    let now = Clock::system().now().0;
     let began = Instant::now();
     booting.replay(&entry(
         1,

@@ -1,5 +1,4 @@
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use gateway::clock::Clock;
 use serde_json::{Value, json};
 use tests::{Gateway, Mosquitto, WebhookSink, eventually};
 
@@ -48,11 +47,6 @@ series = "*/current"
 when = "value < metric('no such metric')"
 "#;
 
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    u64::try_from(since.as_millis()).unwrap()
-}
-
 /// Which rules told what, in the order of their names.
 fn told(webhook: &WebhookSink) -> Vec<String> {
     let accepted = webhook.accepted();
@@ -81,8 +75,8 @@ async fn each_condition_fires_once_and_resolves_over_a_kill_in_the_middle() {
     ))
     .await;
     gateway.source_is("plant", "up").await;
-    let began = now_ms() - 60_000;
-    let send = |second: u64, fields: Value| {
+    let began = Clock::system().now().as_millis() - 60_000;
+    let send = |second: i64, fields: Value| {
         let mut fields = fields;
         fields["at"] = json!(began + 1_000 * second);
         let (broker, text) = (&broker, fields.to_string());
