@@ -14,6 +14,8 @@ mod cli;
 mod clock;
 /// What every source must do.
 mod compliance;
+/// What a rule can ask, through a broker and over a kill.
+mod conditions;
 /// The configs that people start from are right.
 mod configs;
 /// What the archive refuses for good costs only itself, and can be sent again.

@@ -60,6 +60,23 @@ impl Reporter {
         self.doubts.borrow_mut().push(self.mistake(span, message));
     }
 
+    /// The place of a piece of a text that stands at `span` in quotes; the whole of it where it is written with escapes.
+    pub(super) fn inside(
+        &self,
+        span: Range<usize>,
+        text: &str,
+        piece: Range<usize>,
+    ) -> Range<usize> {
+        let found = self.text.get(span.clone()).and_then(|raw| raw.find(text));
+        match found {
+            Some(at) if !text.is_empty() => {
+                let start = span.start + at;
+                start + piece.start..start + piece.end
+            }
+            _ => span,
+        }
+    }
+
     fn mistake(&self, span: Range<usize>, message: impl Into<String>) -> Mistake {
         let start = floor_boundary(&self.text, span.start);
         let line_start = self.text[..start].rfind('\n').map_or(0, |i| i + 1);

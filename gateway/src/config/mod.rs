@@ -4,6 +4,7 @@
 //! Reading has no side effects: files and environment come in through [`Surroundings`]. Each module owns its
 //! own `Config` struct and defaults; this room only fills them in. `config/full.toml` shows every key.
 
+mod condition;
 mod heartbeats;
 mod mapping;
 mod mistake;
@@ -16,7 +17,7 @@ mod section;
 mod source;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -324,13 +325,9 @@ fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) 
         }
         config.webhooks.push(webhook);
     }
+    let mut names = HashSet::new();
     for written in root.tables("rule").into_iter().filter_map(rule::read) {
-        if config
-            .engine
-            .rules
-            .iter()
-            .any(|r| r.name == written.rule.name)
-        {
+        if !names.insert(written.rule.name.clone()) {
             root.report(
                 written.name.span,
                 format!("there are two rules named \"{}\"", written.name.value),

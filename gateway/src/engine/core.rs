@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Config, Inventory, Known, Labels, Resumption, outgoing::Outgoing, recent::Recorder};
+use super::{
+    Config, Inventory, Known, Labels, Resumption, UndecidedRule, outgoing::Outgoing,
+    recent::Recorder, view::StoreView,
+};
 use crate::{
     alert::{Alert, Counts, Lapsed, Machine, Moment, Own, Transition, lapse},
     journal::{Committed, Entry, Position},
@@ -182,14 +185,16 @@ impl Core {
         {
             outgoing.device(device);
         }
+        let known = 0..SeriesIndex::try_from(self.store.series_known()).unwrap_or(SeriesIndex::MAX);
+        // Before the rules, which may choose by label.
+        for series in known.clone() {
+            self.machine
+                .relabel(series, labels(self.store.device_of(series)));
+        }
         for (key, lapsed) in self.machine.set_rules(rules, now) {
             self.transitions.push(lapse(lapsed, key, now.clock));
         }
-        for series in
-            0..SeriesIndex::try_from(self.store.series_known()).unwrap_or(SeriesIndex::MAX)
-        {
-            self.machine
-                .relabel(series, labels(self.store.device_of(series)));
+        for series in known {
             self.watch(series, now);
         }
     }
@@ -216,6 +221,17 @@ impl Core {
             firing: counts.firing + usize::from(self.own.alert().is_some()),
             ..counts
         }
+    }
+
+    /// The rules that could not always be decided.
+    pub(super) fn undecided(&self) -> impl Iterator<Item = UndecidedRule> {
+        self.machine
+            .undecided()
+            .map(|(rule, troubles)| UndecidedRule {
+                rule: rule.name.to_string(),
+                times: troubles.times,
+                last: troubles.last().unwrap_or_default(),
+            })
     }
 
     /// What changed since this was last asked, in order.
@@ -322,7 +338,7 @@ impl Core {
             reading,
             judged,
             now,
-            |from, to| store.first_number(series, from, to),
+            &StoreView { store, series },
             &mut self.transitions,
         );
     }
@@ -338,9 +354,11 @@ impl Core {
         for (series, spec, window) in &closed {
             ear.window(series, *spec, window);
         }
-        // Alerts that were taken up from an earlier run have moved already.
-        if mode != Mode::Recall {
-            for series in moved {
+        for series in moved {
+            // Alerts that were taken up from an earlier run have moved already.
+            if mode == Mode::Recall {
+                self.machine.recall_clock_jump(series, by);
+            } else {
                 self.machine.clock_jumped(series, by, &mut self.transitions);
             }
         }

@@ -18,6 +18,7 @@ mod metrics;
 mod outgoing;
 mod recent;
 mod task;
+mod view;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -141,6 +142,24 @@ pub struct EngineStatus {
     pub firing: usize,
     /// Alerts pending now.
     pub pending: usize,
+    /// Times that a rule's condition could not be decided.
+    pub undecided: u64,
+    /// Of which rules, the first [`UNDECIDED_SHOWN`].
+    pub undecided_rules: Vec<UndecidedRule>,
+}
+
+/// So many rules that could not be decided are named.
+pub const UNDECIDED_SHOWN: usize = 20;
+
+/// A rule whose condition could not always be decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UndecidedRule {
+    /// Its name.
+    pub rule: String,
+    /// Readings of which it could not, since the start or since the rules were changed.
+    pub times: u64,
+    /// Which series it was about the last time, and why.
+    pub last: String,
 }
 
 /// The engine has ended.

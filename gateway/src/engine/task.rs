@@ -14,7 +14,8 @@ use tokio::{
 };
 
 use super::{
-    Config, Decided, Ends, EngineStatus, Query, core::Core, metrics::Metrics, outgoing::Outgoing,
+    Config, Decided, Ends, EngineStatus, Query, UNDECIDED_SHOWN, core::Core, metrics::Metrics,
+    outgoing::Outgoing,
 };
 use crate::{alert::Moment, clock::Clock, journal::Committed, journal::Position};
 
@@ -310,6 +311,8 @@ impl Task {
             left_out: store.counts().left_out,
             firing: alerts.firing,
             pending: alerts.pending,
+            undecided: alerts.undecided,
+            undecided_rules: self.core.undecided().take(UNDECIDED_SHOWN).collect(),
         }
     }
 }

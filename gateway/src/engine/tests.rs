@@ -1,4 +1,5 @@
 mod clock;
+mod conditions;
 
 use std::sync::Arc;
 
@@ -71,6 +72,7 @@ fn rule(name: &str, condition: Condition) -> Rule {
     Rule {
         name: name.into(),
         series: "*/temperature".into(),
+        matching: BTreeMap::new(),
         condition,
         hold: Duration::ZERO,
         severity: Severity::Critical,

@@ -11,9 +11,9 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Value as JsonValue, json};
 
-use super::{Api, problem::Problem};
+use super::{Api, condition::condition, problem::Problem};
 use crate::{
-    alert::{Condition, Rule},
+    alert::Rule,
     model::{Quality, Value},
     notify::WebhookConfig,
     store::SeriesInfo,
@@ -98,18 +98,11 @@ async fn webhooks(State(api): State<Api>) -> Response {
 }
 
 fn rule(rule: &Rule) -> JsonValue {
-    let condition = match rule.condition {
-        Condition::Above { limit, clear } => json!({"above": limit, "clear": clear}),
-        Condition::Below { limit, clear } => json!({"below": limit, "clear": clear}),
-        Condition::ChangeOver { limit, over } => {
-            json!({"change": limit, "over_ms": over.as_millis()})
-        }
-        Condition::NoDataFor { silence } => json!({"no_data_ms": silence.as_millis()}),
-    };
     json!({
         "name": rule.name,
         "series": rule.series,
-        "condition": condition,
+        "match": rule.matching,
+        "condition": condition(&rule.condition),
         "for_ms": rule.hold.as_millis(),
         "severity": rule.severity,
         "summary": rule.summary,

@@ -8,6 +8,7 @@ mod account;
 mod acknowledge;
 mod alerts;
 mod api;
+mod condition;
 mod deliveries;
 mod guard;
 mod letters;

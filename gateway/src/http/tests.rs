@@ -170,6 +170,7 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
     let rule = Rule {
         name: "hot".into(),
         series: "*/t".into(),
+        matching: BTreeMap::new(),
         condition: Condition::Above {
             limit: 30.0,
             clear: 28.0,
@@ -292,7 +293,11 @@ async fn the_inventory_is_listed() {
         "hot-1"
     );
     let rule = &house.json("/api/v1/rules").await["rules"][0];
-    assert_eq!(rule["condition"], json!({"above": 30.0, "clear": 28.0}));
+    assert_eq!(
+        rule["condition"],
+        json!({"above": 30.0, "clear": 28.0, "text": "above 30"})
+    );
+    assert_eq!(rule["match"], json!({}));
     assert_eq!(rule["for_ms"], 5000);
 }
 

@@ -102,6 +102,20 @@ pub struct Point {
     pub quality: Quality,
 }
 
+/// A piece of the recent past of a series, for aggregates over any span.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sample {
+    /// One number.
+    Point {
+        /// When it was measured.
+        time: Timestamp,
+        /// What.
+        number: f64,
+    },
+    /// What the ring no longer holds point by point, as a closed window that lies whole in the span.
+    Window(Window),
+}
+
 /// A series as lists and snapshots show it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SeriesInfo {
@@ -469,6 +483,24 @@ impl Store {
         self.series[series as usize].first_number(from, to)
     }
 
+    /// The numbers (not bad) of a series in memory with `from <= time <= to`, newest first: at most [`SAMPLED_POINTS`] points, and for
+    /// what lies before them the closed tumbling windows, the finest that reach so far back.
+    pub fn samples(
+        &self,
+        series: SeriesIndex,
+        from: Timestamp,
+        to: Timestamp,
+        each: impl FnMut(Sample),
+    ) {
+        self.series[series as usize].samples(from, to, each);
+    }
+
+    /// The newest point of a series, and whether it is only a retained last-known value. None while it has no right time.
+    #[must_use]
+    pub fn latest(&self, series: SeriesIndex) -> Option<(&Point, bool)> {
+        self.series[series as usize].settled()
+    }
+
     /// The newest measured time of a series that is believed.
     #[must_use]
     pub fn newest(&self, series: SeriesIndex) -> Option<Timestamp> {
@@ -533,6 +565,9 @@ impl Store {
         Some(index)
     }
 }
+
+/// Points that one look at the recent past visits at most, so that a large ring makes no rule slow.
+pub const SAMPLED_POINTS: usize = 4_096;
 
 impl WindowSpec {
     /// A window that starts when the one before ends.

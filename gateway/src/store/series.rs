@@ -3,7 +3,7 @@
 use crate::{
     model::{Quality, Reading, Timestamp, Unit},
     store::{
-        Config, Order, Point, Window, WindowSpec,
+        Config, Order, Point, SAMPLED_POINTS, Sample, Window, WindowSpec,
         devices::DeviceIndex,
         frontier::{Frontier, Step},
         ring::Ring,
@@ -145,6 +145,42 @@ impl Series {
     /// The first number in memory with `from <= time <= to`, on the time that the series runs on now.
     pub(crate) fn first_number(&self, from: Timestamp, to: Timestamp) -> Option<f64> {
         self.ring.first_number(from.max(self.since), to)
+    }
+
+    /// See [`crate::store::Store::samples`].
+    pub(crate) fn samples(&self, from: Timestamp, to: Timestamp, mut each: impl FnMut(Sample)) {
+        let from = from.max(self.since);
+        let mut oldest = to;
+        for (time, number) in self.ring.numbers_back(from, to).take(SAMPLED_POINTS) {
+            oldest = Timestamp(time);
+            each(Sample::Point {
+                time: Timestamp(time),
+                number,
+            });
+        }
+        if self.ring.reaches(from) && self.ring.len() <= SAMPLED_POINTS {
+            return;
+        }
+        let mut end_ms = oldest.as_millis();
+        let mut span = 0;
+        while let Some(windows) = self
+            .windows
+            .iter()
+            .filter(|windows| windows.is_tumbling() && windows.span() > span)
+            .min_by_key(|windows| windows.span())
+        {
+            span = windows.span();
+            for window in windows.closed_back(from, end_ms) {
+                end_ms = window.start_ms;
+                each(Sample::Window(window));
+            }
+        }
+    }
+
+    /// The newest point, if it has a right time, and whether it is only a retained value.
+    pub(crate) fn settled(&self) -> Option<(&Point, bool)> {
+        let latest = self.latest.as_ref().filter(|_| !self.provisional)?;
+        Some((latest, self.retained))
     }
 
     fn rewind(
