@@ -10,7 +10,7 @@ use super::{
     App, StartError, attention, bind,
     heartbeats::Beating,
     outlets::{Outlets, recipients},
-    pass_on, reload,
+    pass_on, reload, rules,
     sources::{Sources, Surroundings, kind_name, mappings_of, prepare},
     telling::past,
 };
@@ -21,7 +21,7 @@ use crate::{
     config::{Config, PUSH_SOURCE},
     damage::SetAside,
     disk,
-    engine::{Booting, Ends, Remember},
+    engine::{self, Booting, Ends, Remember},
     files,
     heartbeat::Heartbeats,
     history::{self, History},
@@ -99,6 +99,8 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     )?;
     tracing::debug!(?recovery, "the journal is open");
     let resumption = state.resumption().await?;
+    let own_rules = state.rules().await?;
+    let all_rules = rules::merge(&config, &own_rules);
     let history = match config.history {
         None => None,
         Some(history) => Some(History::open(history, dir, &mut registry, clock.clone())?),
@@ -130,7 +132,11 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         });
     }
     let normaliser = Normaliser::new(config.normalise.clone(), all_sources.clone());
-    let mut booting = Booting::new(config.engine.clone(), resumption, clock.clone());
+    let with_rules = engine::Config {
+        rules: all_rules.rules.clone(),
+        ..config.engine.clone()
+    };
+    let mut booting = Booting::new(with_rules, resumption, clock.clone());
     let runs = beginning.iter().flat_map(|beginning| &beginning.runs);
     booting.remember(Remember {
         after: Position(newest.0.saturating_sub(MAX_RECENT_RECORDS)),
@@ -286,7 +292,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let (ready, readiness) = watch::channel(http::Readiness::NotReady(String::from("starting")));
     let configured = watch::Sender::new(http::Configured {
         sources: sources.statuses().into(),
-        rules: config.engine.rules.clone().into(),
+        rules: all_rules.entries.clone().into(),
         webhooks: config.webhooks.clone().into(),
         config: http::ConfigStatus {
             file: config.file.clone(),
@@ -294,7 +300,23 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
             ..http::ConfigStatus::default()
         },
     });
+    let (asking, asked) = http::Rules::new(&mut registry);
+    let around = rules::Around {
+        engine: engine.clone(),
+        state: state.clone(),
+        hub: hub.clone(),
+        configured: configured.clone(),
+    };
+    let rules = rules::Desk::start(
+        around,
+        config.clone(),
+        own_rules,
+        all_rules,
+        asked,
+        &mut registry,
+    );
     let parts = http::Parts {
+        rules: asking,
         engine: engine.clone(),
         state: state.clone(),
         history: history.clone(),
@@ -364,6 +386,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         outlets,
         beating,
         engine,
+        rules,
         state,
         hub,
         history,

@@ -12,6 +12,7 @@
 //! | `heartbeats` | beats to dead-man's switches outside, begun and ended together |
 //! | `change` | the difference of two configs; pure |
 //! | `reload` | that difference, applied |
+//! | `rules` | the rules of the config and of people as one list |
 //!
 //! Starting: sockets are bound first, then state, journal, engine (with the journal's replay), hub, notifiers,
 //! archives, ingest, HTTP, and last the sources. Stopping: sources, HTTP, then each stage ends because its input
@@ -23,6 +24,7 @@ mod change;
 mod heartbeats;
 mod outlets;
 mod reload;
+mod rules;
 mod sources;
 mod telling;
 
@@ -38,7 +40,6 @@ use crate::{
     archive::influx,
     clock::Clock,
     config::Config,
-    engine::Engine,
     history::{History, HistoryError},
     http,
     journal::{self, Journal},
@@ -142,6 +143,7 @@ pub struct App {
     outlets: Outlets,
     beating: Beating,
     engine: Engine,
+    rules: rules::Desk,
     state: State,
     hub: Hub,
     history: Option<History>,

@@ -16,6 +16,7 @@ mod core;
 mod metrics;
 mod outgoing;
 mod recent;
+mod rehearsal;
 mod task;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -24,8 +25,11 @@ use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::recent::{Recent, RecentRecord, Remember};
 use self::{core::Core, metrics::Metrics, outgoing::Outgoing, recent::Recorder, task::Task};
+pub use self::{
+    recent::{Recent, RecentRecord, Remember},
+    rehearsal::Rehearsal,
+};
 use crate::{
     alert::{Alert, Moment, Rule, Transition},
     clock::Clock,

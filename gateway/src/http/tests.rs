@@ -15,7 +15,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    alert::{Alert, AlertState, Condition, Severity},
+    alert::{Alert, AlertState, Severity},
     engine::{EngineStatus, Query},
     model::{DeviceId, Quality, Secret, SeriesKey, SourceName, Unit, Value},
     notify::KEY_BYTES,
@@ -166,19 +166,27 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
         give_up_after: Duration::from_secs(86_400),
         send_resolved: true,
     };
-    let rule = Rule {
-        name: "hot".into(),
-        series: "*/t".into(),
-        condition: Condition::Above {
-            limit: 30.0,
-            clear: 28.0,
-        },
-        hold: Duration::from_secs(5),
-        severity: Severity::Critical,
-        summary: String::new(),
-        webhooks: Vec::new(),
-        labels: BTreeMap::new(),
+    let rule = RuleEntry {
+        id: String::from("file:hot"),
+        name: String::from("hot"),
+        origin: RuleOrigin::File,
+        version: None,
+        enabled: true,
+        in_force: true,
+        problem: None,
+        file: Some(String::from("gateway.toml")),
+        line: Some(12),
+        created_by: None,
+        created_ms: None,
+        changed_by: None,
+        changed_ms: None,
+        rule: json!({"name": "hot", "series": "*/t", "above": 30})
+            .as_object()
+            .unwrap()
+            .clone(),
     };
+    // Nobody is at the desk: the gateway stops.
+    let (rules, _) = Rules::new(&mut registry);
     let parts = Parts {
         engine: Engine::asking(queries),
         state: state::State::open(dir.path(), &[], Clock::system(), &mut registry).unwrap(),
@@ -195,6 +203,7 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
             config: ConfigStatus::default(),
         })
         .1,
+        rules,
         letters: DeadLetters::new(dir.path(), Clock::system(), &mut registry),
         signer: Signer::new(&[7; KEY_BYTES]),
         heartbeats: crate::heartbeat::Heartbeats::new(&mut registry),
@@ -291,8 +300,13 @@ async fn the_inventory_is_listed() {
         "hot-1"
     );
     let rule = &house.json("/api/v1/rules").await["rules"][0];
-    assert_eq!(rule["condition"], json!({"above": 30.0, "clear": 28.0}));
-    assert_eq!(rule["for_ms"], 5000);
+    assert_eq!(rule["rule"]["above"], 30);
+    assert_eq!(
+        (&rule["file"], &rule["line"]),
+        (&json!("gateway.toml"), &json!(12))
+    );
+    assert_eq!(house.json("/api/v1/rules/file:hot").await, *rule);
+    house.problem(get("/api/v1/rules/r-0"), 404).await;
 }
 
 #[tokio::test]

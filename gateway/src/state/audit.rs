@@ -1,4 +1,5 @@
 //! The audit trail: who did what to which alert, silence or delivery, and when. Written in the transaction that does it.
+//! The audit trail: who did what to which alert, silence or rule, and when. Written in the transaction that does it.
 //!
 //! Bounded: the newest [`KEPT_ENTRIES`].
 
@@ -21,6 +22,9 @@ pub(super) enum Action {
     SilenceEnded,
     DeliveryReplayed,
     DeliveryDiscarded,
+    RuleCreated,
+    RuleChanged,
+    RuleDeleted,
 }
 
 impl Action {
@@ -33,6 +37,9 @@ impl Action {
             Self::SilenceEnded => "silence_ended",
             Self::DeliveryReplayed => "delivery_replayed",
             Self::DeliveryDiscarded => "delivery_discarded",
+            Self::RuleCreated => "rule_created",
+            Self::RuleChanged => "rule_changed",
+            Self::RuleDeleted => "rule_deleted",
         }
     }
 }
@@ -52,8 +59,11 @@ pub struct AuditEntry {
     /// `delivery_discarded`.
     pub action: String,
     /// The id of the alert, silence or delivery.
+    /// `alert_acknowledged`, `alert_unacknowledged`, `silence_created`, `silence_changed`, `silence_ended`, `rule_created`, `rule_changed` or `rule_deleted`.
+    pub action: String,
+    /// The id of the alert, silence or rule.
     pub target: String,
-    /// The thing as it was then: the alert's rule and series with the comment, or the silence; of a changed one `before` and `after`.
+    /// The thing as it was then: the alert's rule and series with the comment, the silence, or the rule; of a changed one `before` and `after`.
     pub detail: JsonValue,
 }
 

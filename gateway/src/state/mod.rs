@@ -1,10 +1,12 @@
 //! What was decided, in one SQLite file (`state.sqlite`): alerts, the outbox of deliveries to webhooks, and what people did:
-//! acknowledgements, silences, the audit trail.
+//! acknowledgements, silences, rules, the audit trail.
 //!
 //! One thread owns the connection; callers await its answer. Every write is a transaction with `synchronous=FULL`: when a call
 //! returns, the change survives a power cut. Bounded: [`KEPT_ALERTS`] ended alerts, [`KEPT_TRANSITIONS`] of their changes,
 //! [`MAX_WAITING`] waiting deliveries a webhook (the oldest is given up, and counted), [`KEPT_DELIVERIES`] finished ones, [`KEPT_DEAD_LETTERS`] dead letters,
 //! [`MAX_SILENCES`] silences (one more is refused) and [`KEPT_SILENCES`] that are over, [`KEPT_ENTRIES`] lines of the trail,
+//! [`MAX_WAITING`] waiting deliveries a webhook (the oldest is given up, and counted), [`KEPT_DELIVERIES`] finished ones,
+//! [`MAX_SILENCES`] silences and [`MAX_RULES`] rules (one more is refused) and [`KEPT_SILENCES`] that are over, [`KEPT_ENTRIES`] lines of the trail,
 //! [`KEPT_RUNS`] runs.
 
 mod attention;
@@ -15,6 +17,7 @@ mod message;
 mod metrics;
 mod outbox;
 mod recorder;
+mod rules;
 mod runs;
 mod schema;
 mod secrets;
@@ -41,6 +44,7 @@ pub use self::{
     message::{AlertMessage, Event, GroupMessage, Message, Reason},
     outbox::{Delivery, Verdict},
     recorder::write_down,
+    rules::{MAX_RULES, OwnRule, RuleDraft, RuleError},
     runs::{Beginning, JournalAtStart, Recorded, Run, Told},
     silences::{KEPT_SILENCES, MAX_SILENCES},
 };

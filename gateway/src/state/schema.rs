@@ -71,6 +71,18 @@ const STEPS: &[&str] = &["
     CREATE INDEX deliveries_order ON deliveries (webhook, subject, number) WHERE status IN ('waiting', 'held');
 ", "
     CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+", "
+    CREATE TABLE rules (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        version INTEGER NOT NULL,
+        enabled INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        created_by TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        changed_by TEXT,
+        changed INTEGER
+    );
 "];
 
 /// A file as an earlier version made it.
