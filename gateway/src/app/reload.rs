@@ -70,7 +70,7 @@ impl App {
         let result = if difference.is_empty() {
             tracing::info!("the config was read again: nothing to do");
             // Rules may stand on other lines.
-            self.rules.reload(config.clone(), false).await;
+            self.rules.reload(&config, false).await;
             "unchanged"
         } else {
             let words = difference.words();
@@ -172,7 +172,7 @@ impl App {
         if difference.site {
             self.hub.set_site(config.site.clone());
         }
-        self.rules.reload(config.clone(), difference.engine).await;
+        self.rules.reload(config, difference.engine).await;
         if difference.normalise {
             let settings = Change::Settings(config.normalise.clone());
             drop(self.sources.around.changes.send(settings).await);

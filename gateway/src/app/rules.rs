@@ -155,10 +155,10 @@ impl Desk {
     }
 
     /// Takes the rules of this config, and the engine's other settings if `engine` says so. Returns when they are in force.
-    pub(super) async fn reload(&self, config: Config, engine: bool) {
+    pub(super) async fn reload(&self, config: &Config, engine: bool) {
         let (done, is_done) = oneshot::channel();
         let reload = Reload {
-            config: Box::new(config),
+            config: Box::new(config.clone()),
             engine,
             done,
         };

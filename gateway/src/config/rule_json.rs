@@ -301,7 +301,7 @@ mod tests {
             let (root, errors) = DeTable::parse_recoverable(&text);
             prop_assert!(errors.is_empty(), "{text}: {errors:?}");
             let table = root.get_ref().get("rule").unwrap().get_ref().as_array().unwrap();
-            let back = body_of(table.get(0).unwrap().get_ref().as_table().unwrap());
+            let back = body_of(table.first().unwrap().get_ref().as_table().unwrap());
             prop_assert_eq!(back.keys().len(), keys.len());
             for key in keys {
                 if let Some(text) = body[key].as_str() {

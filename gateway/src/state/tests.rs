@@ -368,6 +368,8 @@ async fn a_file_of_the_format_without_runs_gets_its_epoch_and_keeps_its_alerts()
     old.execute(
         "INSERT INTO alerts (id, state, changed, body) VALUES ('a', 'firing', 5, ?1)",
         params![as_json(&firing).unwrap()],
+    )
+    .unwrap();
     drop(old);
     let state = open(dir.path(), &[]);
     assert_eq!(state.resumption().await.unwrap().alerts.len(), 1);
