@@ -385,7 +385,6 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         sources,
         outlets,
         beating,
-        engine,
         rules,
         state,
         hub,

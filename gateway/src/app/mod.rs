@@ -142,7 +142,6 @@ pub struct App {
     sources: Sources,
     outlets: Outlets,
     beating: Beating,
-    engine: Engine,
     rules: rules::Desk,
     state: State,
     hub: Hub,

@@ -1,5 +1,4 @@
-//! The audit trail: who did what to which alert, silence or delivery, and when. Written in the transaction that does it.
-//! The audit trail: who did what to which alert, silence or rule, and when. Written in the transaction that does it.
+//! The audit trail: who did what to which alert, silence, rule or delivery, and when. Written in the transaction that does it.
 //!
 //! Bounded: the newest [`KEPT_ENTRIES`].
 
@@ -55,13 +54,9 @@ pub struct AuditEntry {
     pub at_ms: i64,
     /// Who, as they said.
     pub by: String,
-    /// `alert_acknowledged`, `alert_unacknowledged`, `silence_created`, `silence_changed`, `silence_ended`, `delivery_replayed` or
-    /// `delivery_discarded`.
+    /// What was done: `alert_acknowledged`, `silence_created`, `rule_changed`, `delivery_replayed` and so on; `docs/http-api.md` has all.
     pub action: String,
-    /// The id of the alert, silence or delivery.
-    /// `alert_acknowledged`, `alert_unacknowledged`, `silence_created`, `silence_changed`, `silence_ended`, `rule_created`, `rule_changed` or `rule_deleted`.
-    pub action: String,
-    /// The id of the alert, silence or rule.
+    /// The id of the alert, silence, rule or delivery.
     pub target: String,
     /// The thing as it was then: the alert's rule and series with the comment, the silence, or the rule; of a changed one `before` and `after`.
     pub detail: JsonValue,
