@@ -162,6 +162,13 @@ impl Machine {
         }
     }
 
+    /// Whether a rule is about this series.
+    #[must_use]
+    pub fn watches(&self, series: u32) -> bool {
+        let watched = self.series.get(series as usize);
+        watched.is_some_and(Option::is_some)
+    }
+
     /// Takes up an alert of an earlier run on a series that is watched.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use super::{
     outlets::{Outlets, recipients},
     pass_on, reload,
     replay::{self, Earlier},
+    rules,
     sources::{Sources, Surroundings, kind_name, mappings_of, prepare},
     telling::past,
 };
@@ -22,7 +23,7 @@ use crate::{
     config::{Config, PUSH_SOURCE},
     damage::SetAside,
     disk,
-    engine::{Booting, Ends, Remember},
+    engine::{self, Booting, Ends, Remember},
     files,
     heartbeat::Heartbeats,
     history::{self, History},
@@ -101,6 +102,8 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     )?;
     tracing::debug!(?recovery, "the journal is open");
     let resumption = state.resumption().await?;
+    let own_rules = state.rules().await?;
+    let all_rules = rules::merge(&config, &own_rules);
     let history = match config.history {
         None => None,
         Some(history) => Some(History::open(history, dir, &mut registry, clock.clone())?),
@@ -141,7 +144,11 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         });
     }
     let normaliser = Normaliser::new(config.normalise.clone(), all_sources.clone());
-    let mut booting = Booting::new(config.engine.clone(), resumption, clock.clone());
+    let with_rules = engine::Config {
+        rules: all_rules.rules.clone(),
+        ..config.engine.clone()
+    };
+    let mut booting = Booting::new(with_rules, resumption, clock.clone());
     let runs = beginning.iter().flat_map(|beginning| &beginning.runs);
     // What can't fit into its bytes need not be made first.
     let most = config.live.replay_bytes / size_of::<Point>();
@@ -319,7 +326,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let (ready, readiness) = watch::channel(http::Readiness::NotReady(String::from("starting")));
     let configured = watch::Sender::new(http::Configured {
         sources: sources.statuses().into(),
-        rules: config.engine.rules.clone().into(),
+        rules: all_rules.entries.clone().into(),
         webhooks: config.webhooks.clone().into(),
         config: http::ConfigStatus {
             file: config.file.clone(),
@@ -327,7 +334,23 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
             ..http::ConfigStatus::default()
         },
     });
+    let (asking, asked) = http::Rules::new(&mut registry);
+    let around = rules::Around {
+        engine: engine.clone(),
+        state: state.clone(),
+        hub: hub.clone(),
+        configured: configured.clone(),
+    };
+    let rules = rules::Desk::start(
+        around,
+        config.clone(),
+        own_rules,
+        all_rules,
+        asked,
+        &mut registry,
+    );
     let parts = http::Parts {
+        rules: asking,
         engine: engine.clone(),
         state: state.clone(),
         history: history.clone(),
@@ -396,7 +419,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         sources,
         outlets,
         beating,
-        engine,
+        rules,
         state,
         hub,
         history,

@@ -13,6 +13,7 @@
 //! | `change` | the difference of two configs; pure |
 //! | `replay` | what earlier runs left, into engine and normaliser |
 //! | `reload` | that difference, applied |
+//! | `rules` | the rules of the config and of people as one list |
 //!
 //! Starting: sockets are bound first, then state, journal, engine (with the journal's replay), hub, notifiers,
 //! archives, ingest, HTTP, and last the sources. Stopping: sources, HTTP, then each stage ends because its input
@@ -25,6 +26,7 @@ mod heartbeats;
 mod outlets;
 mod reload;
 mod replay;
+mod rules;
 mod sources;
 mod telling;
 
@@ -40,7 +42,6 @@ use crate::{
     archive::influx,
     clock::Clock,
     config::Config,
-    engine::Engine,
     history::{History, HistoryError},
     http,
     journal::{self, Journal},
@@ -143,7 +144,7 @@ pub struct App {
     sources: Sources,
     outlets: Outlets,
     beating: Beating,
-    engine: Engine,
+    rules: rules::Desk,
     state: State,
     hub: Hub,
     history: Option<History>,

@@ -364,6 +364,13 @@ impl Core {
         }
     }
 
+    /// Makes a series known before its first reading.
+    pub(super) fn expect(&mut self, key: &SeriesKey, now: Moment) {
+        if let Some(series) = self.store.expect(key) {
+            self.watch(series, now);
+        }
+    }
+
     fn watch(&mut self, series: SeriesIndex, now: Moment) {
         let labels = labels(self.store.device_of(series));
         self.machine
@@ -371,7 +378,8 @@ impl Core {
     }
 }
 
-fn labels(device: &Device) -> Labels {
+/// The labels that alerts on a device's series carry.
+pub(super) fn labels(device: &Device) -> Labels {
     let mut labels = device.labels.clone();
     if let Some(site) = &device.site {
         labels.insert(String::from("site"), site.clone());

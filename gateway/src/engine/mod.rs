@@ -17,6 +17,7 @@ mod inventory;
 mod metrics;
 mod outgoing;
 mod recent;
+mod rehearsal;
 mod task;
 mod view;
 
@@ -30,6 +31,7 @@ use self::{core::Core, metrics::Metrics, outgoing::Outgoing, recent::Recorder, t
 pub use self::{
     inventory::{Inventory, Known},
     recent::{Recent, RecentRecord, Remember},
+    rehearsal::Rehearsal,
 };
 use crate::{
     alert::{Alert, Moment, Rule, Transition},

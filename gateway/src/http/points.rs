@@ -138,7 +138,7 @@ async fn points(
 }
 
 /// Both by time, each time once; where both have a time, memory is right, as it is newer.
-fn merge(stored: Vec<Point>, held: Vec<Point>) -> Vec<Point> {
+pub(super) fn merge(stored: Vec<Point>, held: Vec<Point>) -> Vec<Point> {
     if held.is_empty() || stored.is_empty() {
         let mut only = if held.is_empty() { stored } else { held };
         only.dedup_by_key(|point| point.time);

@@ -19,6 +19,7 @@ pub(super) struct Metrics {
     pub(super) withdrawn: Family<WebhookLabel, Counter>,
     pub(super) silences_refused: Counter,
     pub(super) inventories: Counter,
+    pub(super) rules_refused: Counter,
     pub(super) failures: Counter,
     pub(super) failing: Gauge,
     pub(super) circuits_open: Family<WebhookLabel, Gauge>,
@@ -33,6 +34,7 @@ impl Metrics {
             withdrawn: Family::default(),
             silences_refused: Counter::default(),
             inventories: Counter::default(),
+            rules_refused: Counter::default(),
             failures: Counter::default(),
             failing: Gauge::default(),
             circuits_open: Family::default(),
@@ -66,6 +68,11 @@ impl Metrics {
             "gateway_inventories",
             "Times that the inventory of series was written down",
             metrics.inventories.clone(),
+        );
+        registry.register(
+            "gateway_rules_refused",
+            "Rules of people refused because there were too many",
+            metrics.rules_refused.clone(),
         );
         registry.register(
             "gateway_state_failures",

@@ -86,6 +86,18 @@ const STEPS: &[&str] = &["
         position INTEGER NOT NULL,
         PRIMARY KEY (device, metric)
     ) STRICT, WITHOUT ROWID;
+", "
+    CREATE TABLE rules (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        version INTEGER NOT NULL,
+        enabled INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        created_by TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        changed_by TEXT,
+        changed INTEGER
+    );
 "];
 
 /// A file as an earlier version made it.

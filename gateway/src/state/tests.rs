@@ -1,5 +1,6 @@
 mod dead_letters;
 mod inventory;
+mod rules;
 mod silences;
 
 use std::collections::BTreeMap;
