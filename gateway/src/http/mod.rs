@@ -16,6 +16,7 @@ mod letters;
 mod page;
 mod points;
 pub mod problem;
+mod routes;
 mod rules;
 mod serve;
 mod silences;
@@ -204,6 +205,7 @@ pub fn router(
     let mut router = api::router()
         .merge(alerts::router())
         .merge(acknowledge::router())
+        .merge(routes::router())
         .merge(silences::router())
         .merge(rules::router())
         .merge(status::router())

@@ -205,7 +205,7 @@ pub(super) fn give_up_oldest(
 }
 
 /// The oldest waiting delivery to `webhook` that is about none of these subjects (a JSON list), and for which no older one about the same
-/// subject stands in the way.
+/// subject stands in the way. A message of a group that a silence holds keeps no later one back: that is about other alerts.
 pub(super) fn next(
     connection: &Connection,
     webhook: &str,
@@ -216,7 +216,8 @@ pub(super) fn next(
             "SELECT id, webhook, body, created, tries FROM deliveries AS next WHERE webhook = ?1 AND status = 'waiting'
              AND subject NOT IN (SELECT value FROM json_each(?2))
              AND NOT EXISTS (SELECT 1 FROM deliveries AS older WHERE older.webhook = ?1 AND older.status IN ('waiting', 'held')
-                             AND older.subject = next.subject AND older.number < next.number)
+                             AND older.subject = next.subject AND older.number < next.number
+                             AND (older.status = 'waiting' OR older.body ->> 'group_key' IS NULL))
              ORDER BY number LIMIT 1",
         )?
         .query_row(params![webhook, but], |row| {
