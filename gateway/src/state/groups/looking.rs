@@ -1,7 +1,7 @@
 //! Looks at the groups that are due, in one transaction: what they say goes into the outbox, and what was told is noted.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
@@ -168,7 +168,19 @@ fn look_at(
         &mut group.gate,
         around.now,
     );
+    let mut reminders: HashMap<&str, bool> = HashMap::new();
     for planned in &look.messages {
+        if planned.why == Why::Repeat {
+            // Who is away finds one reminder, not one for each time.
+            let waits = match reminders.get(planned.webhook.as_str()) {
+                Some(waits) => *waits,
+                None => outbox::reminder_waits(transaction, &planned.webhook, &group.key)?,
+            };
+            reminders.insert(&planned.webhook, waits);
+            if waits {
+                continue;
+            }
+        }
         let Some(delivery) = delivery(&group, planned, &rows, around)? else {
             continue;
         };

@@ -442,6 +442,39 @@ async fn alerts_that_find_no_room_in_the_groups_are_told_by_themselves() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_is_away_finds_one_reminder_and_not_one_for_each_time() {
+    let house = House::new(routes(vec![route("r", &["ops"])])).await;
+    house.fire("a").await;
+    house.later(seconds(10)).await;
+    for _ in 0..5 {
+        house.later(61 * MINUTE).await;
+    }
+    assert_eq!(
+        house.hears("ops").await,
+        ["change: a.firing", "repeat: a.firing"]
+    );
+    house.later(61 * MINUTE).await;
+    assert_eq!(house.hears("ops").await, ["repeat: a.firing"]);
+}
+
+#[tokio::test]
+async fn of_a_large_message_only_the_id_is_kept_once_it_is_delivered() {
+    let house = House::new(routes(vec![route("r", &["ops"])])).await;
+    let changes = (0..500).map(|n| change_of("hot", &format!("a{n}"), AlertState::Firing));
+    let changes = decided(1, changes.collect());
+    house.state.record(changes).await.unwrap();
+    house.later(seconds(10)).await;
+    let file = Connection::open(house.dir.path().join("state.sqlite")).unwrap();
+    let size = || -> i64 {
+        let sum = "SELECT sum(length(body)) FROM deliveries";
+        file.query_row(sum, [], |row| row.get(0)).unwrap()
+    };
+    assert!(size() > 100_000);
+    assert_eq!(house.hears("ops").await.len(), 1);
+    assert_eq!(size(), 0);
+}
+
+#[tokio::test]
 async fn the_gateways_own_alert_is_never_grouped_and_goes_to_the_webhooks_of_its_route() {
     let house = House::new(routes(vec![route("r", &["boss"])])).await;
     let own = crate::alert::Own::default()
