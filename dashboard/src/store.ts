@@ -163,6 +163,11 @@ export class Store {
     return [...this.alerts.values()].sort(byUrgency);
   }
 
+  /** A pending or firing alert. */
+  alert(id: string): Alert | undefined {
+    return this.alerts.get(id);
+  }
+
   /** Alerts that ended last, newest first. */
   endedAlerts(): readonly Alert[] {
     return this.ended;
@@ -246,7 +251,7 @@ export class Store {
       // What already fires when the page opens is in the list; only what begins is announced, and once.
       if (alert.state === "firing" && !this.fired.has(alert.id)) {
         this.fired.add(alert.id);
-        if (this.known && alert.silenced_by.length === 0) this.onFiring(alert);
+        if (this.known && alert.silenced_by.length === 0 && alert.inhibited_by.length === 0) this.onFiring(alert);
       }
       if (before?.acknowledged?.at_ms !== alert.acknowledged?.at_ms) this.touch("audit");
     } else {

@@ -48,6 +48,12 @@ export interface Alert {
   acknowledged: Acknowledgement | null;
   /** The active silences that match it. */
   silenced_by: string[];
+  /** Which routes have it; none: it is told by itself. */
+  routes: { route: string; group_key: string }[];
+  /** Alerts that fire and for the sake of which nobody is told; a few of them. */
+  inhibited_by: string[];
+  /** When the next step is told unless somebody acknowledges. */
+  escalates_ms: number | null;
 }
 
 export interface Acknowledgement {

@@ -48,6 +48,8 @@ mod reload;
 mod restart;
 /// A browser goes on with its last event id over restarts and kills.
 mod resume;
+/// Alerts come in groups, over kills, other routes and storms.
+mod routes;
 /// Rules that people make are in force, and tried before.
 mod rules;
 /// Serial ports that are pulled, renamed, flooded, silent, noisy or broken.

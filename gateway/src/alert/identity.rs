@@ -206,6 +206,32 @@ pub(crate) fn id(fingerprint: u32, rule: &str, series: &str, began: Timestamp) -
     format_smolstr!("{fingerprint:08x}-{:024x}", fnv.0 >> 32)
 }
 
+/// The key of a group of a route, from the name of the route and what its alerts have in common: 24 hexadecimal digits.
+pub(crate) fn group<'a>(route: &str, labels: impl Iterator<Item = (&'a str, &'a str)>) -> SmolStr {
+    let mut fnv = Fnv(OFFSET);
+    fnv.text(route);
+    for (name, value) in labels {
+        fnv.text(name).text(value);
+    }
+    format_smolstr!("{:024x}", fnv.0 >> 32)
+}
+
+/// The id of a message about a group, which it begins with, so that messages of one group go out in order: from all that makes it another message than any other, so that the same message made again after
+/// the state file was lost has the same id. `moment` tells apart what says the same more than once.
+pub(crate) fn message<'a>(
+    group: &str,
+    reason: &str,
+    moment: i64,
+    alerts: impl Iterator<Item = (&'a str, bool)>,
+) -> SmolStr {
+    let mut fnv = Fnv(OFFSET);
+    fnv.text(group).text(reason).bytes(&moment.to_le_bytes());
+    for (alert, is_over) in alerts {
+        fnv.text(alert).bytes(&[u8::from(is_over)]);
+    }
+    format_smolstr!("{group}.{:016x}", fnv.0 >> 64)
+}
+
 /// Whether an alert with this id came from a rule that asks the same.
 pub(crate) fn is_of(id: &str, fingerprint: u32) -> bool {
     id.split_once('-')

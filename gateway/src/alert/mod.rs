@@ -1,4 +1,4 @@
-//! Rules, their conditions and the alert state machine, silences and acknowledgements. Pure: readings and a `now` in, transitions out.
+//! Rules, their conditions and the alert state machine, routes, silences and acknowledgements. Pure: readings and a `now` in, transitions out.
 //!
 //! What it does not do: keep values (the caller hands them in), write anything down, deliver anything, know who was told.
 
@@ -6,6 +6,7 @@ mod condition;
 mod identity;
 mod machine;
 mod own;
+pub mod route;
 pub mod silence;
 mod slot;
 mod view;

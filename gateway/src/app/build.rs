@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     App, StartError, attention, bind,
     heartbeats::Beating,
-    outlets::{Outlets, recipients},
+    outlets::{Outlets, recipients, set_routes},
     pass_on, reload,
     replay::{self, Earlier},
     rules,
@@ -205,6 +205,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         updates: updates_in.clone(),
         decided: decided_in,
     };
+    set_routes(&state, &config).await;
     attention::tell(&hub, &state, http_stop.clone()).await?;
     let (engine, engine_task) = booting.start(ends, &mut registry);
     let state_part = front.register("state");
@@ -256,6 +257,12 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let following = state.clone();
     tokio::spawn(async move {
         following.follow_clock(stop).await;
+        drop(part);
+    });
+    let (part, stop) = (front.register("groups"), http_stop.clone());
+    let following = state.clone();
+    tokio::spawn(async move {
+        following.follow_groups(stop).await;
         drop(part);
     });
     let archive_metrics = archive::Metrics::new(journal.clone(), &mut registry);

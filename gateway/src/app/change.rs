@@ -30,6 +30,8 @@ pub(super) struct Difference {
     pub(super) webhooks_begun: Vec<String>,
     /// Dead-man's switches outside.
     pub(super) heartbeats: bool,
+    /// Routes and inhibitions.
+    pub(super) routes: bool,
     /// `InfluxDB`, or what its lines are made with.
     pub(super) archive: bool,
     /// Retention, size, flush interval of the history.
@@ -54,6 +56,7 @@ impl Difference {
             && !(self.normalise
                 || self.heartbeats
                 || self.engine
+                || self.routes
                 || self.archive
                 || self.history
                 || self.site
@@ -80,6 +83,7 @@ impl Difference {
             ("units, ranges or calibrations", self.normalise),
             ("rules, devices or store", self.engine),
             ("heartbeats", self.heartbeats),
+            ("routes", self.routes),
             ("InfluxDB", self.archive),
             ("history", self.history),
             ("site", self.site),
@@ -101,6 +105,7 @@ impl Difference {
         every_setting_has_its_place(new);
         let mut difference = Self {
             normalise: old.normalise != new.normalise,
+            routes: old.routing != new.routing,
             site: old.site != new.site,
             heartbeats: old.heartbeats != new.heartbeats,
             history: old.history.is_some() && new.history.is_some() && old.history != new.history,
@@ -210,6 +215,7 @@ fn every_setting_has_its_place(config: &Config) {
         heartbeats: _,
         // As `engine.rules`, and their places, which `rules.rs` tells.
         rules: _,
+        routing: _,
         files: _,
         doubts: _,
     } = config;
@@ -368,6 +374,7 @@ mod tests {
                 "send_resolved = false",
                 "webhooks ended: ops; webhooks begun: ops",
             ),
+            ("group_wait = \"10s\"", "group_wait = \"20s\"", "routes"),
             (
                 "level = \"info\"",
                 "level = \"warn\"",

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::StartError;
 use crate::{
     archive::{self, ArchiveStatus, Archiver, DeadLetters},
+    cause,
     clock::Clock,
     config::Config,
     journal::Journal,
@@ -153,4 +154,12 @@ pub(super) fn recipients(webhooks: &[WebhookConfig]) -> Vec<Recipient> {
             send_resolved: webhook.send_resolved,
         })
         .collect()
+}
+
+/// Makes the routes of this config those in force. If the state file refuses, its groups follow later.
+pub(super) async fn set_routes(state: &State, config: &Config) {
+    // On the heap: starting a gateway is a large future already.
+    if let Err(error) = Box::pin(state.set_routes(config.routing.clone())).await {
+        tracing::error!(error = %cause::chain(&error), "groups of alerts cannot be changed to the routes of the config; trying again");
+    }
 }

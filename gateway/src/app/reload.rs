@@ -21,7 +21,7 @@ use prometheus_client::{
 use super::{
     App, StartError,
     change::{Difference, in_force},
-    outlets::recipients,
+    outlets::{self, recipients},
 };
 use crate::{cause, config::Config, http, ingest::Change, model::SourceName};
 
@@ -163,6 +163,13 @@ impl App {
             self.outlets.change_archive(archiver).await;
         }
         self.change_recipients(config).await;
+        // Webhooks that come may bring alerts of groups up to date.
+        if difference.routes
+            || !difference.webhooks_begun.is_empty()
+            || !difference.webhooks_ended.is_empty()
+        {
+            outlets::set_routes(&self.state, config).await;
+        }
         for (name, notifier) in notifiers {
             self.outlets.begin_webhook(name, notifier);
         }

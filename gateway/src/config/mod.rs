@@ -10,6 +10,7 @@ mod mapping;
 mod mistake;
 mod pattern;
 mod reader;
+mod route;
 mod rule;
 mod rule_json;
 mod scalar;
@@ -36,6 +37,7 @@ use self::{
     reader::{Placed, Table, did_you_mean},
 };
 use crate::{
+    alert::route::Routing,
     archive, engine, heartbeat, history, journal, live, normalise,
     notify::{self, WebhookConfig},
     wear::card,
@@ -87,6 +89,8 @@ pub struct Config {
     pub heartbeats: Vec<heartbeat::Config>,
     /// The rules of `engine` as they are written, in the same order.
     pub rules: Vec<WrittenRule>,
+    /// Which alerts go where, put together how.
+    pub routing: Routing,
     /// The files that it was read from, and what was in them: certificates too, which are read again only by who uses them.
     pub files: Files,
     /// What is not wrong but looks like a slip, such as a rule on a metric that is nearly one that the config names.
@@ -167,6 +171,7 @@ impl Default for Config {
             webhooks: Vec::new(),
             heartbeats: Vec::new(),
             rules: Vec::new(),
+            routing: Routing::default(),
             files: Files::new(),
             doubts: Vec::new(),
         }
@@ -330,6 +335,7 @@ fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) 
         }
         config.webhooks.push(webhook);
     }
+    config.routing = route::read(root, &config.webhooks);
     rules(root, config);
 }
 

@@ -15,6 +15,7 @@ mod letters;
 mod page;
 mod points;
 pub mod problem;
+mod routes;
 mod rules;
 mod serve;
 mod silences;
@@ -203,6 +204,7 @@ pub fn router(
     let mut router = api::router()
         .merge(alerts::router())
         .merge(acknowledge::router())
+        .merge(routes::router())
         .merge(silences::router())
         .merge(rules::router())
         .merge(status::router())

@@ -20,6 +20,8 @@ pub(super) struct Metrics {
     pub(super) silences_refused: Counter,
     pub(super) inventories: Counter,
     pub(super) rules_refused: Counter,
+    pub(super) untold: Counter,
+    pub(super) ungrouped: Counter,
     pub(super) failures: Counter,
     pub(super) failing: Gauge,
     pub(super) circuits_open: Family<WebhookLabel, Gauge>,
@@ -35,6 +37,8 @@ impl Metrics {
             silences_refused: Counter::default(),
             inventories: Counter::default(),
             rules_refused: Counter::default(),
+            untold: Counter::default(),
+            ungrouped: Counter::default(),
             failures: Counter::default(),
             failing: Gauge::default(),
             circuits_open: Family::default(),
@@ -73,6 +77,16 @@ impl Metrics {
             "gateway_rules_refused",
             "Rules of people refused because there were too many",
             metrics.rules_refused.clone(),
+        );
+        registry.register(
+            "gateway_group_alerts_untold",
+            "Alerts of groups that were over before anybody was told of them",
+            metrics.untold.clone(),
+        );
+        registry.register(
+            "gateway_group_alerts_refused",
+            "Alerts that were told by themselves because the groups had no room",
+            metrics.ungrouped.clone(),
         );
         registry.register(
             "gateway_state_failures",

@@ -98,7 +98,49 @@ const STEPS: &[&str] = &["
         changed_by TEXT,
         changed INTEGER
     );
-"];
+", GROUPS, STEADY];
+
+/// The groups of routes and the alerts in them. Times are those of [`super::steady`]; `gate` is before which no change is told, `due` when
+/// to look next, at the latest of all times for never.
+const GROUPS: &str = "
+    CREATE TABLE groups (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        route TEXT NOT NULL,
+        key TEXT NOT NULL,
+        labels TEXT NOT NULL,
+        gate INTEGER NOT NULL,
+        waits INTEGER NOT NULL,
+        due INTEGER NOT NULL,
+        held INTEGER NOT NULL,
+        UNIQUE (route, key)
+    );
+    CREATE INDEX groups_due ON groups (due);
+    CREATE TABLE members (
+        number INTEGER PRIMARY KEY,
+        in_group INTEGER NOT NULL,
+        alert TEXT NOT NULL,
+        told TEXT NOT NULL,
+        since INTEGER,
+        said INTEGER,
+        steps INTEGER NOT NULL,
+        inhibited_by TEXT NOT NULL,
+        escalates_ms INTEGER,
+        UNIQUE (in_group, alert)
+    );
+    CREATE INDEX members_by_alert ON members (alert);
+    CREATE INDEX alerts_by_state ON alerts (state, changed);
+";
+
+/// The time that never jumps.
+pub(super) const STEADY: &str = "
+    CREATE TABLE steady (
+        only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+        boot TEXT NOT NULL,
+        since_boot INTEGER NOT NULL,
+        wall INTEGER,
+        steady INTEGER NOT NULL
+    );
+";
 
 /// A file as an earlier version made it.
 #[cfg(test)]

@@ -1,15 +1,18 @@
 mod dead_letters;
+mod groups;
 mod inventory;
 mod rules;
 mod silences;
 
 use std::collections::BTreeMap;
 
+use rusqlite::params;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    alert::Severity,
+    alert::{Alert, AlertState, Severity, Transition},
+    engine::Decided,
     model::{SeriesKey, Timestamp, Value},
 };
 
