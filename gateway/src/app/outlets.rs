@@ -11,7 +11,7 @@ use crate::{
     clock::Clock,
     config::Config,
     journal::Journal,
-    notify::{Notifier, WebhookConfig},
+    notify::{Links, Notifier, WebhookConfig},
     shutdown::Parts,
     state::{Recipient, State},
 };
@@ -26,6 +26,7 @@ pub(super) struct Outlets {
     letters: DeadLetters,
     state: State,
     journal: Journal,
+    links: Links,
     clock: Clock,
     /// Of all that run; a stopping gateway waits for them for a short while.
     pub(super) parts: Parts,
@@ -46,6 +47,7 @@ impl Outlets {
         journal: Journal,
         archive_metrics: archive::Metrics,
         letters: DeadLetters,
+        links: Links,
         clock: Clock,
     ) -> Self {
         Self {
@@ -56,6 +58,7 @@ impl Outlets {
             letters,
             state,
             journal,
+            links,
             clock,
             parts: Parts::default(),
             stop: CancellationToken::new(),
@@ -71,6 +74,7 @@ impl Outlets {
     pub(super) fn prepare_webhook(&self, config: &WebhookConfig) -> Result<Notifier, StartError> {
         Ok(Notifier::new(
             config.clone(),
+            self.links.clone(),
             self.state.clone(),
             self.clock.clone(),
         )?)

@@ -21,6 +21,7 @@ mod runs;
 mod schema;
 mod secrets;
 mod silences;
+mod told;
 mod urgent;
 
 use std::{
