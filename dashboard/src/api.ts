@@ -2,7 +2,7 @@
  * The REST answers that the page fetches. At most two requests are open at once: HTTP/1.1 gives a browser six
  * connections to a gateway, and other tabs hold streams.
  */
-import type { AuditEntry, DeadLetters, DryRun, Matcher, Points, Rule, RuleBody, RuleFault, Status, Trial, UndeliveredList, Webhook } from "./wire";
+import type { AuditEntry, ConfiguredWebhook, DeadLetters, DryRun, Matcher, Points, Rule, RuleBody, RuleFault, Status, Trial, UndeliveredList } from "./wire";
 
 /** Requests open at once. */
 const AT_ONCE = 2;
@@ -51,8 +51,8 @@ export function fetchStatus(signal: AbortSignal): Promise<Status> {
   return getJson<Status>("api/v1/status", signal);
 }
 
-export async function fetchWebhooks(signal: AbortSignal): Promise<Webhook[]> {
-  return (await getJson<{ webhooks: Webhook[] }>("api/v1/webhooks", signal)).webhooks;
+export async function fetchWebhooks(signal: AbortSignal): Promise<ConfiguredWebhook[]> {
+  return (await getJson<{ webhooks: ConfiguredWebhook[] }>("api/v1/webhooks", signal)).webhooks;
 }
 
 /** Sends a test to a webhook and waits for what it answers. */

@@ -1,5 +1,5 @@
 /** What the page says about webhooks. */
-import type { Trial, Webhook } from "./wire";
+import type { ConfiguredWebhook, Trial } from "./wire";
 import { numberText } from "./format";
 
 const KINDS: Record<string, string> = {
@@ -23,7 +23,7 @@ export function kindText(kind: string): string {
 export type Standing = "good" | "wait" | "warning";
 
 /** How a webhook stands: whether all is delivered, something waits, or its last try failed. */
-export function standing({ status }: Webhook): { icon: Standing; words: string } {
+export function standing({ status }: ConfiguredWebhook): { icon: Standing; words: string } {
   if (status === null) return { icon: "wait", words: "not known" };
   const counts = [
     status.delivered > 0 ? `${numberText(status.delivered)} delivered` : "",

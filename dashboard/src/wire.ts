@@ -245,7 +245,7 @@ export interface UndeliveredList {
 }
 
 /** One of `GET /api/v1/webhooks`. */
-export interface Webhook {
+export interface ConfiguredWebhook {
   name: string;
   kind: string;
   /** Scheme and host. */

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { kindText, standing, trialText } from "../src/webhook-words";
-import type { Trial, Webhook } from "../src/wire";
+import type { Trial, ConfiguredWebhook } from "../src/wire";
 
 const status = { waiting: 0, held: 0, delivered: 0, given_up: 0, last_error: null };
-const webhook = (changed: Partial<Webhook["status"] & object>): Webhook => ({
+const webhook = (changed: Partial<ConfiguredWebhook["status"] & object>): ConfiguredWebhook => ({
   name: "ops",
   kind: "slack",
   url: "https://h/…",

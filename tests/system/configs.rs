@@ -78,6 +78,7 @@ fn the_full_example_names_every_key_that_the_reader_knows() {
         "mapping.rs",
         "rule.rs",
         "webhook.rs",
+        "template.rs",
     ] {
         let code = std::fs::read_to_string(folder.join(file)).unwrap();
         for call in [

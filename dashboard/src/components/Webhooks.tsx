@@ -3,7 +3,7 @@ import type { RefObject } from "preact";
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { fetchWebhooks, testWebhook } from "../api";
 import { kindText, standing, trialText } from "../webhook-words";
-import type { Trial, Webhook } from "../wire";
+import type { ConfiguredWebhook, Trial } from "../wire";
 import { Icon } from "./Icon";
 
 const REFRESH_MS = 15_000;
@@ -70,7 +70,7 @@ function Outcome({ outcome, focus }: { outcome: Trial | string; focus: RefObject
   );
 }
 
-function Row({ webhook, busy, test }: { webhook: Webhook; busy: boolean; test: (name: string) => void }) {
+function Row({ webhook, busy, test }: { webhook: ConfiguredWebhook; busy: boolean; test: (name: string) => void }) {
   const { icon, words } = standing(webhook);
   return (
     <tr>
@@ -95,8 +95,8 @@ function Row({ webhook, busy, test }: { webhook: Webhook; busy: boolean; test: (
 }
 
 /** `GET /api/v1/webhooks`, again and again while `active`; the last answer stays when one fails. */
-function useWebhooks(active: boolean): { webhooks: Webhook[]; refresh: () => void } {
-  const [webhooks, setWebhooks] = useState<Webhook[]>([]);
+function useWebhooks(active: boolean): { webhooks: ConfiguredWebhook[]; refresh: () => void } {
+  const [webhooks, setWebhooks] = useState<ConfiguredWebhook[]>([]);
   const [asked, setAsked] = useState(0);
   const refresh = useCallback(() => setAsked((times) => times + 1), []);
   useEffect(() => {

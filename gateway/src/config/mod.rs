@@ -16,6 +16,7 @@ mod scalar;
 mod secret;
 mod section;
 mod source;
+mod template;
 mod webhook;
 
 use std::{
