@@ -260,7 +260,7 @@ async fn discord_is_left_alone_for_as_long_as_the_body_of_its_429_says() {
         sink.url()
     );
     let gateway = Gateway::start(&config).await;
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     fires(&gateway).await;
     told(&sink, 1).await;
     assert!(

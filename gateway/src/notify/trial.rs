@@ -1,9 +1,8 @@
 //! Tries a webhook when a person asks for it: a message that says that it is a test goes straight to the receiver, not through the outbox,
 //! once, and the person sees the receiver's real answer.
 
-use std::time::Instant;
-
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::{
     Links, NotifyError, WebhookConfig,
