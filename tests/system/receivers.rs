@@ -107,6 +107,15 @@ async fn a_signed_webhook_verifies_with_each_of_two_keys_by_an_independent_imple
         );
         assert!(verified, "{key}");
     }
+    // What the message links to is this gateway's, and does what it says.
+    let link = bodies[0]["links"]["acknowledge"].as_str().unwrap();
+    let path = link.strip_prefix("https://sensors.example").unwrap();
+    let (status, answer) = gateway
+        .post(path, "application/x-www-form-urlencoded", String::new())
+        .await;
+    assert_eq!(status, 200, "{answer}");
+    let alerts = gateway.get("/api/v1/alerts").await;
+    assert!(alerts["alerts"][0]["acknowledged"].is_object(), "{alerts}");
     let mut changed = body.to_vec();
     changed.push(b' ');
     let forged = python_verifies(

@@ -261,7 +261,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let archive_metrics = archive::Metrics::new(journal.clone(), &mut registry);
     let signer = Signer::new(&state.signing_key().await.map_err(|_| StartError::Random)?);
     let letters = DeadLetters::new(dir, clock.clone(), &mut registry);
-    let links = Links::new(config.http.public_url.as_deref());
+    let links = Links::new(config.http.public_url.as_deref(), Some(signer.clone()));
     let mut outlets = Outlets::new(
         state.clone(),
         journal.clone(),

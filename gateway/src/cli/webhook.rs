@@ -26,7 +26,7 @@ pub(super) fn test(name: &str, file: &Path) -> Result<(), Failure> {
             file.display()
         )));
     };
-    let links = Links::new(config.http.public_url.as_deref());
+    let links = Links::new(config.http.public_url.as_deref(), None);
     let trial = run::runtime()?
         .block_on(notify::trial(webhook, links, Clock::system()))
         .context("the test cannot be sent")?;

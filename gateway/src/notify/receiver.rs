@@ -10,10 +10,14 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    model::Timestamp,
     state::{Delivery, Message, State},
 };
 
 use std::time::Duration;
+
+/// A link to acknowledge is good for a week after its message was made.
+const ACKNOWLEDGE_FOR_MS: i64 = 7 * 86_400_000;
 
 /// How one try ended, before it is judged.
 #[derive(Debug, PartialEq, Eq)]
@@ -116,21 +120,33 @@ impl Receiver {
     /// Tries once.
     pub(super) async fn send(&self, delivery: &Delivery) -> Answer {
         match Message::from_body(&delivery.body) {
-            Ok(message) => self.attempt(&delivery.id, &message, false).await.answer,
+            Ok(message) => {
+                let attempt = self.attempt(&delivery.id, &message, Some(delivery.created));
+                attempt.await.answer
+            }
             Err(error) => Answer::Refused {
                 error: format!("what the outbox holds can't be read: {error}"),
             },
         }
     }
 
-    /// Tries once, and tells what the receiver said. `test`: a person asked for it.
-    pub(super) async fn attempt(&self, id: &str, message: &Message, test: bool) -> Tried {
+    /// Tries once, and tells what the receiver said. `created`: when the delivery was made; none: a person tries the webhook.
+    pub(super) async fn attempt(
+        &self,
+        id: &str,
+        message: &Message,
+        created: Option<Timestamp>,
+    ) -> Tried {
         let notice = Notice {
             id,
             webhook: &self.webhook,
             message,
             links: &self.links,
-            test,
+            test: created.is_none(),
+            // The same at each try. While the clock is not set, nobody knows when it would end.
+            until: created.filter(|at| at.is_set()).map(|at| {
+                Timestamp::from_millis(at.as_millis().saturating_add(ACKNOWLEDGE_FOR_MS))
+            }),
             now: self.clock.now(),
         };
         match &self.via {

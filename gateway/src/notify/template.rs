@@ -81,13 +81,14 @@ impl Template {
             escape,
         };
         for message in samples::all() {
-            let (links, id) = (Links::new(Some("https://gateway.example")), "sample");
+            let (links, id) = (Links::new(Some("https://gateway.example"), None), "sample");
             let notice = Notice {
                 id,
                 webhook: "sample",
                 message: &message,
                 links: &links,
                 test: false,
+                until: None,
                 now: Timestamp::default(),
             };
             let text = template.render(&context(&notice))?;
@@ -267,10 +268,13 @@ fn labels(labels: &BTreeMap<String, String>) -> Value {
     Value::from_object(Labels(labels.clone()))
 }
 
-fn alert(alert: &AlertMessage, links: &Links) -> BTreeMap<String, Value> {
+fn alert(alert: &AlertMessage, notice: &Notice<'_>) -> BTreeMap<String, Value> {
     let mut fields = fields(Value::from(Serde(alert)));
     fields.insert(String::from("labels"), labels(&alert.labels));
-    fields.insert(String::from("links"), Value::from(Serde(links.of(alert))));
+    fields.insert(
+        String::from("links"),
+        Value::from(Serde(notice.links_of(alert))),
+    );
     let value = super::formats::wording::value(alert);
     fields.insert(String::from("value_text"), Value::from(value));
     fields
@@ -295,7 +299,7 @@ pub(super) fn context(notice: &Notice<'_>) -> Value {
     let ranked = super::formats::wording::ranked(message);
     let mut context = ranked
         .first()
-        .map(|worst| alert(worst, notice.links))
+        .map(|worst| alert(worst, notice))
         .unwrap_or_default();
     context.extend(fields(Value::from(Serde(message))));
     if let Some(worst) = ranked.first() {
@@ -303,7 +307,7 @@ pub(super) fn context(notice: &Notice<'_>) -> Value {
     }
     let alerts: Vec<Value> = ranked
         .iter()
-        .map(|one| Value::from(alert(one, notice.links)))
+        .map(|one| Value::from(alert(one, notice)))
         .collect();
     let (title, text) = super::formats::title_and_text(notice);
     let more = super::formats::wording::elsewhere(message);

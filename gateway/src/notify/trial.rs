@@ -45,7 +45,7 @@ pub async fn trial(
     let id = format!("test-{}-{:08x}", now.as_millis(), fastrand::u32(..));
     let message = samples::test(&config.name, &id, now);
     let began = Instant::now();
-    let tried = receiver.attempt(&id, &message, true).await;
+    let tried = receiver.attempt(&id, &message, None).await;
     let error = match tried.answer {
         Answer::Accepted => None,
         Answer::Later { error, .. } | Answer::Refused { error } => Some(error),

@@ -192,7 +192,7 @@ mod tests {
     use crate::notify::Links;
 
     fn body(message: &crate::state::Message) -> Json {
-        let links = Links::new(Some("https://g.example"));
+        let links = Links::new(Some("https://g.example"), None);
         let request = Config::default().request(&samples::notice(message, &links));
         assert_eq!(request.path, ["api", "v2", "alerts"]);
         serde_json::from_str(&request.body).unwrap()

@@ -78,7 +78,10 @@ mod tests {
 
     #[test]
     fn a_group_is_the_documented_body() {
-        let (message, links) = (samples::group(3), Links::new(Some("https://g.example")));
+        let (message, links) = (
+            samples::group(3),
+            Links::new(Some("https://g.example"), None),
+        );
         let body = request(&samples::notice(&message, &links)).body;
         let body: Json = serde_json::from_str(&body).unwrap();
         let keys: Vec<_> = body.as_object().unwrap().keys().cloned().collect();

@@ -104,7 +104,7 @@ mod tests {
     use crate::notify::Links;
 
     fn embed(message: &crate::state::Message) -> Json {
-        let links = Links::new(Some("https://g.example"));
+        let links = Links::new(Some("https://g.example"), None);
         let body: Json =
             serde_json::from_str(&request(&samples::notice(message, &links)).body).unwrap();
         assert_eq!(body["allowed_mentions"], json!({"parse": []}));

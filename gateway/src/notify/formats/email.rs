@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn one_alert_is_a_mail_with_all_that_is_known() {
-        let links = Links::new(Some("https://g.example"));
+        let links = Links::new(Some("https://g.example"), None);
         let message = samples::firing();
         let mail = mail(&samples::notice(&message, &links));
         assert_eq!(mail.subject, "FIRING: too hot on boiler #1/temperature");

@@ -55,10 +55,10 @@ pub(in crate::notify) fn body(notice: &Notice<'_>) -> Json {
         }
     };
     match notice.message {
-        Message::Alert(alert) => linked(&mut body, notice.links.of(alert)),
+        Message::Alert(alert) => linked(&mut body, notice.links_of(alert)),
         Message::Group(group) => {
             for (alert, nth) in group.alerts.iter().zip(0..) {
-                linked(&mut body["alerts"][nth], notice.links.of(alert));
+                linked(&mut body["alerts"][nth], notice.links_of(alert));
             }
             let page = notice.links.page().map(|page| ("page", page));
             linked(&mut body, page.into_iter().collect());
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn links_and_the_mark_of_a_test_are_there_when_there_are_some() {
-        let links = Links::new(Some("https://sensors.example/gateway/"));
+        let links = Links::new(Some("https://sensors.example/gateway/"), None);
         for message in [samples::firing(), samples::group(2)] {
             let mut notice = samples::notice(&message, &links);
             notice.test = true;
@@ -105,6 +105,30 @@ mod tests {
                 assert_eq!(body["alerts"][1]["links"]["page"], page);
             }
         }
+    }
+
+    #[test]
+    fn what_fires_can_be_acknowledged_by_a_link_and_what_is_over_can_not() {
+        let signer = crate::notify::Signer::new(&[7; crate::notify::KEY_BYTES]);
+        let links = Links::new(Some("https://g.example"), Some(signer.clone()));
+        let fired = samples::firing();
+        let mut notice = samples::notice(&fired, &links);
+        let link = body(&notice)["links"]["acknowledge"].clone();
+        let token = link
+            .as_str()
+            .and_then(|link| link.strip_prefix("https://g.example/acknowledge/"))
+            .unwrap();
+        let before = crate::model::Timestamp(samples::NOW.0 - 1_000_000_000);
+        let claim = signer.read(token, before).unwrap();
+        assert_eq!(
+            (claim.alert.as_str(), claim.webhook.as_str()),
+            ("k3v9-0", "ops")
+        );
+        notice.until = None;
+        assert!(body(&notice)["links"].get("acknowledge").is_none());
+        let over = samples::resolved();
+        let body = body(&samples::notice(&over, &links));
+        assert!(body["links"].get("acknowledge").is_none());
     }
 
     #[test]

@@ -18,12 +18,14 @@ pub(super) mod slack;
 pub(super) mod teams;
 pub(super) mod wording;
 
+use std::collections::BTreeMap;
+
 use serde_json::Value as Json;
 
 use super::{Links, template::Fault};
 use crate::{
     model::{Secret, Timestamp},
-    state::{Event, Message},
+    state::{AlertMessage, Message},
 };
 
 /// A message on its way to one webhook.
@@ -37,15 +39,22 @@ pub(super) struct Notice<'a> {
     pub(super) links: &'a Links,
     /// Sent by a person who tries the webhook: each format says so.
     pub(super) test: bool,
+    /// How long a link to acknowledge is good; none: there is none.
+    pub(super) until: Option<Timestamp>,
     /// When it is sent.
     pub(super) now: Timestamp,
 }
 
 impl Notice<'_> {
+    /// The addresses of one of its alerts by name.
+    pub(super) fn links_of(&self, alert: &AlertMessage) -> BTreeMap<&'static str, String> {
+        self.links.of(alert, self.webhook, self.until)
+    }
+
     /// Where one can acknowledge, when the message is about one alert that fires.
     fn acknowledge(&self) -> Option<String> {
         match self.message.alerts() {
-            [alert] if alert.event == Event::Firing => self.links.of(alert).remove("acknowledge"),
+            [alert] => self.links_of(alert).remove("acknowledge"),
             _ => None,
         }
     }

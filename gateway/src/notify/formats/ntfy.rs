@@ -49,7 +49,10 @@ impl Config {
         });
         let mut actions: Vec<Json> = Vec::new();
         if let Some(url) = notice.acknowledge() {
-            actions.push(json!({"action": "view", "label": "Acknowledge", "url": url}));
+            // The phone does it itself: opening the link would only ask once more.
+            actions.push(
+                json!({"action": "http", "label": "Acknowledge", "url": url, "method": "POST", "clear": true}),
+            );
         }
         if let Some(page) = notice.links.page() {
             body["click"] = json!(page);
@@ -77,7 +80,10 @@ mod tests {
     #[test]
     fn one_alert_has_priority_tag_click_and_action() {
         assert_eq!(
-            body(&samples::firing(), &Links::new(Some("https://g.example"))),
+            body(
+                &samples::firing(),
+                &Links::new(Some("https://g.example"), None)
+            ),
             json!({
                 "topic": "greenhouse-7f3",
                 "title": "FIRING: too hot on boiler #1/temperature",
@@ -94,6 +100,29 @@ mod tests {
             (&json!(3), &json!("white_check_mark"))
         );
         assert!(over.get("click").is_none() && over.get("actions").is_none());
+    }
+
+    #[test]
+    fn what_fires_has_a_button_that_acknowledges() {
+        let signer = crate::notify::Signer::new(&[7; crate::notify::KEY_BYTES]);
+        let links = Links::new(Some("https://g.example"), Some(signer));
+        let action = body(&samples::firing(), &links)["actions"][0].clone();
+        assert_eq!(
+            (&action["action"], &action["method"]),
+            (&json!("http"), &json!("POST"))
+        );
+        let url = action["url"].as_str().unwrap();
+        assert!(
+            url.starts_with("https://g.example/acknowledge/k3v9-0.ops."),
+            "{url}"
+        );
+        assert_eq!(
+            body(&samples::resolved(), &links)["actions"]
+                .as_array()
+                .unwrap()
+                .len(),
+            1
+        );
     }
 
     #[test]

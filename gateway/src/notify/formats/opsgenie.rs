@@ -112,7 +112,7 @@ mod tests {
         let config = Config {
             api_key: Secret(String::from("K3Y")),
         };
-        let links = Links::new(Some("https://g.example"));
+        let links = Links::new(Some("https://g.example"), None);
         let request = config.request(&samples::notice(message, &links));
         let body = serde_json::from_str(&request.body).unwrap();
         (request, body)

@@ -103,7 +103,7 @@ mod tests {
         let config = Config {
             routing_key: Secret(String::from("R0UT1NG")),
         };
-        let links = Links::new(Some("https://g.example"));
+        let links = Links::new(Some("https://g.example"), None);
         serde_json::from_str(&config.request(&samples::notice(message, &links)).body).unwrap()
     }
 

@@ -83,6 +83,7 @@ pub(crate) fn notice<'a>(message: &'a Message, links: &'a Links) -> Notice<'a> {
         message,
         links,
         test: false,
+        until: Some(NOW),
         now: NOW,
     }
 }

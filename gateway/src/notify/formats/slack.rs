@@ -96,7 +96,7 @@ mod tests {
         let body = body(
             &config,
             &samples::firing(),
-            &Links::new(Some("https://g.example/a&b")),
+            &Links::new(Some("https://g.example/a&b"), None),
         );
         assert_eq!(
             body,

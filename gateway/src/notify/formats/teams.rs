@@ -114,7 +114,7 @@ mod tests {
     use crate::notify::Links;
 
     fn body(message: &crate::state::Message) -> Json {
-        let links = Links::new(Some("https://g.example"));
+        let links = Links::new(Some("https://g.example"), None);
         serde_json::from_str(&request(&samples::notice(message, &links)).body).unwrap()
     }
 
