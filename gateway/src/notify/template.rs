@@ -240,7 +240,7 @@ fn on_one_line(text: &str) -> String {
         .collect()
 }
 
-/// The labels of an alert: one that it does not have is empty, so that one alert without it is not lost.
+/// The labels or links of an alert: one that it does not have is empty, so that one alert without it is not lost.
 #[derive(Debug)]
 struct Labels(BTreeMap<String, String>);
 
@@ -271,10 +271,9 @@ fn labels(labels: &BTreeMap<String, String>) -> Value {
 fn alert(alert: &AlertMessage, notice: &Notice<'_>) -> BTreeMap<String, Value> {
     let mut fields = fields(Value::from(Serde(alert)));
     fields.insert(String::from("labels"), labels(&alert.labels));
-    fields.insert(
-        String::from("links"),
-        Value::from(Serde(notice.links_of(alert))),
-    );
+    let links = notice.links_of(alert).into_iter();
+    let links = links.map(|(name, url)| (name.to_owned(), url)).collect();
+    fields.insert(String::from("links"), labels(&links));
     let value = super::formats::wording::value(alert);
     fields.insert(String::from("value_text"), Value::from(value));
     fields
