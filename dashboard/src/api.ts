@@ -2,7 +2,7 @@
  * The REST answers that the page fetches. At most two requests are open at once: HTTP/1.1 gives a browser six
  * connections to a gateway, and other tabs hold streams.
  */
-import type { AuditEntry, DeadLetters, DryRun, Matcher, Points, Rule, RuleBody, RuleFault, Status, UndeliveredList } from "./wire";
+import type { AuditEntry, ConfiguredWebhook, DeadLetters, DryRun, Matcher, Points, Rule, RuleBody, RuleFault, Status, Trial, UndeliveredList } from "./wire";
 
 /** Requests open at once. */
 const AT_ONCE = 2;
@@ -49,6 +49,17 @@ export function fetchPoints(
 
 export function fetchStatus(signal: AbortSignal): Promise<Status> {
   return getJson<Status>("api/v1/status", signal);
+}
+
+export async function fetchWebhooks(signal: AbortSignal): Promise<ConfiguredWebhook[]> {
+  return (await getJson<{ webhooks: ConfiguredWebhook[] }>("api/v1/webhooks", signal)).webhooks;
+}
+
+/** Sends a test to a webhook and waits for what it answers. */
+export async function testWebhook(name: string): Promise<Trial> {
+  const path = `api/v1/webhooks/${encodeURIComponent(name)}/test`;
+  const answer = await request("POST", path);
+  return (await answer.json()) as Trial;
 }
 
 /** The newest points that InfluxDB refused, at most `limit` of them. */

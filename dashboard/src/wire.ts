@@ -250,6 +250,35 @@ export interface UndeliveredList {
   dead_letters: Undelivered[];
 }
 
+/** One of `GET /api/v1/webhooks`. */
+export interface ConfiguredWebhook {
+  name: string;
+  kind: string;
+  /** Scheme and host. */
+  url: string;
+  /** None while the state can't be read. */
+  status: {
+    waiting: number;
+    held: number;
+    delivered: number;
+    given_up: number;
+    last_error: string | null;
+  } | null;
+}
+
+/** What came of a test of a webhook. */
+export interface Trial {
+  webhook: string;
+  kind: string;
+  delivered: boolean;
+  /** The receiver's own; none without an answer. */
+  status: string | null;
+  /** The beginning of its answer. */
+  body: string;
+  error: string | null;
+  took_ms: number;
+}
+
 /** What the gateway knows now. */
 export interface Known {
   version: string;

@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod moody;
 pub mod onslaught;
 pub mod peers;
+pub mod receivers;
 pub mod serial;
 pub mod sinks;
 pub mod wait;
@@ -22,6 +23,7 @@ pub use self::{
     gateway::{Gateway, Starting, free_port, workspace_binary},
     moody::MoodySink,
     peers::{Mosquitto, Victoria, installed},
+    receivers::{Alertmanager, MailServer},
     serial::Line,
     sinks::{HangingSink, InfluxSink, WebhookSink},
     wait::{DEADLINE, eventually, within},

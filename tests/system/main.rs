@@ -43,6 +43,8 @@ mod neighbours;
 mod power;
 /// A start with a long journal is quick, and forgets nothing.
 mod ready;
+/// Each kind of webhook is told in its own words; real servers take them.
+mod receivers;
 /// A changed config touches only what changed.
 mod reload;
 mod restart;

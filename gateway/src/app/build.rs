@@ -34,7 +34,7 @@ use crate::{
     metrics,
     model::SourceName,
     normalise::{Normaliser, SourceMappings},
-    notify::Signer,
+    notify::{Links, Signer},
     rejects::Rejects,
     shutdown::Parts,
     source::{broker, intake::Door, push, status::SourceMetrics},
@@ -268,11 +268,13 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let archive_metrics = archive::Metrics::new(journal.clone(), &mut registry);
     let signer = Signer::new(&state.signing_key().await.map_err(|_| StartError::Random)?);
     let letters = DeadLetters::new(dir, clock.clone(), &mut registry);
+    let links = Links::new(config.http.public_url.as_deref(), Some(signer.clone()));
     let mut outlets = Outlets::new(
         state.clone(),
         journal.clone(),
         archive_metrics,
         letters.clone(),
+        links.clone(),
         clock.clone(),
     );
     let mut written = Vec::from(journal.writes());
@@ -370,6 +372,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         heartbeats,
         signer,
         configured: configured.subscribe(),
+        links,
         disk: meter,
         clock: clock.clone(),
         started,

@@ -175,10 +175,12 @@ fn every_setting_has_its_place(config: &Config) {
         stop_within: _,
         watch: _,
         log: Log { level: _, json: _ },
-        http: Http {
-            listen: _,
-            allowed_hosts: _,
-        },
+        http:
+            Http {
+                listen: _,
+                allowed_hosts: _,
+                public_url: _,
+            },
         push: _,
         journal: _,
         card: _,
@@ -253,6 +255,10 @@ fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         (
             "http.allowed_hosts",
             old.http.allowed_hosts != new.http.allowed_hosts,
+        ),
+        (
+            "http.public_url",
+            old.http.public_url != new.http.public_url,
         ),
         ("push.enabled", old.push != new.push),
         ("journal", old.journal != new.journal),

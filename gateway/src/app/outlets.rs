@@ -12,7 +12,7 @@ use crate::{
     clock::Clock,
     config::Config,
     journal::Journal,
-    notify::{Notifier, WebhookConfig},
+    notify::{Links, Notifier, WebhookConfig},
     shutdown::Parts,
     state::{Recipient, State},
 };
@@ -27,6 +27,7 @@ pub(super) struct Outlets {
     letters: DeadLetters,
     state: State,
     journal: Journal,
+    links: Links,
     clock: Clock,
     /// Of all that run; a stopping gateway waits for them for a short while.
     pub(super) parts: Parts,
@@ -47,6 +48,7 @@ impl Outlets {
         journal: Journal,
         archive_metrics: archive::Metrics,
         letters: DeadLetters,
+        links: Links,
         clock: Clock,
     ) -> Self {
         Self {
@@ -57,6 +59,7 @@ impl Outlets {
             letters,
             state,
             journal,
+            links,
             clock,
             parts: Parts::default(),
             stop: CancellationToken::new(),
@@ -72,6 +75,7 @@ impl Outlets {
     pub(super) fn prepare_webhook(&self, config: &WebhookConfig) -> Result<Notifier, StartError> {
         Ok(Notifier::new(
             config.clone(),
+            self.links.clone(),
             self.state.clone(),
             self.clock.clone(),
         )?)

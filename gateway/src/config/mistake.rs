@@ -53,6 +53,11 @@ impl Reporter {
         }
     }
 
+    /// What stands there.
+    pub(super) fn text(&self, span: Range<usize>) -> &str {
+        self.text.get(span).unwrap_or_default()
+    }
+
     pub(super) fn report(&self, span: Range<usize>, message: impl Into<String>) {
         self.list.borrow_mut().push(self.mistake(span, message));
     }

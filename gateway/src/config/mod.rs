@@ -17,6 +17,8 @@ mod scalar;
 mod secret;
 mod section;
 mod source;
+mod template;
+mod webhook;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -116,6 +118,8 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Names under which browsers may reach a loopback listener, besides localhost: for a reverse proxy.
     pub allowed_hosts: Vec<String>,
+    /// Where people reach the page, for the links in messages; none: messages have no links.
+    pub public_url: Option<String>,
 }
 
 /// What reading a config may look at outside the text.
@@ -158,6 +162,7 @@ impl Default for Config {
             http: Http {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
                 allowed_hosts: Vec::new(),
+                public_url: None,
             },
             push: true,
             journal: journal::Config::default(),
@@ -325,7 +330,7 @@ fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) 
     for (webhook, name) in root
         .tables("webhook")
         .into_iter()
-        .filter_map(|t| rule::webhook(t, around))
+        .filter_map(|t| webhook::read(t, around))
     {
         if config.webhooks.iter().any(|w| w.name == webhook.name) {
             root.report(

@@ -1,19 +1,14 @@
-//! `[[rule]]` and `[[webhook]]` tables.
+//! `[[rule]]` tables.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use smol_str::SmolStr;
 
 use super::{
-    Surroundings, condition, pattern,
+    condition, pattern,
     reader::{Placed, Table},
-    secret,
 };
-use crate::{
-    alert::{Rule, Severity},
-    backoff,
-    notify::WebhookConfig,
-};
+use crate::alert::{Condition, Rule, Severity};
 
 /// A rule with the place of the webhook names, which are checked when all are read.
 #[derive(Debug)]
@@ -101,68 +96,4 @@ fn matching(table: &mut Table<'_>) -> BTreeMap<String, String> {
         }
     }
     matching
-}
-
-/// Reads one `[[webhook]]`.
-pub(super) fn webhook(
-    mut table: Table<'_>,
-    around: &Surroundings<'_>,
-) -> Option<(WebhookConfig, Placed<SmolStr>)> {
-    let name = table.required_placed::<SmolStr>("name");
-    if let Some(name) = &name {
-        table.name = format!("[[webhook]] \"{}\"", name.value);
-        if !super::is_name(&name.value) {
-            table.report(name.span.clone(), super::NAME_RULE);
-        }
-    }
-    let url = table.required_placed::<String>("url");
-    if let Some(url) = &url {
-        super::check_http_url(&table, "url", url);
-        super::check_outside(&table, url);
-    }
-    let token = secret::read(&mut table, around, "token");
-    let headers = table.texts("headers");
-    for (name, value) in &headers {
-        let usable = reqwest::header::HeaderName::try_from(name).is_ok()
-            && reqwest::header::HeaderValue::try_from(value).is_ok();
-        if !usable {
-            table.report(
-                table.span_of("headers"),
-                format!("\"{name}: {value}\" is no header that HTTP knows: names have letters, digits and `-`"),
-            );
-        }
-    }
-    let mut timeout = Duration::from_secs(10);
-    table.set_within_seconds("timeout", &mut timeout, 1, 120);
-    let mut backoff = backoff::Config {
-        initial: Duration::from_secs(1),
-        max: Duration::from_secs(300),
-    };
-    table.set("first_wait", &mut backoff.initial);
-    table.set("longest_wait", &mut backoff.max);
-    if backoff.initial.is_zero() || backoff.initial > backoff.max {
-        table.report(
-            table.span(),
-            format!(
-                "{}: `first_wait` must be more than nothing and at most `longest_wait`",
-                table.name
-            ),
-        );
-    }
-    let mut give_up_after = Duration::from_secs(86_400);
-    table.set("give_up_after", &mut give_up_after);
-    let send_resolved = table.optional("send_resolved").unwrap_or(true);
-    table.finish();
-    let name = name?;
-    let webhook = WebhookConfig {
-        name: name.value.clone(),
-        url: url?.value,
-        token,
-        headers,
-        timeout,
-        backoff,
-        give_up_after,
-        send_resolved,
-    };
-    Some((webhook, name))
 }

@@ -131,6 +131,10 @@ pub(super) fn http(table: Option<Table<'_>>, http: &mut Http) {
         }
         http.listen = listen.value;
     }
+    if let Some(url) = table.placed::<String>("public_url") {
+        super::check_http_url(&table, "public_url", &url);
+        http.public_url = Some(url.value);
+    }
     table.finish();
 }
 

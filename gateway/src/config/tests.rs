@@ -93,7 +93,10 @@ fn secrets_come_from_files_and_the_environment_and_are_not_printed() {
         config.archive.as_ref().unwrap().token.as_ref().unwrap().0,
         "s3cret"
     );
-    assert_eq!(config.webhooks[0].token.as_ref().unwrap().0, "hunter2");
+    let crate::notify::Destination::Http(endpoint, _) = &config.webhooks[0].to else {
+        panic!("{config:?}");
+    };
+    assert_eq!(endpoint.token.as_ref().unwrap().0, "hunter2");
     let printed = format!("{config:?}");
     assert!(
         !printed.contains("s3cret") && !printed.contains("hunter2"),

@@ -21,6 +21,7 @@ mod serve;
 mod silences;
 mod status;
 mod times;
+mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -54,7 +55,7 @@ use crate::{
     ingest::Account,
     journal::Journal,
     model::Timestamp,
-    notify::{Signer, WebhookConfig},
+    notify::{Links, Signer, WebhookConfig},
     rejects::Rejects,
     source::SourceStatus,
     state,
@@ -162,6 +163,8 @@ pub struct Parts {
     pub configured: watch::Receiver<Configured>,
     /// Who takes changes of rules.
     pub rules: Rules,
+    /// What messages to people link to.
+    pub links: Links,
     /// What the archive refused for good.
     pub letters: DeadLetters,
     /// Dead-man's switches outside.
@@ -212,6 +215,7 @@ pub fn router(
         .merge(points::router())
         .merge(letters::router())
         .merge(deliveries::router())
+        .merge(webhooks::router())
         .with_state(api);
     for fragment in fragments {
         router = router.merge(fragment);

@@ -19,7 +19,7 @@ use crate::{
     alert::{Alert, AlertState, Severity},
     engine::{EngineStatus, Query},
     model::{DeviceId, Quality, Secret, SeriesKey, SourceName, Unit, Value},
-    notify::KEY_BYTES,
+    notify::{Destination, Endpoint, Format, KEY_BYTES},
     rejects::{Reason, Reject},
     source::{LinkState, status::SourceMetrics},
     store::{Device, Point, SeriesInfo, Window, WindowSpec},
@@ -190,9 +190,14 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
     let (ready, readiness) = watch::channel(Readiness::Ready);
     let webhook = WebhookConfig {
         name: "slack".into(),
-        url: String::from("https://me:pw@hooks.example.org/services/SECRET"),
-        token: Some(Secret(String::from("SECRET"))),
-        headers: BTreeMap::from([(String::from("X-Key"), String::from("SECRET"))]),
+        to: Destination::Http(
+            Box::new(Endpoint {
+                token: Some(Secret(String::from("SECRET"))),
+                headers: BTreeMap::from([(String::from("X-Key"), String::from("SECRET"))]),
+                ..Endpoint::new("https://me:pw@hooks.example.org/services/SECRET")
+            }),
+            Box::new(Format::Teams),
+        ),
         timeout: Duration::from_secs(10),
         backoff: crate::backoff::Config::default(),
         give_up_after: Duration::from_secs(86_400),
@@ -236,6 +241,7 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
         })
         .1,
         rules,
+        links: Links::default(),
         letters: DeadLetters::new(dir.path(), Clock::system(), &mut registry),
         signer: Signer::new(&[7; KEY_BYTES]),
         heartbeats: crate::heartbeat::Heartbeats::new(&mut registry),
@@ -348,6 +354,7 @@ async fn webhooks_are_shown_without_their_secrets() {
     let text = String::from_utf8(body).unwrap();
     assert!(!text.contains("SECRET") && !text.contains("pw"), "{text}");
     assert!(text.contains("https://hooks.example.org/…"), "{text}");
+    assert!(text.contains("\"kind\":\"teams\""), "{text}");
 }
 
 #[tokio::test]

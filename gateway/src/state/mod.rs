@@ -25,6 +25,7 @@ mod schema;
 mod secrets;
 mod silences;
 mod steady;
+mod told;
 mod urgent;
 
 use std::{
