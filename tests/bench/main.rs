@@ -17,8 +17,8 @@ use std::time::Duration;
 
 const HELP: &str =
     "bench [saturation] [latency] [journal] [drain] [neighbours] [memory] [demo] [writes] [--messages N] [--rounds N]
-      [--demo-minutes N] [--live-rate N] [--outage-seconds N] [--points N] [--writes-minutes N]
-Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes of demo and of writes; drain: 1000 readings/s live, 120
+      [--demo-minutes N] [--live-rate N] [--outage-seconds N] [--points N] [--writes-minutes N] [--writes-rate N]
+Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes of demo and of writes (at 10, 100 and 1000 readings/s); drain: 1000 readings/s live, 120
 seconds; memory: 700 points a series (full).";
 
 fn main() {
@@ -27,6 +27,7 @@ fn main() {
     let (mut live_rate, mut outage) = (1_000_usize, 120_u64);
     let mut points = 700_usize;
     let mut writes_minutes = 5;
+    let mut writes_rate = None;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|n| n.parse::<u64>().ok());
@@ -51,6 +52,7 @@ fn main() {
                 .is_some(),
             "--outage-seconds" => number().map(|n| outage = n).is_some(),
             "--writes-minutes" => number().map(|n| writes_minutes = n).is_some(),
+            "--writes-rate" => number().map(|n| writes_rate = Some(n)).is_some(),
             _ => false,
         };
         if !known {
@@ -84,7 +86,7 @@ fn main() {
             demo::run(Duration::from_secs(60 * minutes)).await;
         }
         if wanted("writes") {
-            writes::run(Duration::from_secs(60 * writes_minutes)).await;
+            writes::run(Duration::from_secs(60 * writes_minutes), writes_rate).await;
         }
     });
 }

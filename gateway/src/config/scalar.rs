@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use smol_str::SmolStr;
 use toml::de::DeValue;
 
+use crate::journal::Rhythm;
+
 /// A number of bytes, written `4096` or `"64 MiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Size(pub(super) u64);
@@ -101,6 +103,19 @@ impl Scalar for Duration {
                 value,
             )
         })
+    }
+}
+
+impl Scalar for Rhythm {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        match value.as_str() {
+            Some("auto") => Ok(Self::Auto),
+            Some(text) if duration(text).is_some() => Duration::read(value).map(Self::Fixed),
+            _ => Err(expected(
+                "\"auto\", or a duration such as \"50ms\" or \"1s\"",
+                value,
+            )),
+        }
     }
 }
 

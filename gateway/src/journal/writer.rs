@@ -1,9 +1,18 @@
 //! The one thread that writes: it takes what waits, makes one record of it, writes and syncs once, and only then says so.
 //!
 //! Group commit: while a sync runs, submissions queue up and form the next record. What comes after a pause is committed at
-//! once; after that the next commit waits until `commit_prompt` has passed since the last one, or `commit_patient` while
-//! everything in the group is patient. A group that somebody waits for goes early when nothing comes any more. A patient group of [`PATIENT_BYTES`] goes without waiting: a longer record costs
-//! the disk no less a byte.
+//! once; after that the next commit waits until a time has passed since the last one, the least of what those in the group allow:
+//!
+//! | who | with a fixed `commit_prompt` | by itself |
+//! |---|---|---|
+//! | [`Urgency::Prompt`] | so long, or until nothing comes any more | [`PROMPT`], likewise |
+//! | [`Urgency::Steady`] | as prompt | [`WATCHED`] while somebody looks, else [`UNWATCHED`]; at once when it holds its sender back (`pace.rs`) |
+//! | [`Urgency::Patient`] | `commit_patient` | `commit_patient` |
+//!
+//! A group of [`ENOUGH_BYTES`] goes without waiting: a longer record costs the disk hardly less a byte.
+//!
+//! A segment is made longer ahead, in steps, while records are short: a sync of a file that did not grow writes the page of the
+//! record, and nothing into the file system's journal.
 //!
 //! What a failing disk does to it:
 //!
@@ -29,14 +38,16 @@ use tokio::{
 };
 
 use super::{
-    Committed, OnDurable, Position, Shared,
+    Committed, OnDurable, Position, Rhythm, Shared,
     disk::is_full,
     format::{Encoder, FOOTER, Footer, SEGMENT_HEADER, segment_header},
+    pace::Pace,
     segment::{self, Segment},
 };
 use crate::{
     backoff::{self, Backoff},
     model::{Batch, Urgency},
+    wear::PAGE,
 };
 
 /// A record is closed at about this size.
@@ -48,8 +59,19 @@ pub(super) const RESERVE: &str = "reserve";
 /// When nothing came for this share of `commit_prompt`, those who wait may have sent all that they may have under way: the
 /// group is committed early.
 const QUIET_SHARE: u32 = 4;
-/// A group that nobody waits for is committed at this size; those who sent it may wait for room.
-const PATIENT_BYTES: usize = 64 << 10;
+/// A group is committed at this size, if nobody in it is prompt: the page that the next one writes again is then a quarter at most, and
+/// dense readings are seen soon.
+const ENOUGH_BYTES: usize = 16 << 10;
+/// Between two commits when the rhythm is chosen here: for who does nothing else until it is answered.
+pub(super) const PROMPT: Duration = Duration::from_millis(2);
+/// The same for who goes on meanwhile, while somebody looks: with what follows, a live event is less than 100 ms old.
+pub(super) const WATCHED: Duration = Duration::from_millis(75);
+/// While nobody looks: with 100 readings a second less than 1 GB a day is written (docs/disk.md).
+pub(super) const UNWATCHED: Duration = Duration::from_millis(800);
+/// A segment grows in steps of this size, or of a sixteenth of the largest segment if that is less; while records are shorter than
+/// [`GROW_BELOW`], since the zeros cost as much as the records.
+const GROW: u64 = 64 << 10;
+const GROW_BELOW: u64 = 8 << 10;
 /// The waits while the disk refuses.
 const RETRY: backoff::Config = backoff::Config {
     initial: Duration::from_millis(100),
@@ -66,6 +88,13 @@ pub(super) enum Submission {
     Close,
 }
 
+/// Who is in the group under way.
+#[derive(Clone, Copy, Debug, Default)]
+struct Group {
+    prompt: bool,
+    steady: bool,
+}
+
 /// The thread's state.
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -79,8 +108,10 @@ pub(super) struct Writer {
     encoder: Encoder,
     batches: Vec<Batch>,
     waiting: Vec<OnDurable>,
-    /// Somebody waits for the group.
-    prompt: bool,
+    group: Group,
+    pace: Pace,
+    /// So many submissions were there before the last commit was answered, and are not taken yet.
+    unanswered: usize,
     last_commit: Option<Instant>,
     /// For waiting with a deadline, on this thread alone.
     timer: tokio::runtime::Runtime,
@@ -111,7 +142,9 @@ impl Writer {
             encoder: Encoder::default(),
             batches: Vec::new(),
             waiting: Vec::new(),
-            prompt: false,
+            group: Group::default(),
+            pace: Pace::default(),
+            unanswered: 0,
             last_commit: None,
             timer,
             reserve_released: false,
@@ -126,7 +159,7 @@ impl Writer {
         }
         while let Some(submission) = self.submissions.blocking_recv() {
             self.encoder.begin();
-            self.prompt = false;
+            self.group = Group::default();
             self.take(submission);
             self.take_waiting();
             self.gather();
@@ -147,9 +180,20 @@ impl Writer {
     }
 
     fn take(&mut self, submission: Submission) {
+        let unanswered = self.unanswered > 0;
+        self.unanswered = self.unanswered.saturating_sub(1);
         match submission {
             Submission::Batch(urgency, batch, on_durable) => {
-                self.prompt |= urgency == Urgency::Prompt;
+                match urgency {
+                    Urgency::Prompt => self.group.prompt = true,
+                    Urgency::Steady { messages } => {
+                        self.group.steady = true;
+                        let sender = (batch.source.clone(), batch.peer.clone());
+                        self.pace
+                            .came(sender, messages.into(), unanswered, Instant::now());
+                    }
+                    Urgency::Patient => {}
+                }
                 self.add(batch);
                 self.waiting.push(on_durable);
             }
@@ -193,8 +237,10 @@ impl Writer {
             let Some(due) = self.due().filter(|due| *due > Instant::now()) else {
                 return;
             };
-            let quiet = Instant::now() + self.shared.config.commit_prompt / QUIET_SHARE;
-            let until = if self.prompt { due.min(quiet) } else { due };
+            let until = match self.quiet() {
+                Some(quiet) => due.min(Instant::now() + quiet),
+                None => due,
+            };
             let next = self.submissions.recv();
             let Ok(submission) = self
                 .timer
@@ -213,20 +259,47 @@ impl Writer {
     /// When the group is to be committed; `None`: at once.
     fn due(&self) -> Option<Instant> {
         let config = &self.shared.config;
-        let apart = if self.encoder.readings() == 0 || self.shared.hurried.load(Ordering::Acquire) {
+        if self.encoder.readings() == 0 || self.shared.hurried.load(Ordering::Acquire) {
             return None;
-        } else if self.prompt {
-            config.commit_prompt
-        } else if self.encoder.len() < PATIENT_BYTES {
-            config.commit_patient
-        } else {
+        }
+        if !self.group.prompt && self.encoder.len() >= ENOUGH_BYTES {
             return None;
+        }
+        let last = self.last_commit?;
+        let apart = match (config.commit_prompt, self.group) {
+            (Rhythm::Fixed(apart), group) if group.prompt || group.steady => apart,
+            (Rhythm::Auto, Group { prompt: true, .. }) => PROMPT,
+            (Rhythm::Auto, Group { steady: true, .. }) => {
+                let longest = if self.shared.watched.load(Ordering::Acquire) {
+                    WATCHED
+                } else {
+                    UNWATCHED
+                };
+                longest.min(config.commit_patient)
+            }
+            _ => config.commit_patient,
         };
-        self.last_commit.map(|last| last + apart)
+        let due = last + apart;
+        match (config.commit_prompt, self.pace.due()) {
+            (Rhythm::Auto, Some(held)) => Some(held.min(due)),
+            _ => Some(due),
+        }
+    }
+
+    /// After how long without anything new the group goes, since those who wait for it may have sent all that they may.
+    fn quiet(&self) -> Option<Duration> {
+        match (self.shared.config.commit_prompt, self.group) {
+            (Rhythm::Fixed(apart), group) if group.prompt || group.steady => {
+                Some(apart / QUIET_SHARE)
+            }
+            (Rhythm::Auto, Group { prompt: true, .. }) => Some(PROMPT / QUIET_SHARE),
+            _ => None,
+        }
     }
 
     /// Writes the group and tells everybody. False: the journal closes and the disk still refuses.
     fn commit(&mut self) -> bool {
+        let began = Instant::now();
         let position = if self.encoder.readings() == 0 {
             self.shared.index().newest
         } else {
@@ -238,6 +311,8 @@ impl Writer {
             self.durable.send_replace(Position(position));
             position
         };
+        self.unanswered = self.submissions.len();
+        self.pace.committed(began, Instant::now());
         for on_durable in self.waiting.drain(..) {
             on_durable(Position(position));
         }
@@ -290,8 +365,10 @@ impl Writer {
     /// One try. Afterwards the record is durable, or there is nothing of it that a reader would see.
     fn write(&mut self, position: u64) -> io::Result<()> {
         let length = self.encoder.len() as u64;
-        // With what sealing this segment and beginning another would add.
-        self.shared.sweep(length + (FOOTER + SEGMENT_HEADER) as u64);
+        // With what sealing this segment and beginning another would add, or making it longer.
+        let ahead = if length < GROW_BELOW { self.step() } else { 0 };
+        self.shared
+            .sweep(length + ahead + (FOOTER + SEGMENT_HEADER) as u64);
         let last = self.shared.index().segments.back().copied();
         let segment = match (self.active.take(), last) {
             (Some(file), Some(last))
@@ -316,7 +393,7 @@ impl Writer {
         let segment = Segment {
             last: position,
             end,
-            size: end,
+            size: segment.size.max(end),
             records: segment.records + 1,
             readings: segment.readings + readings,
             ..segment
@@ -341,16 +418,46 @@ impl Writer {
         Ok(())
     }
 
+    /// In what steps segments grow ahead; 0 for those that are too small for it.
+    fn step(&self) -> u64 {
+        let step = GROW.min(self.shared.config.segment_bytes / 16);
+        step - step % PAGE
+    }
+
+    /// Makes a file longer, of which a record of this length is now the end; returns where it ends then.
+    fn lengthen(&self, file: &File, length: u64, end: u64) -> u64 {
+        let step = self.step();
+        if length >= GROW_BELOW || step == 0 {
+            return end;
+        }
+        let longer = end
+            .next_multiple_of(step)
+            .min(self.shared.config.segment_bytes);
+        if longer > end && self.shared.disk.lengthen(file, end, longer) {
+            longer
+        } else {
+            end
+        }
+    }
+
     /// Adds the record to the open segment.
-    fn append(&mut self, file: File, segment: Segment, position: u64) -> io::Result<Segment> {
+    fn append(&mut self, file: File, mut segment: Segment, position: u64) -> io::Result<Segment> {
         let disk = &self.shared.disk;
         let record = self.encoder.finish(position);
+        let length = record.len() as u64;
         if let Err(error) = disk.write_at(&file, record, segment.end) {
             // Kept only if the torn part is gone; else the next try begins a new segment behind it.
             if file.set_len(segment.end).is_ok() {
                 self.active = Some(file);
+                if let Some(last) = self.shared.index().segments.back_mut() {
+                    last.size = segment.end;
+                }
             }
             return Err(error);
+        }
+        let end = segment.end + length;
+        if end > segment.size {
+            segment.size = self.lengthen(&file, length, end);
         }
         if let Err(error) = self.sync(&file) {
             if let Err(error) = file.set_len(segment.end) {
@@ -366,12 +473,16 @@ impl Writer {
     fn begin_segment(&mut self, position: u64) -> io::Result<Segment> {
         let disk = &self.shared.disk;
         let name = segment::name(position);
-        let segment = Segment::new(position);
+        let mut segment = Segment::new(position);
+        let length = self.encoder.len() as u64;
         let file = disk.create(&name)?;
         let written = disk
             .write_at(&file, &segment_header(position), 0)
             .and_then(|()| disk.write_at(&file, self.encoder.finish(position), segment.end))
-            .and_then(|()| self.sync(&file))
+            .and_then(|()| {
+                segment.size = self.lengthen(&file, length, segment.end + length);
+                self.sync(&file)
+            })
             .and_then(|()| self.shared.disk.sync_names());
         if let Err(error) = written {
             if let Err(error) = self.shared.disk.remove(&name) {
@@ -396,7 +507,10 @@ impl Writer {
             offset: u32::try_from(segment.end).unwrap_or(u32::MAX),
         }
         .write();
-        if let Err(error) = self.shared.disk.write_at(file, &footer, segment.end) {
+        let ended = file
+            .set_len(segment.end)
+            .and_then(|()| self.shared.disk.write_at(file, &footer, segment.end));
+        if let Err(error) = ended {
             tracing::debug!(%error, segment = segment.first, "a segment stays without its footer");
             return;
         }

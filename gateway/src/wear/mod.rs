@@ -27,7 +27,7 @@ pub use self::{
 };
 
 /// What the kernel writes at least: a page.
-const PAGE: u64 = 4096;
+pub const PAGE: u64 = 4096;
 
 /// What one part has written since the start of the process. Cheap to clone; clones count together.
 #[derive(Clone, Debug, Default)]
