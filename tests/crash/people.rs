@@ -80,13 +80,18 @@ impl People {
         Self { promises, task }
     }
 
-    /// Nobody does anything from here on, and no silence ends by itself within the next minute.
+    /// Nobody does anything from here on, and no silence begins or ends by itself within the next minute.
     pub(crate) async fn rest(&self, gateway: &Gateway) -> Rest {
         let rest = Arc::clone(&self.promises).lock_owned().await;
         tests::eventually("short silences are over", || async {
             let silences = gateway.get("/api/v1/silences").await;
             let soon = now_ms() + 60_000;
-            let over = |s: &Value| s["state"] != "active" || s["ends_ms"].as_i64() > Some(soon);
+            let next = |s: &Value| match s["state"].as_str() {
+                Some("planned") => s["starts_ms"].as_i64(),
+                Some("active") => s["ends_ms"].as_i64(),
+                _ => Some(i64::MAX),
+            };
+            let over = |s: &Value| next(s) > Some(soon);
             silences["silences"]
                 .as_array()?
                 .iter()

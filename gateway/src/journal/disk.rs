@@ -92,6 +92,14 @@ impl Disk {
         self.sync_counted(file, &self.writes)
     }
 
+    /// As [`Disk::sync`], of a file that is as long as at its last sync.
+    pub(super) fn sync_in_place(&self, file: &File) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.on_sync()?;
+        self.writes.synced_in_place();
+        file.sync_data()
+    }
+
     /// Makes names durable: a new file is lost with its directory entry if the power fails before this.
     pub(super) fn sync_names(&self) -> io::Result<()> {
         self.sync_names_counted(&self.writes)

@@ -985,6 +985,7 @@ async fn each_record_counts_as_a_sync_and_its_pages() {
     assert_eq!((records.syncs(), records.bytes()), (2, first));
     open.submit(numbered(1, 1)).await;
     assert_eq!((records.syncs(), records.bytes()), (3, first + 4096));
+    assert_eq!(records.noted_syncs(), 2, "the file is as long as before");
     assert_eq!((cursors.syncs(), cursors.bytes()), (0, 0));
     let mut cursor = open.journal.cursor("reader");
     cursor.advance(Position(1)).await.unwrap();

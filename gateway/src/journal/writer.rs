@@ -456,10 +456,11 @@ impl Writer {
             return Err(error);
         }
         let end = segment.end + length;
-        if end > segment.size {
+        let grows = end > segment.size;
+        if grows {
             segment.size = self.lengthen(&file, length, end);
         }
-        if let Err(error) = self.sync(&file) {
+        if let Err(error) = self.sync(&file, grows) {
             if let Err(error) = file.set_len(segment.end) {
                 tracing::debug!(%error, "an unsynced record stays behind the end of a segment");
             }
@@ -481,7 +482,7 @@ impl Writer {
             .and_then(|()| disk.write_at(&file, self.encoder.finish(position), segment.end))
             .and_then(|()| {
                 segment.size = self.lengthen(&file, length, segment.end + length);
-                self.sync(&file)
+                self.sync(&file, true)
             })
             .and_then(|()| self.shared.disk.sync_names());
         if let Err(error) = written {
@@ -519,9 +520,13 @@ impl Writer {
         }
     }
 
-    fn sync(&self, file: &File) -> io::Result<()> {
+    fn sync(&self, file: &File, grown: bool) -> io::Result<()> {
         let began = Instant::now();
-        let result = self.shared.disk.sync(file);
+        let result = if grown {
+            self.shared.disk.sync(file)
+        } else {
+            self.shared.disk.sync_in_place(file)
+        };
         let metrics = &self.shared.metrics;
         metrics.syncs.inc();
         metrics.sync_seconds.observe(began.elapsed().as_secs_f64());
