@@ -141,7 +141,7 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rhythm {
     /// Soon for who does nothing else until it is answered; longer for who goes on sending meanwhile: 75 ms while somebody looks
-    /// ([`Journal::set_watched`]), else 800 ms, and not at all when that would hold it up.
+    /// ([`Journal::set_watched`]), else 1 s, and not at all when that would hold it up.
     #[default]
     Auto,
     /// So long for all.

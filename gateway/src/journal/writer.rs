@@ -66,8 +66,8 @@ const ENOUGH_BYTES: usize = 16 << 10;
 pub(super) const PROMPT: Duration = Duration::from_millis(2);
 /// The same for who goes on meanwhile, while somebody looks: with what follows, a live event is less than 100 ms old.
 pub(super) const WATCHED: Duration = Duration::from_millis(75);
-/// While nobody looks: with 100 readings a second less than 1 GB a day is written (docs/disk.md).
-pub(super) const UNWATCHED: Duration = Duration::from_millis(800);
+/// While nobody looks: as long as what nobody waits for.
+pub(super) const UNWATCHED: Duration = Duration::from_secs(1);
 /// A segment grows in steps of this size, or of a sixteenth of the largest segment if that is less; while records are shorter than
 /// [`GROW_BELOW`], since the zeros cost as much as the records.
 const GROW: u64 = 64 << 10;

@@ -76,7 +76,7 @@ async fn a_sender_that_waits_for_each_answer_is_not_slowed_down_for_long() {
     for n in 0..500 {
         durable(open.queue_steady(numbered(n, 1)).await).await;
     }
-    // With 800 ms for each it would take minutes.
+    // With a second for each it would take minutes.
     assert!(began.elapsed() < DEADLINE, "{:?}", began.elapsed());
 }
 
