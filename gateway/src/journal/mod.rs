@@ -10,6 +10,7 @@
 //! | `disk.rs` | the few file operations that the promises rest on |
 //! | `segment.rs` | names of segment files, reading past damage, what a file holds at start |
 //! | `writer.rs` | the one thread that writes: group commit, a failing disk |
+//! | `rhythm.rs` | how far apart commits are, by who waits for them; pure |
 //! | `pace.rs` | who is held back by a commit that waits; pure |
 //! | `cursor.rs` | reading behind |
 //! | `progress.rs` | how far a cursor is, and what it left behind; pure |
@@ -50,6 +51,7 @@ mod progress;
 mod recovery;
 mod restamp;
 mod retention;
+mod rhythm;
 mod segment;
 mod tally;
 #[cfg(test)]
@@ -77,6 +79,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     cursor::Cursor,
     progress::{MAX_STRETCHES, Stretch},
+    rhythm::Rhythm,
     tally::{AwaitingClock, Tallies, Tally},
 };
 use self::{
@@ -135,17 +138,6 @@ pub struct Config {
     pub commit_patient: Duration,
     /// How often a moving cursor is written down. Default 60 s: so much is archived again after a crash, as the same points.
     pub note_every: Duration,
-}
-
-/// How long acknowledgements gather.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Rhythm {
-    /// Soon for who does nothing else until it is answered; longer for who goes on sending meanwhile: 75 ms while somebody looks
-    /// ([`Journal::set_watched`]), else 1 s, and not at all when that would hold it up.
-    #[default]
-    Auto,
-    /// So long for all.
-    Fixed(Duration),
 }
 
 /// Batches of one record, as they went to disk.

@@ -1,13 +1,8 @@
 //! The one thread that writes: it takes what waits, makes one record of it, writes and syncs once, and only then says so.
 //!
 //! Group commit: while a sync runs, submissions queue up and form the next record. What comes after a pause is committed at
-//! once; after that the next commit waits until a time has passed since the last one, the least of what those in the group allow:
-//!
-//! | who | with a fixed `commit_prompt` | by itself |
-//! |---|---|---|
-//! | [`Urgency::Prompt`] | so long, or until nothing comes any more | [`PROMPT`], likewise |
-//! | [`Urgency::Steady`] | as prompt | [`WATCHED`] while somebody looks, else [`UNWATCHED`]; at once when it holds its sender back (`pace.rs`) |
-//! | [`Urgency::Patient`] | `commit_patient` | `commit_patient` |
+//! once; after that the next commit waits until a time has passed since the last one (`rhythm.rs`), unless that holds somebody up
+//! (`pace.rs`).
 //!
 //! A group of [`ENOUGH_BYTES`] goes without waiting: a longer record costs the disk hardly less a byte.
 //!
@@ -42,6 +37,7 @@ use super::{
     disk::is_full,
     format::{Encoder, FOOTER, Footer, SEGMENT_HEADER, segment_header},
     pace::Pace,
+    rhythm::{self, Group},
     segment::{self, Segment},
 };
 use crate::{
@@ -56,18 +52,9 @@ const RECORD_TARGET: usize = 1 << 20;
 const MAX_GROUP: usize = 4096;
 /// The room that is held back for cursors and the like, below the size of a segment.
 pub(super) const RESERVE: &str = "reserve";
-/// When nothing came for this share of `commit_prompt`, those who wait may have sent all that they may have under way: the
-/// group is committed early.
-const QUIET_SHARE: u32 = 4;
 /// A group is committed at this size, if nobody in it is prompt: the page that the next one writes again is then a quarter at most, and
 /// dense readings are seen soon.
 const ENOUGH_BYTES: usize = 16 << 10;
-/// Between two commits when the rhythm is chosen here: for who does nothing else until it is answered.
-pub(super) const PROMPT: Duration = Duration::from_millis(2);
-/// The same for who goes on meanwhile, while somebody looks: with what follows, a live event is less than 100 ms old.
-pub(super) const WATCHED: Duration = Duration::from_millis(75);
-/// While nobody looks: as long as what nobody waits for.
-pub(super) const UNWATCHED: Duration = Duration::from_secs(1);
 /// A segment grows in steps of this size, or of a sixteenth of the largest segment if that is less; while records are shorter than
 /// [`GROW_BELOW`], since the zeros cost as much as the records.
 const GROW: u64 = 64 << 10;
@@ -86,13 +73,6 @@ pub(super) enum Submission {
     /// The gateway hurries: looks at the time again.
     Hurry,
     Close,
-}
-
-/// Who is in the group under way.
-#[derive(Clone, Copy, Debug, Default)]
-struct Group {
-    prompt: bool,
-    steady: bool,
 }
 
 /// The thread's state.
@@ -176,7 +156,23 @@ impl Writer {
             }
             self.last_commit = Some(Instant::now());
         }
+        self.cut_zeros();
         self.shared.set_closed();
+    }
+
+    /// Nothing more is written: the segment ends with its records.
+    fn cut_zeros(&self) {
+        let mut index = self.shared.index();
+        if let (Some(file), Some(last)) = (&self.active, index.segments.back_mut())
+            && last.size > last.end
+        {
+            match file.set_len(last.end) {
+                Ok(()) => last.size = last.end,
+                Err(error) => {
+                    tracing::debug!(%error, "some zeros stay behind the end of a segment")
+                }
+            }
+        }
     }
 
     fn take(&mut self, submission: Submission) {
@@ -237,7 +233,7 @@ impl Writer {
             let Some(due) = self.due().filter(|due| *due > Instant::now()) else {
                 return;
             };
-            let until = match self.quiet() {
+            let until = match rhythm::quiet(self.shared.config.commit_prompt, self.group) {
                 Some(quiet) => due.min(Instant::now() + quiet),
                 None => due,
             };
@@ -266,34 +262,17 @@ impl Writer {
             return None;
         }
         let last = self.last_commit?;
-        let apart = match (config.commit_prompt, self.group) {
-            (Rhythm::Fixed(apart), group) if group.prompt || group.steady => apart,
-            (Rhythm::Auto, Group { prompt: true, .. }) => PROMPT,
-            (Rhythm::Auto, Group { steady: true, .. }) => {
-                let longest = if self.shared.watched.load(Ordering::Acquire) {
-                    WATCHED
-                } else {
-                    UNWATCHED
-                };
-                longest.min(config.commit_patient)
-            }
-            _ => config.commit_patient,
-        };
+        let watched = self.shared.watched.load(Ordering::Acquire);
+        let apart = rhythm::apart(
+            config.commit_prompt,
+            config.commit_patient,
+            self.group,
+            watched,
+        );
         let due = last + apart;
         match (config.commit_prompt, self.pace.due()) {
             (Rhythm::Auto, Some(held)) => Some(held.min(due)),
             _ => Some(due),
-        }
-    }
-
-    /// After how long without anything new the group goes, since those who wait for it may have sent all that they may.
-    fn quiet(&self) -> Option<Duration> {
-        match (self.shared.config.commit_prompt, self.group) {
-            (Rhythm::Fixed(apart), group) if group.prompt || group.steady => {
-                Some(apart / QUIET_SHARE)
-            }
-            (Rhythm::Auto, Group { prompt: true, .. }) => Some(PROMPT / QUIET_SHARE),
-            _ => None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! When a group goes, and what a commit writes.
 
-use super::*;
+use super::{super::rhythm, *};
 
 impl Open {
     /// A message of a sender that goes on meanwhile.
@@ -39,13 +39,13 @@ async fn by_itself_what_is_acknowledged_gathers_and_whoever_waits_for_an_answer_
     for one in waiting {
         assert_eq!(durable(one).await, 2, "one record for all");
     }
-    assert!(began.elapsed() > writer::UNWATCHED / 2, "they gathered");
+    assert!(began.elapsed() > rhythm::UNWATCHED / 2, "they gathered");
     let steady = open.queue_steady(numbered(4, 1)).await;
     let began = Instant::now();
     assert_eq!(open.submit(numbered(5, 1)).await, Position(3));
     assert_eq!(durable(steady).await, 3);
     // Slow machines are slow; but it did not wait for the rest.
-    assert!(began.elapsed() < writer::UNWATCHED);
+    assert!(began.elapsed() < rhythm::UNWATCHED);
     let much = open.queue_steady(numbered(6, 20_000)).await;
     assert_eq!(durable(much).await, 4, "much of it goes without waiting");
 }
@@ -58,14 +58,14 @@ async fn while_somebody_looks_what_is_acknowledged_gathers_for_a_shorter_time() 
     let mut took = Duration::MAX;
     // The least of some: others use this machine, too. A pause between them: this sender is not held back.
     for n in 0..5 {
-        tokio::time::sleep(2 * writer::WATCHED).await;
+        tokio::time::sleep(2 * rhythm::WATCHED).await;
         durable(open.queue_steady(numbered(n, 1)).await).await;
         let began = Instant::now();
         durable(open.queue_steady(numbered(n, 1)).await).await;
         took = took.min(began.elapsed());
     }
-    assert!(took > writer::WATCHED / 2, "it gathers: {took:?}");
-    assert!(took < writer::UNWATCHED / 2, "but not for long: {took:?}");
+    assert!(took > rhythm::WATCHED / 2, "it gathers: {took:?}");
+    assert!(took < rhythm::UNWATCHED / 2, "but not for long: {took:?}");
 }
 
 #[tokio::test]
