@@ -16,8 +16,8 @@ export const ENDED_CAPACITY = 50;
 /** Silences that are over, kept to be shown. */
 export const OVER_CAPACITY = 50;
 
-/** What can change: the link, the alerts, the silences, what people did, the status, which series there are, or one series. */
-export type Topic = "link" | "alerts" | "silences" | "audit" | "status" | "inventory" | `series/${string}`;
+/** What can change: the link, the alerts, the silences, the rules, what people did, the status, which series there are, or one series. */
+export type Topic = "link" | "alerts" | "silences" | "rules" | "audit" | "status" | "inventory" | `series/${string}`;
 
 export interface DeviceGroup {
   device: Device;
@@ -108,6 +108,11 @@ export class Store {
         break;
       case "silence":
         this.takeSilence(event.data);
+        this.touch("audit");
+        break;
+      case "rule":
+        // The list is fetched by who shows it.
+        this.touch("rules");
         this.touch("audit");
         break;
       case "device": {
@@ -213,6 +218,7 @@ export class Store {
     this.touch("inventory");
     this.touch("alerts");
     this.touch("silences");
+    this.touch("rules");
     this.touch("audit");
     this.touch("status");
   }

@@ -171,6 +171,13 @@ impl Batch {
             && !reading.retained
             && !reading.received.is_set()
     }
+
+    /// How many of its readings archives store as they are: not those that wait for the clock, nor retained values.
+    #[must_use]
+    pub fn archivable(&self) -> u64 {
+        let stored = |r: &&Reading| !r.retained && !self.is_provisional(r);
+        self.readings.iter().filter(stored).count() as u64
+    }
 }
 
 impl Timestamp {

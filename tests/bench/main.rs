@@ -10,16 +10,18 @@ mod latency;
 mod memory;
 mod neighbours;
 mod publisher;
+mod rules;
 mod saturation;
 mod writes;
 
 use std::time::Duration;
 
 const HELP: &str =
-    "bench [saturation] [latency] [journal] [drain] [neighbours] [memory] [demo] [writes] [--messages N] [--rounds N]
+    "bench [saturation] [latency] [journal] [drain] [neighbours] [memory] [demo] [writes] [rules] [--messages N] [--rounds N]
       [--demo-minutes N] [--live-rate N] [--outage-seconds N] [--points N] [--writes-minutes N] [--writes-rate N]
+      [--rules-seconds N]
 Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes of demo and of writes (at 10, 100 and 1000 readings/s); drain: 1000 readings/s live, 120
-seconds; memory: 700 points a series (full).";
+seconds; memory: 700 points a series (full); rules: 20 seconds each.";
 
 fn main() {
     let mut names = Vec::new();
@@ -28,12 +30,13 @@ fn main() {
     let mut points = 700_usize;
     let mut writes_minutes = 5;
     let mut writes_rate = None;
+    let mut rules_seconds = 20;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|n| n.parse::<u64>().ok());
         let known = match argument.as_str() {
             "saturation" | "latency" | "journal" | "drain" | "neighbours" | "memory" | "demo"
-            | "writes" => {
+            | "writes" | "rules" => {
                 names.push(argument.clone());
                 true
             }
@@ -51,6 +54,7 @@ fn main() {
                 .map(|n| live_rate = usize::try_from(n).unwrap_or(live_rate))
                 .is_some(),
             "--outage-seconds" => number().map(|n| outage = n).is_some(),
+            "--rules-seconds" => number().map(|n| rules_seconds = n).is_some(),
             "--writes-minutes" => number().map(|n| writes_minutes = n).is_some(),
             "--writes-rate" => number().map(|n| writes_rate = Some(n)).is_some(),
             _ => false,
@@ -87,6 +91,9 @@ fn main() {
         }
         if wanted("writes") {
             writes::run(Duration::from_secs(60 * writes_minutes), writes_rate).await;
+        }
+        if wanted("rules") {
+            rules::run(Duration::from_secs(rules_seconds)).await;
         }
     });
 }

@@ -14,6 +14,8 @@ mod cli;
 mod clock;
 /// What every source must do.
 mod compliance;
+/// What a rule can ask, through a broker and over a kill.
+mod conditions;
 /// The configs that people start from are right.
 mod configs;
 /// What the archive refuses for good costs only itself, and can be sent again.
@@ -39,11 +41,15 @@ mod memory;
 mod neighbours;
 /// A restart is invisible.
 mod power;
+/// A start with a long journal is quick, and forgets nothing.
+mod ready;
 /// A changed config touches only what changed.
 mod reload;
 mod restart;
 /// A browser goes on with its last event id over restarts and kills.
 mod resume;
+/// Rules that people make are in force, and tried before.
+mod rules;
 /// Serial ports that are pulled, renamed, flooded, silent, noisy or broken.
 mod serial;
 /// Acknowledgements and silences hold over kills and at their edges.

@@ -26,18 +26,17 @@ mod change;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BinaryHeap, HashSet},
     time::Duration,
 };
 
 use crate::{
     alert::{
-        Alert, AlertState, Condition, Rule, Transition,
-        condition::judge,
+        Alert, AlertState, Condition, Rule, Transition, View,
+        condition::{Undecided, Verdict, judge, recall},
         identity,
         slot::{Around, Asked, Cause, Slot, Timer},
     },
-    glob,
     model::{Quality, Reading, SeriesKey, Timestamp},
 };
 
@@ -64,6 +63,30 @@ pub struct Counts {
     pub firing: usize,
     /// Alerts that did not begin because there were too many.
     pub refused: u64,
+    /// Readings of which a condition could not be decided.
+    pub undecided: u64,
+}
+
+/// How often a rule could not be decided, and the last time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Troubles {
+    /// Readings, since the start or since the rules were last changed.
+    pub times: u64,
+    last: Option<(SeriesKey, Undecided)>,
+}
+
+impl Troubles {
+    fn note(&mut self, series: &SeriesKey, why: Undecided) {
+        self.times += 1;
+        self.last = Some((series.clone(), why));
+    }
+
+    /// The last time, for people: `boiler/temperature: setpoint has no value that can be used`.
+    #[must_use]
+    pub fn last(&self) -> Option<String> {
+        let (series, why) = self.last.as_ref()?;
+        Some(format!("{series}: {why}"))
+    }
 }
 
 /// All rules on all series. Series are named by small numbers, given from 0 up.
@@ -119,7 +142,7 @@ impl Machine {
         let name = key.to_string();
         let slots: Box<[Slot]> = (0..)
             .zip(&self.rules)
-            .filter(|(_, asked)| glob::matches(&asked.rule.series, &name))
+            .filter(|(_, asked)| asked.rule.is_about(&name, labels))
             .map(|(rule, _)| Slot::new(rule))
             .collect();
         if slots.is_empty() {
@@ -137,6 +160,13 @@ impl Machine {
             let due = slot.due(rule, watched.last_arrival);
             slot.time(due, series, slot_index, &mut self.timers);
         }
+    }
+
+    /// Whether a rule is about this series.
+    #[must_use]
+    pub fn watches(&self, series: u32) -> bool {
+        let watched = self.series.get(series as usize);
+        watched.is_some_and(Option::is_some)
     }
 
     /// Takes up an alert of an earlier run on a series that is watched.
@@ -175,21 +205,21 @@ impl Machine {
             AlertState::Firing => self.counts.firing += 1,
             AlertState::Resolved | AlertState::Cancelled => return Ok(()),
         }
-        slot.resume(alert, self.rules[rule].rule.condition, now);
+        slot.resume(alert, &self.rules[rule].rule.condition, now);
         let due = slot.due(&self.rules[rule].rule, now.uptime);
         slot.time(due, series, index, &mut self.timers);
         Ok(())
     }
 
-    /// Takes one reading of a watched series. `in_order`: it is the newest of its series by measured time. `earliest` gives the first
-    /// number of the series in a span of measured time, both ends included. Adds to `out` what changed.
+    /// Takes one reading of a watched series. `in_order`: it is the newest of its series by measured time, and the view holds it
+    /// already. Adds to `out` what changed.
     pub fn observe(
         &mut self,
         series: u32,
         reading: &Reading,
         in_order: bool,
         now: Moment,
-        earliest: impl Fn(Timestamp, Timestamp) -> Option<f64>,
+        view: &impl View,
         out: &mut Vec<Transition>,
     ) {
         let Some(watched) = heard(&mut self.series, series, reading, now) else {
@@ -207,7 +237,19 @@ impl Machine {
             unit: reading.unit.as_ref(),
         };
         for (index, slot) in (0..).zip(slots.iter_mut()) {
-            let asked = &self.rules[slot.rule as usize];
+            let rule = &mut self.rules[slot.rule as usize];
+            let verdict = if in_order {
+                let (condition, memory) = (&rule.rule.condition, &mut slot.memory);
+                judge(condition, memory, &reading.value, reading.time, view)
+            } else {
+                Ok(Verdict::Nothing)
+            };
+            let verdict = verdict.unwrap_or_else(|why| {
+                self.counts.undecided += 1;
+                rule.undecided.note(key, why);
+                Verdict::Nothing
+            });
+            let asked = &*rule;
             let mut around = Around {
                 asked,
                 key,
@@ -222,12 +264,6 @@ impl Machine {
                 };
                 slot.end(&mut around, again, out);
             } else if in_order {
-                let verdict = judge(
-                    &asked.rule.condition,
-                    &reading.value,
-                    reading.time,
-                    &earliest,
-                );
                 slot.judged(verdict, &mut around, cause, now, out);
             } else {
                 continue;
@@ -261,6 +297,12 @@ impl Machine {
         }
         for (index, slot) in (0..).zip(watched.slots.iter_mut()) {
             let rule = &self.rules[slot.rule as usize].rule;
+            recall(
+                &rule.condition,
+                &mut slot.memory,
+                &reading.value,
+                reading.time,
+            );
             if let Some(active) = &mut slot.active
                 && !matches!(rule.condition, Condition::NoDataFor { .. })
                 && reading.time >= active.newest
@@ -286,11 +328,32 @@ impl Machine {
         };
         let Watched { key, slots, .. } = &mut **watched;
         for slot in slots.iter_mut() {
-            let condition = self.rules[slot.rule as usize].rule.condition;
+            if let Some(memory) = &mut slot.memory {
+                memory.clock_jumped(by);
+            }
+            let condition = &self.rules[slot.rule as usize].rule.condition;
             if !matches!(condition, Condition::NoDataFor { .. }) {
                 slot.clock_jumped(key, by, out);
             }
         }
+    }
+
+    /// As [`Machine::clock_jumped`], when an earlier run has taken the alerts along: only what conditions remember goes now.
+    pub fn recall_clock_jump(&mut self, series: u32, by: i64) {
+        let watched = self.series.get_mut(series as usize);
+        for slot in watched.into_iter().flatten().flat_map(|w| &mut w.slots) {
+            if let Some(memory) = &mut slot.memory {
+                memory.clock_jumped(by);
+            }
+        }
+    }
+
+    /// Rules that could not always be decided, in their order.
+    pub fn undecided(&self) -> impl Iterator<Item = (&Rule, &Troubles)> {
+        self.rules
+            .iter()
+            .filter(|asked| asked.undecided.times > 0)
+            .map(|asked| (&asked.rule, &asked.undecided))
     }
 
     /// When [`Machine::tick`] has something to look at, by [`Moment::uptime`].
@@ -360,11 +423,16 @@ impl Machine {
 
 /// The rules with what is made of them once.
 fn asked(rules: Vec<Rule>) -> Vec<Asked> {
+    let mut names = HashSet::with_capacity(rules.len());
     let mut asked: Vec<Asked> = Vec::with_capacity(rules.len());
     for rule in rules {
-        if asked.iter().all(|before| before.rule.name != rule.name) {
+        if names.insert(rule.name.clone()) {
             let fingerprint = identity::fingerprint(&rule);
-            asked.push(Asked { rule, fingerprint });
+            asked.push(Asked {
+                rule,
+                fingerprint,
+                undecided: Troubles::default(),
+            });
         }
     }
     asked

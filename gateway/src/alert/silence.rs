@@ -6,7 +6,10 @@
 //! A silence moves forward only: `planned` → `active` → `ended`. A clock that is set back takes nothing back, and one that was
 //! never set moves nothing at all ([`SilenceState::at`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+};
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
@@ -108,6 +111,18 @@ pub struct Acknowledgement {
     pub comment: String,
     /// When, epoch milliseconds.
     pub at_ms: i64,
+}
+
+impl fmt::Display for Acknowledgement {
+    /// `by Ada at 2026-11-20T09:00:00Z: opens the vents`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = Timestamp::from_millis(self.at_ms).to_rfc3339();
+        write!(f, "by {} at {at}", self.by)?;
+        if self.comment.is_empty() {
+            return Ok(());
+        }
+        write!(f, ": {}", self.comment)
+    }
 }
 
 /// An alert with what people did about it, as it is shown.

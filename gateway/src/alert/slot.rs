@@ -8,8 +8,8 @@ use std::{
 
 use crate::{
     alert::{
-        Alert, AlertState, Condition, Counts, Moment, Rule, Transition,
-        condition::{Verdict, nanos, sentence},
+        Alert, AlertState, Condition, Counts, Moment, Rule, Transition, Troubles,
+        condition::{Memory, Verdict, nanos, sentence},
         identity,
     },
     model::{SeriesKey, Timestamp, Unit, Value},
@@ -28,6 +28,8 @@ pub(super) struct Slot {
     pub(super) timer: Option<Duration>,
     last_began: Option<Timestamp>,
     pub(super) active: Option<Box<Active>>,
+    /// What its condition remembers of the series; none before the first reading, and for most conditions.
+    pub(super) memory: Option<Box<Memory>>,
 }
 
 /// A pending or firing alert.
@@ -64,6 +66,7 @@ pub(super) struct Cause<'a> {
 pub(super) struct Asked {
     pub(super) rule: Rule,
     pub(super) fingerprint: u32,
+    pub(super) undecided: Troubles,
 }
 
 /// When to look at a slot again. It may have nothing to do by then.
@@ -82,11 +85,12 @@ impl Slot {
             timer: None,
             last_began: None,
             active: None,
+            memory: None,
         }
     }
 
     /// Takes up a pending or firing alert of an earlier run.
-    pub(super) fn resume(&mut self, alert: Alert, condition: Condition, now: Moment) {
+    pub(super) fn resume(&mut self, alert: Alert, condition: &Condition, now: Moment) {
         let began = Timestamp::from_millis(alert.began_ms);
         self.last_began = Some(began);
         self.active = Some(Box::new(Active {
@@ -254,9 +258,9 @@ impl Slot {
 
     /// When waiting alone changes this slot.
     pub(super) fn due(&self, rule: &Rule, last_arrival: Duration) -> Option<Duration> {
-        match (&self.active, rule.condition) {
+        match (&self.active, &rule.condition) {
             (None, Condition::NoDataFor { silence }) => {
-                Some(last_arrival.saturating_add(silence.max(SHORTEST_SILENCE)))
+                Some(last_arrival.saturating_add((*silence).max(SHORTEST_SILENCE)))
             }
             (Some(active), _) if active.alert.state == AlertState::Pending && active.fresh => {
                 let held = u64::try_from(active.held()).unwrap_or(0);

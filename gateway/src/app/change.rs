@@ -208,6 +208,8 @@ fn every_setting_has_its_place(config: &Config) {
         sources: _,
         webhooks: _,
         heartbeats: _,
+        // As `engine.rules`, and their places, which `rules.rs` tells.
+        rules: _,
         files: _,
         doubts: _,
     } = config;

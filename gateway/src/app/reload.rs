@@ -69,6 +69,8 @@ impl App {
         }
         let result = if difference.is_empty() {
             tracing::info!("the config was read again: nothing to do");
+            // Rules may stand on other lines.
+            self.rules.reload(&config, false).await;
             "unchanged"
         } else {
             let words = difference.words();
@@ -85,7 +87,6 @@ impl App {
         let sources: Arc<[_]> = self.sources.statuses().into();
         self.configured.send_modify(|configured| {
             configured.sources = sources;
-            configured.rules = self.config.engine.rules.clone().into();
             configured.webhooks = self.config.webhooks.clone().into();
             configured.config.loaded_at = now;
             configured.config.reloads += u64::from(result == "applied");
@@ -171,15 +172,7 @@ impl App {
         if difference.site {
             self.hub.set_site(config.site.clone());
         }
-        if difference.engine
-            && self
-                .engine
-                .reconfigure(config.engine.clone())
-                .await
-                .is_err()
-        {
-            tracing::debug!("the engine ends: it takes no other rules");
-        }
+        self.rules.reload(config, difference.engine).await;
         if difference.normalise {
             let settings = Change::Settings(config.normalise.clone());
             drop(self.sources.around.changes.send(settings).await);

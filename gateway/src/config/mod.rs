@@ -4,19 +4,21 @@
 //! Reading has no side effects: files and environment come in through [`Surroundings`]. Each module owns its
 //! own `Config` struct and defaults; this room only fills them in. `config/full.toml` shows every key.
 
+mod condition;
 mod heartbeats;
 mod mapping;
 mod mistake;
 mod pattern;
 mod reader;
 mod rule;
+mod rule_json;
 mod scalar;
 mod secret;
 mod section;
 mod source;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -24,15 +26,17 @@ use std::{
 
 use toml::de::DeTable;
 
-use self::{
-    mistake::Reporter,
-    reader::{Placed, Table, did_you_mean},
-};
 pub use self::{
     mistake::{Mistake, Mistakes},
+    rule_json::{RuleBody, RuleFault, WrittenRule, read_rule},
     source::{SourceConfig, SourceKind},
 };
+use self::{
+    mistake::{Reporter, report_syntax},
+    reader::{Placed, Table, did_you_mean},
+};
 use crate::{
+    alert::Rule,
     archive, engine, heartbeat, history, journal, live, normalise,
     notify::{self, WebhookConfig},
     wear::card,
@@ -82,6 +86,8 @@ pub struct Config {
     pub webhooks: Vec<WebhookConfig>,
     /// Dead-man's switches outside that hear of the gateway as long as it works.
     pub heartbeats: Vec<heartbeat::Config>,
+    /// The rules of `engine` as they are written, in the same order.
+    pub rules: Vec<WrittenRule>,
     /// The files that it was read from, and what was in them: certificates too, which are read again only by who uses them.
     pub files: Files,
     /// What is not wrong but looks like a slip, such as a rule on a metric that is nearly one that the config names.
@@ -161,6 +167,7 @@ impl Default for Config {
             sources: Vec::new(),
             webhooks: Vec::new(),
             heartbeats: Vec::new(),
+            rules: Vec::new(),
             files: Files::new(),
             doubts: Vec::new(),
         }
@@ -324,13 +331,18 @@ fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) 
         }
         config.webhooks.push(webhook);
     }
-    for written in root.tables("rule").into_iter().filter_map(rule::read) {
-        if config
-            .engine
-            .rules
-            .iter()
-            .any(|r| r.name == written.rule.name)
-        {
+    rules(root, config);
+}
+
+/// The rules, against what the config has besides.
+fn rules(root: &mut Table<'_>, config: &mut Config) {
+    let mut names = HashSet::new();
+    for table in root.tables("rule") {
+        let (line, body) = (table.line(), rule_json::body_of(table.entries()));
+        let Some(written) = rule::read(table) else {
+            continue;
+        };
+        if !names.insert(written.rule.name.clone()) {
             root.report(
                 written.name.span,
                 format!("there are two rules named \"{}\"", written.name.value),
@@ -349,16 +361,12 @@ fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) 
             }
         }
         pattern::doubt_series(root, &written.series, config);
+        config.rules.push(WrittenRule {
+            name: written.rule.name.clone(),
+            line,
+            body,
+        });
         config.engine.rules.push(written.rule);
-    }
-}
-
-fn report_syntax(reporter: &Reporter, errors: &[toml::de::Error]) {
-    for error in errors {
-        reporter.report(
-            error.span().unwrap_or(0..0),
-            error.message().replace('\n', "; "),
-        );
     }
 }
 

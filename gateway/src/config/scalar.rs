@@ -5,7 +5,11 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use smol_str::SmolStr;
 use toml::de::DeValue;
 
-use crate::journal::Rhythm;
+use crate::{journal::Rhythm, model::Value};
+
+/// One value or a list of them: what a series may be equal to.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Values(pub(super) Vec<Value>);
 
 /// A number of bytes, written `4096` or `"64 MiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,6 +166,28 @@ impl Scalar for (f64, f64) {
     }
 }
 
+impl Scalar for Values {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let one = |value: &DeValue<'_>| match value {
+            DeValue::Boolean(value) => Ok(Value::Bool(*value)),
+            DeValue::Integer(_) => i64::read(value).map(Value::Int),
+            DeValue::Float(_) => f64::read(value).map(Value::Float),
+            DeValue::String(text) => Ok(Value::Text(text.as_ref().into())),
+            _ => Err(expected(
+                "true, false, a number or a text, or a list of them",
+                value,
+            )),
+        };
+        match value {
+            DeValue::Array(list) => {
+                let values: Result<_, _> = list.iter().map(|item| one(item.get_ref())).collect();
+                values.map(Self)
+            }
+            value => one(value).map(|value| Self(vec![value])),
+        }
+    }
+}
+
 fn split_number(text: &str) -> Option<(f64, &str)> {
     let text = text.trim();
     let end = text
@@ -171,7 +197,8 @@ fn split_number(text: &str) -> Option<(f64, &str)> {
     Some((number, text[end..].trim()))
 }
 
-fn duration(text: &str) -> Option<Duration> {
+/// A span of time as people write it.
+pub(super) fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split_number(text)?;
     let seconds = match unit {
         "ms" => 0.001,

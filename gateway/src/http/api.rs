@@ -1,4 +1,4 @@
-//! The inventory over REST: devices, series, and rules and webhooks as configured.
+//! The inventory over REST: devices, series, and webhooks as configured.
 
 use std::sync::Arc;
 
@@ -11,9 +11,8 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Value as JsonValue, json};
 
-use super::{Api, problem::Problem};
+use super::{Api, condition::condition, problem::Problem};
 use crate::{
-    alert::{Condition, Rule},
     model::{Quality, Value},
     notify::WebhookConfig,
     store::SeriesInfo,
@@ -23,7 +22,6 @@ pub(super) fn router() -> Router<Api> {
     Router::new()
         .route("/api/v1/devices", get(devices))
         .route("/api/v1/series", get(series))
-        .route("/api/v1/rules", get(rules))
         .route("/api/v1/webhooks", get(webhooks))
 }
 
@@ -85,37 +83,10 @@ async fn series(State(api): State<Api>) -> Result<Response, Problem> {
     .into_response())
 }
 
-async fn rules(State(api): State<Api>) -> Response {
-    let configured = Arc::clone(&api.parts.configured.borrow().rules);
-    let rules: Vec<JsonValue> = configured.iter().map(rule).collect();
-    Json(json!({"rules": rules})).into_response()
-}
-
 async fn webhooks(State(api): State<Api>) -> Response {
     let configured = Arc::clone(&api.parts.configured.borrow().webhooks);
     let webhooks: Vec<JsonValue> = configured.iter().map(webhook).collect();
     Json(json!({"webhooks": webhooks})).into_response()
-}
-
-fn rule(rule: &Rule) -> JsonValue {
-    let condition = match rule.condition {
-        Condition::Above { limit, clear } => json!({"above": limit, "clear": clear}),
-        Condition::Below { limit, clear } => json!({"below": limit, "clear": clear}),
-        Condition::ChangeOver { limit, over } => {
-            json!({"change": limit, "over_ms": over.as_millis()})
-        }
-        Condition::NoDataFor { silence } => json!({"no_data_ms": silence.as_millis()}),
-    };
-    json!({
-        "name": rule.name,
-        "series": rule.series,
-        "condition": condition,
-        "for_ms": rule.hold.as_millis(),
-        "severity": rule.severity,
-        "summary": rule.summary,
-        "webhooks": rule.webhooks,
-        "labels": rule.labels,
-    })
 }
 
 /// Without secrets: the token, the headers' values, and all of the address but its host, as many services put their

@@ -12,10 +12,12 @@
 //! | `writer.rs` | the one thread that writes: group commit, a failing disk |
 //! | `rhythm.rs` | how far apart commits are, by who waits for them; pure |
 //! | `pace.rs` | who is held back by a commit that waits; pure |
+//! | `signals.rs` | what writer and handles tell each other: closing, a disk that refuses |
 //! | `cursor.rs` | reading behind |
 //! | `progress.rs` | how far a cursor is, and what it left behind; pure |
 //! | `recovery.rs` | taking the directory and finding what is in it |
 //! | `retention.rs` | what may and must go |
+//! | `stock.rs` | what archives have yet to do at the start, and the replay |
 //! | `restamp.rs` | what came before the clock was set gets its right time |
 //!
 //! # Files of the directory
@@ -30,7 +32,7 @@
 //! 2. Positions grow by one from record to record, and never repeat: the newest segment is never deleted, and after a torn or
 //!    damaged tail the numbering skips all that could have been in it and goes on in a new segment.
 //! 3. Opening never fails over the contents of a file. A torn tail is cut; damage elsewhere costs the records that it touches,
-//!    met and counted when they are read (closed segments are trusted to their footers at start, so that a start is quick).
+//!    met and counted when they are read (closed segments are trusted to their ends at start, so that a start is quick: `stock.rs`).
 //! 4. The segments together never exceed `max_bytes`, but for a single delivery larger than that. The oldest go first, and
 //!    readings that a cursor had not read are counted.
 //! 5. A reading that was stamped with a time since boot is not seen by cursors; once the clock is set it is written again with its
@@ -53,6 +55,8 @@ mod restamp;
 mod retention;
 mod rhythm;
 mod segment;
+mod signals;
+mod stock;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -80,15 +84,15 @@ pub use self::{
     cursor::Cursor,
     progress::{MAX_STRETCHES, Stretch},
     rhythm::Rhythm,
-    tally::{AwaitingClock, Tallies, Tally},
+    tally::{Tallies, Tally},
 };
 use self::{
-    cursor::Reader,
     disk::Disk,
     metrics::Metrics,
     recovery::{lock, recover},
     restamp::Unset,
     retention::Index,
+    tally::AwaitingClock,
     writer::{Submission, Writer},
 };
 use crate::{
@@ -485,6 +489,12 @@ impl Journal {
         }
     }
 
+    /// Size and rhythm as they are in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
     /// The newest durable record, and the number that the next one gets.
     #[must_use]
     pub fn newest_and_next(&self) -> (Position, Position) {
@@ -500,36 +510,6 @@ impl Journal {
             .cursors
             .get(cursor)
             .map_or_else(Backlog::default, |progress| index.backlog(progress))
-    }
-
-    /// Reads all kept records in order, for the replay at start; blocking. Damaged ones are skipped. Readings that have only a time
-    /// since boot are in it, and so are those with their right times, if they got them. What still waits for the clock is known
-    /// from here on.
-    pub fn replay(&self, each: &mut dyn FnMut(Entry)) {
-        /// So much is in memory at a time.
-        const READINGS: usize = 4096;
-        let mut reader = Reader::default();
-        let mut after = 0;
-        let mut give_up = false;
-        loop {
-            match reader.read(&self.shared, (after, u64::MAX), READINGS, give_up) {
-                Ok(read) => {
-                    give_up = false;
-                    if read.entries.is_empty() {
-                        return;
-                    }
-                    for entry in read.entries {
-                        after = entry.position.0;
-                        self.shared.note_stamps(after, &entry.batches);
-                        each(entry);
-                    }
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "replaying a segment failed, trying once more");
-                    give_up = true;
-                }
-            }
-        }
     }
 
     /// Why nothing becomes durable now: the last error, or that the disk takes longer than [`SLOW`]. `None` when writing works.

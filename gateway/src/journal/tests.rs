@@ -17,6 +17,7 @@ use crate::model::{
 
 mod rhythm;
 mod stamps;
+mod stock;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -112,7 +113,9 @@ impl Open {
 
     fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
-        self.journal.replay(&mut |entry| entries.push(entry));
+        self.journal.take_stock(&[]);
+        self.journal
+            .replay(Position(0), &mut |entry| entries.push(entry));
         entries
     }
 

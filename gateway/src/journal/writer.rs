@@ -23,7 +23,7 @@
 use std::{
     fs::File,
     io,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -35,7 +35,7 @@ use tokio::{
 use super::{
     Committed, OnDurable, Position, Rhythm, Shared,
     disk::is_full,
-    format::{Encoder, FOOTER, Footer, SEGMENT_HEADER, segment_header},
+    format::{Encoder, FOOTER, Footer, SEGMENT_HEADER, Summary, segment_header},
     pace::Pace,
     rhythm::{self, Group},
     segment::{self, Segment},
@@ -83,6 +83,8 @@ pub(super) struct Writer {
     durable: watch::Sender<Position>,
     /// The file of the index's last segment, if it can be added to.
     active: Option<File>,
+    /// What the index's last segment holds; none if that could not be read at the start.
+    summary: Option<Summary>,
     /// Kept open for its lock.
     _lock: File,
     encoder: Encoder,
@@ -118,6 +120,7 @@ impl Writer {
             committed,
             durable,
             active,
+            summary: None,
             _lock: lock,
             encoder: Encoder::default(),
             batches: Vec::new(),
@@ -137,6 +140,7 @@ impl Writer {
         if let Err(error) = self.hold_reserve() {
             tracing::warn!(%error, "no room is held back for a full disk until there is some");
         }
+        self.summarise_active();
         while let Some(submission) = self.submissions.blocking_recv() {
             self.encoder.begin();
             self.group = Group::default();
@@ -172,6 +176,17 @@ impl Writer {
                     tracing::debug!(%error, "some zeros stay behind the end of a segment")
                 }
             }
+        }
+    }
+
+    /// An earlier run began the segment that is added to: what is in it is read again, for the summary at its end.
+    fn summarise_active(&mut self) {
+        let last = self.shared.index().segments.back().copied();
+        if let (Some(_), Some(last)) = (&self.active, last) {
+            let path = self.shared.disk.path(&segment::name(last.first));
+            self.summary = segment::summarise(&path, &last)
+                .inspect_err(|error| tracing::debug!(%error, segment = last.first, "a segment stays without its summary"))
+                .ok();
         }
     }
 
@@ -345,9 +360,10 @@ impl Writer {
     fn write(&mut self, position: u64) -> io::Result<()> {
         let length = self.encoder.len() as u64;
         // With what sealing this segment and beginning another would add, or making it longer.
+        let summary = self.summary.as_ref().map_or(0, Summary::length);
         let ahead = if length < GROW_BELOW { self.step() } else { 0 };
         self.shared
-            .sweep(length + ahead + (FOOTER + SEGMENT_HEADER) as u64);
+            .sweep(length + ahead + (summary + FOOTER + SEGMENT_HEADER) as u64);
         let last = self.shared.index().segments.back().copied();
         let segment = match (self.active.take(), last) {
             (Some(file), Some(last))
@@ -391,6 +407,9 @@ impl Writer {
         let metrics = &self.shared.metrics;
         metrics.set_size(index.bytes());
         drop(index);
+        if let Some(summary) = &mut self.summary {
+            summary.add(&self.batches);
+        }
         metrics.records.inc();
         metrics.readings.inc_by(readings);
         metrics.written.inc_by(length);
@@ -471,6 +490,7 @@ impl Writer {
             return Err(error);
         }
         self.active = Some(file);
+        self.summary = Some(Summary::default());
         // The disk may have been too full for it at the start.
         if let Err(error) = self.hold_reserve() {
             tracing::debug!(%error, "there is still no room to hold back");
@@ -480,22 +500,27 @@ impl Writer {
 
     /// Ends a full segment. Without its footer it is read as a whole at the next start, so failing here costs only time.
     fn seal(&self, file: &File, segment: Segment) {
+        let summary = self.summary.as_ref().map(Summary::write);
+        let mut closing = summary.unwrap_or_default();
+        let offset = segment.end + closing.len() as u64;
         let footer = Footer {
             records: segment.records,
             readings: segment.readings,
             last: segment.last,
-            offset: u32::try_from(segment.end).unwrap_or(u32::MAX),
-        }
-        .write();
+            offset: u32::try_from(offset).unwrap_or(u32::MAX),
+            end: u32::try_from(segment.end).unwrap_or(u32::MAX),
+            summary: crc32fast::hash(&closing),
+        };
+        closing.extend_from_slice(&footer.write());
         let ended = file
             .set_len(segment.end)
-            .and_then(|()| self.shared.disk.write_at(file, &footer, segment.end));
+            .and_then(|()| self.shared.disk.write_at(file, &closing, segment.end));
         if let Err(error) = ended {
             tracing::debug!(%error, segment = segment.first, "a segment stays without its footer");
             return;
         }
         if let Some(last) = self.shared.index().segments.back_mut() {
-            last.size = segment.end + footer.len() as u64;
+            last.size = segment.end + closing.len() as u64;
         }
     }
 
@@ -542,56 +567,5 @@ impl Writer {
             self.reserve_released = false;
         }
         Ok(())
-    }
-}
-
-impl Shared {
-    pub(super) fn is_closing(&self) -> bool {
-        *self
-            .closing
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn set_closing(&self) {
-        *self
-            .closing
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = true;
-        self.closing.1.notify_all();
-    }
-
-    /// Sleeps, but not beyond the call to close.
-    fn wait_or_closing(&self, wait: Duration) {
-        let closing = self
-            .closing
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        drop(
-            self.closing
-                .1
-                .wait_timeout_while(closing, wait, |closing| !*closing),
-        );
-    }
-
-    fn set_writing_since(&self, since: Option<Instant>) {
-        *self
-            .writing_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = since;
-    }
-
-    fn set_failing(&self, error: Option<&io::Error>) {
-        self.metrics.failing.set(i64::from(error.is_some()));
-        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = error.map(|error| {
-            if is_full(error) {
-                format!("the disk is full ({error}): make room, it goes on by itself")
-            } else {
-                format!("writing failed ({error}): check the disk, it goes on by itself")
-            }
-        });
     }
 }

@@ -161,6 +161,16 @@ impl Hub {
         }
     }
 
+    /// Says what rules are new, changed or gone. Returns when it is said, or when the hub has ended.
+    pub async fn rules(&self, news: Vec<serde_json::Value>) {
+        let (answer, answered) = oneshot::channel();
+        let said = hub::Command::Rules { news, answer };
+        // A hub that has ended has no clients to tell.
+        if self.commands.send(said).await.is_ok() {
+            drop(answered.await);
+        }
+    }
+
     /// Says something that is not from the engine to all clients: a source's link changed, the archive is behind.
     /// Never waits; conflated by `key` if the hub is busy. At most 1 024 keys: a further one is counted in
     /// `gateway_live_status_dropped_total` and not said.

@@ -7,6 +7,7 @@
 mod addresses;
 mod pace;
 mod receiver;
+mod token;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,7 +16,10 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-pub use self::addresses::{Refused, check_url, client};
+pub use self::{
+    addresses::{Refused, check_url, client},
+    token::{Claim, KEY_BYTES, Signer, TokenError},
+};
 use self::{
     pace::{Pace, Turn},
     receiver::{Answer, Receiver},

@@ -184,6 +184,37 @@ impl State {
         .await
     }
 
+    /// One alert, of now or before; `None`: there is none by this id, or it was long ago.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`]
+    pub async fn one_alert(&self, id: &str) -> Result<Option<Alert>, StateError> {
+        let id = id.to_owned();
+        self.with(move |connection| {
+            let body: Option<String> = connection
+                .prepare_cached("SELECT body FROM alerts WHERE id = ?1")?
+                .query_row(params![id], |row| row.get(0))
+                .optional()?;
+            Ok(body.and_then(|body| serde_json::from_str(&body).ok()))
+        })
+        .await
+    }
+
+    /// Who takes care of an alert; `None`: nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`]
+    pub async fn acknowledgement(
+        &self,
+        alert: &str,
+    ) -> Result<Option<Acknowledgement>, StateError> {
+        let id = alert.to_owned();
+        self.with(move |connection| acknowledgement(connection, &id))
+            .await
+    }
+
     /// Nobody takes care of it any more. Of an alert that is not acknowledged this is true already.
     ///
     /// # Errors
@@ -471,7 +502,7 @@ fn firing(
 }
 
 fn acknowledgement(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     id: &str,
 ) -> rusqlite::Result<Option<Acknowledgement>> {
     transaction

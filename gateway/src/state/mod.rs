@@ -1,22 +1,25 @@
 //! What was decided, in one SQLite file (`state.sqlite`): alerts, the outbox of deliveries to webhooks, and what people did:
-//! acknowledgements, silences, the audit trail.
+//! acknowledgements, silences, rules, the audit trail; and the inventory of series.
 //!
 //! One thread owns the connection; callers await its answer. Every write is a transaction with `synchronous=FULL`: when a call
 //! returns, the change survives a power cut. Bounded: [`KEPT_ALERTS`] ended alerts, [`KEPT_TRANSITIONS`] of their changes,
 //! [`MAX_WAITING`] waiting deliveries a webhook (the oldest is given up, and counted), [`KEPT_DELIVERIES`] finished ones, [`KEPT_DEAD_LETTERS`] dead letters,
-//! [`MAX_SILENCES`] silences (one more is refused) and [`KEPT_SILENCES`] that are over, [`KEPT_ENTRIES`] lines of the trail,
-//! [`KEPT_RUNS`] runs.
+//! [`MAX_SILENCES`] silences and [`MAX_RULES`] rules (one more is refused) and [`KEPT_SILENCES`] that are over, [`KEPT_ENTRIES`] lines of the trail,
+//! [`KEPT_RUNS`] runs, and as many series as the cap on series allows.
 
 mod attention;
 mod audit;
 mod dead_letters;
 mod deliveries;
+mod inventory;
 mod message;
 mod metrics;
 mod outbox;
 mod recorder;
+mod rules;
 mod runs;
 mod schema;
+mod secrets;
 mod silences;
 mod urgent;
 
@@ -37,9 +40,11 @@ pub use self::{
     attention::AttentionError,
     audit::{AuditEntry, KEPT_ENTRIES},
     dead_letters::{DeadLetter, DeadLetterError},
+    inventory::keep_inventory,
     message::{AlertMessage, Event, GroupMessage, Message, Reason},
     outbox::{Delivery, Verdict},
     recorder::write_down,
+    rules::{MAX_RULES, OwnRule, RuleDraft, RuleError},
     runs::{Beginning, JournalAtStart, Recorded, Run, Told},
     silences::{KEPT_SILENCES, MAX_SILENCES},
 };

@@ -69,6 +69,35 @@ const STEPS: &[&str] = &["
 ", "
     ALTER TABLE deliveries ADD COLUMN subject TEXT GENERATED ALWAYS AS (substr(id, 1, instr(id || '.', '.') - 1)) VIRTUAL;
     CREATE INDEX deliveries_order ON deliveries (webhook, subject, number) WHERE status IN ('waiting', 'held');
+", "
+    CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+", "
+    CREATE TABLE series (
+        device TEXT NOT NULL,
+        metric TEXT NOT NULL,
+        source TEXT NOT NULL,
+        unit TEXT,
+        time INTEGER NOT NULL,
+        received INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        value ANY NOT NULL,
+        quality TEXT NOT NULL,
+        retained INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        PRIMARY KEY (device, metric)
+    ) STRICT, WITHOUT ROWID;
+", "
+    CREATE TABLE rules (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        version INTEGER NOT NULL,
+        enabled INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        created_by TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        changed_by TEXT,
+        changed INTEGER
+    );
 "];
 
 /// A file as an earlier version made it.

@@ -1,4 +1,6 @@
 mod dead_letters;
+mod inventory;
+mod rules;
 mod silences;
 
 use std::collections::BTreeMap;
@@ -375,4 +377,19 @@ async fn a_file_of_the_format_without_runs_gets_its_epoch_and_keeps_its_alerts()
     let beginning = state.begin_run(journal(1, 2, 1)).await.unwrap();
     assert!(beginning.told.is_empty());
     assert_eq!(beginning.runs.len(), 1);
+}
+
+#[tokio::test]
+async fn the_key_of_links_is_made_once_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path(), &[]);
+    let key = state.signing_key().await.unwrap();
+    assert_ne!(key, [0; 32]);
+    assert_eq!(state.signing_key().await.unwrap(), key);
+    drop(state);
+    let again = open(dir.path(), &[]).signing_key().await.unwrap();
+    assert_eq!(again, key);
+    let other = tempfile::tempdir().unwrap();
+    let theirs = open(other.path(), &[]).signing_key().await.unwrap();
+    assert_ne!(theirs, key);
 }

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Lapsed, Machine, Moment, asked};
 use crate::{
-    alert::{AlertState, Rule, slot::Slot},
-    glob,
+    alert::{Alert, AlertState, Counts, Rule, slot::Slot},
     model::SeriesKey,
 };
 
@@ -19,18 +18,16 @@ impl Machine {
     pub fn set_rules(&mut self, rules: Vec<Rule>, now: Moment) -> Vec<(SeriesKey, Lapsed)> {
         let before = std::mem::replace(&mut self.rules, asked(rules));
         // Where the rules are now that ask what they asked; the others say why they end.
+        let names: HashMap<&str, (u32, u32)> = (0..)
+            .zip(&self.rules)
+            .map(|(at, new)| (new.rule.name.as_str(), (at, new.fingerprint)))
+            .collect();
         let fate: Vec<Result<u32, &'static str>> = before
             .iter()
-            .map(|old| {
-                (0..)
-                    .zip(&self.rules)
-                    .find(|(_, new)| new.rule.name == old.rule.name)
-                    .ok_or("its rule was removed")
-                    .and_then(|(at, new)| {
-                        (new.fingerprint == old.fingerprint)
-                            .then_some(at)
-                            .ok_or("its rule was changed")
-                    })
+            .map(|old| match names.get(old.rule.name.as_str()) {
+                Some((at, fingerprint)) if *fingerprint == old.fingerprint => Ok(*at),
+                Some(_) => Err("its rule was changed"),
+                None => Err("its rule was removed"),
             })
             .collect();
         let mut lapsed = Vec::new();
@@ -48,10 +45,7 @@ impl Machine {
                     }
                     Some(Err(why)) => {
                         if let Some(active) = slot.active {
-                            match active.alert.state {
-                                AlertState::Firing => self.counts.firing -= 1,
-                                _ => self.counts.pending -= 1,
-                            }
+                            leave(&mut self.counts, &active.alert);
                             lapsed.push((watched.key.clone(), Lapsed(Box::new(active.alert), why)));
                         }
                     }
@@ -61,9 +55,15 @@ impl Machine {
             let name = watched.key.to_string();
             watched.slots = (0..)
                 .zip(&self.rules)
-                .filter(|(_, asked)| glob::matches(&asked.rule.series, &name))
+                .filter(|(_, asked)| asked.rule.is_about(&name, &watched.labels))
                 .map(|(rule, _)| kept.remove(&rule).unwrap_or_else(|| Slot::new(rule)))
                 .collect();
+            // A device with other labels may not be chosen any more.
+            for active in kept.into_values().filter_map(|slot| slot.active) {
+                leave(&mut self.counts, &active.alert);
+                let why = "its rule is no longer about this series";
+                lapsed.push((watched.key.clone(), Lapsed(Box::new(active.alert), why)));
+            }
             self.slots += watched.slots.len();
             for (index, slot) in (0..).zip(&mut watched.slots) {
                 let due = slot.due(&self.rules[slot.rule as usize].rule, watched.last_arrival);
@@ -78,10 +78,18 @@ impl Machine {
         lapsed
     }
 
-    /// The labels that the next alerts of a series carry; those under way keep theirs.
+    /// The labels that the next alerts of a series carry; those under way keep theirs. Which rules are about it is looked at again by
+    /// [`Machine::set_rules`].
     pub fn relabel(&mut self, series: u32, labels: BTreeMap<String, String>) {
         if let Some(Some(watched)) = self.series.get_mut(series as usize) {
             watched.labels = labels;
         }
+    }
+}
+
+const fn leave(counts: &mut Counts, alert: &Alert) {
+    match alert.state {
+        AlertState::Firing => counts.firing -= 1,
+        _ => counts.pending -= 1,
     }
 }
