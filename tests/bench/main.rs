@@ -18,8 +18,9 @@ use std::time::Duration;
 
 const HELP: &str =
     "bench [saturation] [latency] [journal] [drain] [neighbours] [memory] [demo] [writes] [rules] [--messages N] [--rounds N]
-      [--demo-minutes N] [--live-rate N] [--outage-seconds N] [--points N] [--writes-minutes N] [--rules-seconds N]
-Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes of demo and of writes; drain: 1000 readings/s live, 120
+      [--demo-minutes N] [--live-rate N] [--outage-seconds N] [--points N] [--writes-minutes N] [--writes-rate N]
+      [--rules-seconds N]
+Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes of demo and of writes (at 10, 100 and 1000 readings/s); drain: 1000 readings/s live, 120
 seconds; memory: 700 points a series (full); rules: 20 seconds each.";
 
 fn main() {
@@ -28,6 +29,7 @@ fn main() {
     let (mut live_rate, mut outage) = (1_000_usize, 120_u64);
     let mut points = 700_usize;
     let mut writes_minutes = 5;
+    let mut writes_rate = None;
     let mut rules_seconds = 20;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -54,6 +56,7 @@ fn main() {
             "--outage-seconds" => number().map(|n| outage = n).is_some(),
             "--rules-seconds" => number().map(|n| rules_seconds = n).is_some(),
             "--writes-minutes" => number().map(|n| writes_minutes = n).is_some(),
+            "--writes-rate" => number().map(|n| writes_rate = Some(n)).is_some(),
             _ => false,
         };
         if !known {
@@ -87,7 +90,7 @@ fn main() {
             demo::run(Duration::from_secs(60 * minutes)).await;
         }
         if wanted("writes") {
-            writes::run(Duration::from_secs(60 * writes_minutes)).await;
+            writes::run(Duration::from_secs(60 * writes_minutes), writes_rate).await;
         }
         if wanted("rules") {
             rules::run(Duration::from_secs(rules_seconds)).await;

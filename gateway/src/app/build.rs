@@ -207,6 +207,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     };
     set_routes(&state, &config).await;
     attention::tell(&hub, &state, http_stop.clone()).await?;
+    attention::watched(&hub, &journal);
     let (engine, engine_task) = booting.start(ends, &mut registry);
     let state_part = front.register("state");
     let state_stop = CancellationToken::new();

@@ -446,7 +446,7 @@ mod tests {
                 "push.enabled",
             ),
             (
-                "commit_prompt = \"2ms\"",
+                "commit_prompt = \"auto\"",
                 "commit_prompt = \"3ms\"",
                 "journal",
             ),

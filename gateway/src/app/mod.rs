@@ -5,7 +5,7 @@
 //! | file | job |
 //! |---|---|
 //! | `build` | from a config to a running gateway |
-//! | `attention` | what people do about alerts, to the browsers |
+//! | `attention` | what people do about alerts, to the browsers; whether anybody looks, to the journal |
 //! | `sources` | the ways in as named tasks, started and stopped one by one |
 //! | `telling` | what browsers may have missed of earlier runs |
 //! | `outlets` | webhooks and archive, ended and begun one by one |

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use smol_str::SmolStr;
 use toml::de::DeValue;
 
-use crate::model::Value;
+use crate::{journal::Rhythm, model::Value};
 
 /// One value or a list of them: what a series may be equal to.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +107,19 @@ impl Scalar for Duration {
                 value,
             )
         })
+    }
+}
+
+impl Scalar for Rhythm {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        match value.as_str() {
+            Some("auto") => Ok(Self::Auto),
+            Some(text) if duration(text).is_some() => Duration::read(value).map(Self::Fixed),
+            _ => Err(expected(
+                "\"auto\", or a duration such as \"50ms\" or \"1s\"",
+                value,
+            )),
+        }
     }
 }
 

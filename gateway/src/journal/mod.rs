@@ -10,6 +10,9 @@
 //! | `disk.rs` | the few file operations that the promises rest on |
 //! | `segment.rs` | names of segment files, reading past damage, what a file holds at start |
 //! | `writer.rs` | the one thread that writes: group commit, a failing disk |
+//! | `rhythm.rs` | how far apart commits are, by who waits for them; pure |
+//! | `pace.rs` | who is held back by a commit that waits; pure |
+//! | `signals.rs` | what writer and handles tell each other: closing, a disk that refuses |
 //! | `cursor.rs` | reading behind |
 //! | `progress.rs` | how far a cursor is, and what it left behind; pure |
 //! | `recovery.rs` | taking the directory and finding what is in it |
@@ -35,8 +38,9 @@
 //! 5. A reading that was stamped with a time since boot is not seen by cursors; once the clock is set it is written again with its
 //!    right time, once, and then is as any other. Until then its record is held as if a cursor stood before it.
 //! 6. Waiting for the writer are at most [`MAX_WAITING`] batches; more wait in [`Journal::submit`]. Nothing is dropped.
-//! 7. Two classes: what somebody waits for ([`Urgency::Prompt`]) is committed soon and takes along what came before it; what
-//!    nobody waits for gathers, so that a card is not worn out by one sync a reading. Order is that of submission.
+//! 7. Three classes ([`Urgency`]): who does nothing else until it is answered is answered soon; what is acknowledged to who goes on
+//!    meanwhile gathers as long as that holds nobody up; what nobody waits for gathers. So a card is not worn out by one
+//!    sync a reading. A commit takes along what came before it: order is that of submission.
 //!
 //! It does not encrypt or compress; it does not look into readings; it does not delete by age.
 
@@ -44,11 +48,14 @@ mod cursor;
 mod disk;
 mod format;
 mod metrics;
+mod pace;
 mod progress;
 mod recovery;
 mod restamp;
 mod retention;
+mod rhythm;
 mod segment;
+mod signals;
 mod stock;
 mod tally;
 #[cfg(test)]
@@ -76,6 +83,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     cursor::Cursor,
     progress::{MAX_STRETCHES, Stretch},
+    rhythm::Rhythm,
     tally::{Tallies, Tally},
 };
 use self::{
@@ -126,13 +134,13 @@ pub struct Config {
     pub keep_bytes: u64,
     /// A segment is closed at this size. Default 4 MiB; 64 KiB to 64 MiB.
     pub segment_bytes: u64,
-    /// The least time between two commits while somebody waits for the acknowledgement. Default 2 ms. What comes after a
-    /// pause is committed at once.
-    pub commit_prompt: Duration,
+    /// The least time between two commits while somebody waits for the acknowledgement. Default [`Rhythm::Auto`]. What comes after
+    /// a pause is committed at once.
+    pub commit_prompt: Rhythm,
     /// The same while nobody waits. Default 1 s: at most so much of what was never acknowledged is lost with the power, and so
     /// late it is seen when traffic is dense. Each commit costs a card four blocks of 4 KiB at least.
     pub commit_patient: Duration,
-    /// How often a moving cursor is written down. Default 10 s: so much is archived again after a crash, as the same points.
+    /// How often a moving cursor is written down. Default 60 s: so much is archived again after a crash, as the same points.
     pub note_every: Duration,
 }
 
@@ -211,6 +219,8 @@ struct Shared {
     /// The newest durable record; its sender ends with the writer.
     durable: watch::Receiver<Position>,
     closing: (Mutex<bool>, Condvar),
+    /// Somebody looks at what is committed.
+    watched: AtomicBool,
     /// Nothing is patient from here on.
     hurried: AtomicBool,
     /// The writer no longer runs: the directory may be another's.
@@ -290,9 +300,9 @@ impl Default for Config {
             max_bytes: 1 << 30,
             keep_bytes: 64 << 20,
             segment_bytes: 4 << 20,
-            commit_prompt: Duration::from_millis(2),
+            commit_prompt: Rhythm::Auto,
             commit_patient: Duration::from_secs(1),
-            note_every: Duration::from_secs(10),
+            note_every: Duration::from_secs(60),
         }
     }
 }
@@ -366,6 +376,7 @@ impl Journal {
             writing_since: Mutex::default(),
             durable: seen,
             closing: (Mutex::new(false), Condvar::new()),
+            watched: AtomicBool::new(false),
             hurried: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             ended: CancellationToken::new(),
@@ -427,6 +438,11 @@ impl Journal {
         self.shared.hurried.store(true, Ordering::Release);
         // Wakes a writer that waits for more; where there is no room for it, the writer has enough to do.
         drop(self.submissions.try_send(Submission::Hurry));
+    }
+
+    /// Whether somebody sees readings as they are committed; nobody, at first. Holds from the next commit on.
+    pub fn set_watched(&self, watched: bool) {
+        self.shared.watched.store(watched, Ordering::Release);
     }
 
     /// What each archive did with the readings of each source.

@@ -29,7 +29,7 @@ pub(super) struct Segment {
     pub(super) last: u64,
     /// Where its records end.
     pub(super) end: u64,
-    /// Its length on disk.
+    /// Its length on disk: zeros may follow the records of one that is being written.
     pub(super) size: u64,
     /// Records in it.
     pub(super) records: u64,
@@ -290,9 +290,28 @@ pub(super) fn inspect(path: &PathBuf, first: u64, below: u64) -> io::Result<Foun
     Ok(Found {
         segment,
         damaged,
-        torn: size.saturating_sub(segment.end),
+        torn: written_after(path, segment.end)?.saturating_sub(segment.end),
         closed: !has_header(path, first)?,
     })
+}
+
+/// Where the file's bytes behind `end` stop being anything but the zeros that it was made longer with; `end` if that is all.
+fn written_after(path: &Path, end: u64) -> io::Result<u64> {
+    let file = File::open(path)?;
+    let (mut offset, mut last) = (end, end);
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let read = match file.read_at(&mut chunk, offset) {
+            Ok(0) => return Ok(last),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if let Some(at) = chunk[..read].iter().rposition(|byte| *byte != 0) {
+            last = offset + at as u64 + 1;
+        }
+        offset += read as u64;
+    }
 }
 
 /// Records are only ever added behind a whole header.

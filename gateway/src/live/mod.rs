@@ -44,7 +44,7 @@ pub mod sse;
 use std::{sync::Arc, time::Duration};
 
 use prometheus_client::registry::Registry;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::place::EarlierRun;
@@ -142,6 +142,12 @@ impl Hub {
     /// Another name of the site, for the snapshots from now on.
     pub fn set_site(&self, site: Option<String>) {
         self.shared.set_site(site);
+    }
+
+    /// How many clients are listening, and each change of that.
+    #[must_use]
+    pub fn clients(&self) -> watch::Receiver<usize> {
+        self.shared.clients.subscribe()
     }
 
     /// Says what people did since this was last called: each silence that is new or changed, and each alert that is acknowledged or
