@@ -110,6 +110,7 @@ fn keys(condition: &Condition) -> JsonValue {
             }
             shown
         }
+        Condition::Unusual { limit } => json!({"anomaly_above": limit}),
         Condition::When { when, clear } => json!({
             "when": when.text(),
             "clear_when": clear.as_ref().map(Expression::text),

@@ -36,7 +36,7 @@ pub struct Tuning {
     pub recent: Span,
     /// What was not seen again is forgotten after one to two of these. Default 5 000 readings and 14 days.
     pub remembers: Span,
-    /// An alert is over after this long without a score of half its limit. Default 12 readings and ten minutes.
+    /// An alert is over after this long without a score of half its limit. Default 24 readings and half an hour.
     pub calm: Span,
     /// Scores are lower by half when this many readings were seen, by little when there were many more: the fewer readings, the
     /// more is new by chance. Default 300.
@@ -71,7 +71,8 @@ pub enum Sensitivity {
 pub struct Score {
     /// From 0 to 1. 0 while it learns.
     pub score: f64,
-    /// Between which values it was expected, if anything was; what lies outside isn't always unusual, nor all within usual.
+    /// Between which values it was expected, if anything was: those that came after a value like the one before. What lies outside
+    /// isn't always unusual, nor all within usual.
     pub expected: Option<(f64, f64)>,
     /// Whether it still learns, and scores nothing.
     pub learning: bool,
@@ -113,6 +114,15 @@ pub struct Detector {
 struct Mark {
     reading: u64,
     at: Timestamp,
+}
+
+impl Score {
+    /// Of nothing yet.
+    pub const LEARNING: Self = Self {
+        score: 0.0,
+        expected: None,
+        learning: true,
+    };
 }
 
 impl Sensitivity {

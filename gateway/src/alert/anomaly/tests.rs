@@ -148,10 +148,10 @@ fn an_alert_is_over_when_it_was_calm_for_long_enough() {
     assert_eq!(mood(next + 1, 90.0), Mood::Strange);
     // Coming back is strange too.
     assert_eq!(mood(next + 2, wave(next + 2)), Mood::Strange);
-    for reading in next + 3..next + 14 {
+    for reading in next + 3..next + 26 {
         assert_eq!(mood(reading, wave(reading)), Mood::Uneasy, "{reading}");
     }
-    assert_eq!(mood(next + 14, wave(next + 14)), Mood::Calm);
+    assert_eq!(mood(next + 26, wave(next + 26)), Mood::Calm);
     assert_eq!(
         Detector::new().mood(
             &tuning,
