@@ -399,6 +399,12 @@ pub(crate) fn nanos(span: Duration) -> i64 {
 }
 
 impl Condition {
+    /// Whether it learns from all readings that there are, not only from the last ones.
+    #[must_use]
+    pub const fn learns(&self) -> bool {
+        matches!(self, Self::Unusual { .. })
+    }
+
     /// Whether it looks at single values only, so that it can be counted.
     #[must_use]
     pub const fn is_single(&self) -> bool {
