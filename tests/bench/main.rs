@@ -8,6 +8,7 @@ mod drain;
 mod journal;
 mod latency;
 mod memory;
+mod nab;
 mod neighbours;
 mod publisher;
 mod rules;
@@ -17,7 +18,7 @@ mod writes;
 use std::time::Duration;
 
 const HELP: &str =
-    "bench [saturation] [latency] [journal] [drain] [neighbours] [memory] [demo] [writes] [rules] [--messages N] [--rounds N]
+    "bench [saturation] [latency] [journal] [drain] [neighbours] [memory] [demo] [writes] [rules] [nab] [--messages N] [--rounds N]
       [--demo-minutes N] [--live-rate N] [--outage-seconds N] [--points N] [--writes-minutes N] [--writes-rate N]
       [--rules-seconds N]
 Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes of demo and of writes (at 10, 100 and 1000 readings/s); drain: 1000 readings/s live, 120
@@ -36,7 +37,7 @@ fn main() {
         let mut number = || arguments.next().and_then(|n| n.parse::<u64>().ok());
         let known = match argument.as_str() {
             "saturation" | "latency" | "journal" | "drain" | "neighbours" | "memory" | "demo"
-            | "writes" | "rules" => {
+            | "writes" | "rules" | "nab" => {
                 names.push(argument.clone());
                 true
             }
@@ -88,6 +89,9 @@ fn main() {
         }
         if wanted("demo") {
             demo::run(Duration::from_secs(60 * minutes)).await;
+        }
+        if wanted("nab") {
+            nab::run();
         }
         if wanted("writes") {
             writes::run(Duration::from_secs(60 * writes_minutes), writes_rate).await;

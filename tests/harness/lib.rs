@@ -8,6 +8,7 @@ pub mod events;
 mod fake_clock;
 pub mod gateway;
 pub mod moody;
+pub mod nab;
 pub mod onslaught;
 pub mod peers;
 pub mod receivers;

@@ -3,6 +3,8 @@
 
 /// What was accepted reaches the archive, through outages and refusals.
 mod account;
+/// What is unlike the usual is noticed without a limit.
+mod anomaly;
 mod archive;
 /// The archive is away in every way there is, and what is fresh goes first afterwards.
 mod archive_away;

@@ -287,7 +287,7 @@ fn the_page_is_short_and_every_link_in_the_documents_leads_somewhere() {
 
 #[test]
 fn every_counter_on_the_page_exists() {
-    let page = std::fs::read_to_string(repository().join("docs/ARCHITECTURE.md")).unwrap();
+    let page = std::fs::read_to_string(repository().join("docs/bounds.md")).unwrap();
     let code: String = files(&repository().join("gateway/src"), &[".rs"])
         .iter()
         .map(|f| std::fs::read_to_string(f).unwrap())

@@ -153,6 +153,7 @@ impl Fnv {
                 };
                 (12, &[u128::from(*more_than), over.as_nanos(), counted])
             }
+            Condition::Unusual { limit } => (14, &[number(*limit)]),
             Condition::When { when, clear } => {
                 self.bytes(&[13]).text(when.text());
                 return self.text(clear.as_ref().map_or("", Expression::text));
@@ -389,6 +390,8 @@ mod tests {
             count(1, Counted::Readings),
             count(2, Counted::Readings),
             count(1, Counted::Beginnings),
+            Condition::Unusual { limit: 0.5 },
+            Condition::Unusual { limit: 0.6 },
             when("value > 1", None),
             when("value > 2", None),
             when("value > 1", Some("value < 0")),

@@ -256,6 +256,7 @@ impl Machine {
                 labels,
                 counts: &mut self.counts,
                 max_alerts: self.max_alerts,
+                score: slot.memory.as_ref().and_then(|memory| memory.score()),
             };
             if let Condition::NoDataFor { .. } = asked.rule.condition {
                 let again = Cause {
@@ -393,6 +394,7 @@ impl Machine {
                     labels,
                     counts: &mut self.counts,
                     max_alerts: self.max_alerts,
+                    score: slot.memory.as_ref().and_then(|memory| memory.score()),
                 };
                 if !slot.waited(&mut around, now, out) {
                     let again = Some(now.uptime.saturating_add(ASK_AGAIN));

@@ -2,6 +2,7 @@
 //!
 //! What it does not do: keep values (the caller hands them in), write anything down, deliver anything, know who was told.
 
+pub mod anomaly;
 mod condition;
 mod identity;
 mod machine;

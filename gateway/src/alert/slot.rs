@@ -9,7 +9,8 @@ use std::{
 use crate::{
     alert::{
         Alert, AlertState, Condition, Counts, Moment, Rule, Transition, Troubles,
-        condition::{Memory, Verdict, nanos, sentence},
+        anomaly::Score,
+        condition::{Memory, Verdict, nanos, score, sentence},
         identity,
     },
     model::{SeriesKey, Timestamp, Unit, Value},
@@ -51,6 +52,8 @@ pub(super) struct Around<'a> {
     pub(super) labels: &'a BTreeMap<String, String>,
     pub(super) counts: &'a mut Counts,
     pub(super) max_alerts: usize,
+    /// How unusual the newest reading was, if the condition learns what is usual.
+    pub(super) score: Option<Score>,
 }
 
 /// What caused a change.
@@ -324,6 +327,10 @@ impl Active {
         } else {
             rule.summary.clone()
         };
+        if let Some(found) = around.score {
+            let found = score(found, cause.unit);
+            self.alert.summary = format!("{} ({found})", self.alert.summary);
+        }
     }
 
     fn transition(&self, series: &SeriesKey, at: Timestamp) -> Transition {

@@ -148,6 +148,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         rules: all_rules.rules.clone(),
         ..config.engine.clone()
     };
+    let learns = with_rules.rules.iter().any(|rule| rule.condition.learns());
     let mut booting = Booting::new(with_rules, resumption, clock.clone());
     let runs = beginning.iter().flat_map(|beginning| &beginning.runs);
     // What can't fit into its bytes need not be made first.
@@ -176,6 +177,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         evaluated,
         inventory,
         max_series,
+        learns,
     };
     let (normaliser, mut booting) =
         replay::replay(journal.clone(), earlier, normaliser, booting).await?;

@@ -3,7 +3,8 @@
 //! Replayed is the end of the journal only: what rings and windows are promised to have (`keep`), what rules have not evaluated, and
 //! what waits for the clock. Of everything before that the newest reading of each series is enough, and the inventory has it; how much of
 //! it the archives have yet to do is counted from the ends of the segments. So a start takes as long as `keep` takes, however long
-//! InfluxDB was away. Without an inventory (the first start of this version, or the state file was lost) all of the journal is replayed.
+//! InfluxDB was away. Without an inventory (the first start of this version, or the state file was lost), and where a rule learns what is usual, all of the
+//! journal is replayed.
 //!
 //! Two threads: one reads, decodes and fills the normaliser's memory, the other applies to the engine. Between them are
 //! [`MAX_READ`] records at most, of about 1 MiB each.
@@ -28,6 +29,8 @@ pub(super) struct Earlier {
     pub(super) inventory: Option<Inventory>,
     /// Series at most.
     pub(super) max_series: usize,
+    /// Whether a rule learns from all that is there.
+    pub(super) learns: bool,
 }
 
 /// Makes engine and normaliser as they were, and opens the archives' accounts.
@@ -57,6 +60,7 @@ fn blocking(
                 .min(earlier.evaluated)
                 .min(inventory.position)
                 .min(journal.awaits_clock_from().unwrap_or(inventory.position));
+            let from = if earlier.learns { Position(0) } else { from };
             (from, inventory.series)
         }
     };

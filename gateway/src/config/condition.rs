@@ -10,12 +10,12 @@ use super::{
     scalar::{self, Values},
 };
 use crate::{
-    alert::{Condition, Counted, Direction, Expression, MAX_COUNT, Of, Side},
+    alert::{Condition, Counted, Direction, Expression, MAX_COUNT, Of, Side, anomaly::Sensitivity},
     model::{Metric, SeriesKey},
 };
 
 /// The key that says the kind, and those that may go with it.
-const KINDS: [(&str, &[&str]); 18] = [
+const KINDS: [(&str, &[&str]); 20] = [
     ("above", &["clear", "more_than", "over", "counted"]),
     ("below", &["clear", "more_than", "over", "counted"]),
     ("outside", &["clear", "more_than", "over", "counted"]),
@@ -36,6 +36,8 @@ const KINDS: [(&str, &[&str]); 18] = [
     ("below_series", &["by", "clear_by", "max_age"]),
     ("stuck_for", &["tolerance", "least"]),
     ("no_data_for", &[]),
+    ("anomaly", &[]),
+    ("anomaly_above", &[]),
     ("when", &["clear_when"]),
 ];
 
@@ -114,6 +116,7 @@ pub(super) fn read(table: &mut Table<'_>) -> Option<Condition> {
             let silence = time(table, "no_data_for", "")?;
             Some(Condition::NoDataFor { silence })
         }
+        "anomaly" | "anomaly_above" => unusual(table, kind),
         "when" => when(table),
         _ => versus(table, kind),
     }?;
@@ -346,6 +349,32 @@ fn stuck(table: &mut Table<'_>) -> Option<Condition> {
         tolerance: margin(table, "tolerance").unwrap_or(0.0),
         least: least(table, LEAST_STUCK, 2),
     })
+}
+
+/// In words or as a score.
+fn unusual(table: &mut Table<'_>, kind: &'static str) -> Option<Condition> {
+    let limit = if kind == "anomaly" {
+        let words = [
+            ("low", Sensitivity::Low),
+            ("medium", Sensitivity::Medium),
+            ("high", Sensitivity::High),
+        ];
+        table.choice(kind, &words)?.limit()
+    } else {
+        let limit = table.placed::<f64>(kind)?;
+        if limit.value <= 0.0 || limit.value >= 1.0 {
+            table.report(
+                limit.span,
+                format!(
+                    "`{kind}` must be above 0 and below 1, found {}: it is a score; 0.5 is what `anomaly = \"medium\"` means",
+                    limit.value
+                ),
+            );
+            return None;
+        }
+        limit.value
+    };
+    Some(Condition::Unusual { limit })
 }
 
 fn when(table: &mut Table<'_>) -> Option<Condition> {

@@ -298,6 +298,10 @@ fn each_condition_is_read_with_its_defaults() {
         "stuck_for = \"1h\"",
         "equals = true\nmore_than = 5\nover = \"1h\"\ncounted = \"beginnings\"",
         "when = \"value > 3 and mean('5m') > 2\"\nclear_when = \"value < 2\"",
+        "anomaly = \"low\"",
+        "anomaly = \"medium\"",
+        "anomaly = \"high\"",
+        "anomaly_above = 0.8",
     ]);
     let span = Duration::from_secs;
     let duration = |text: &str| (text == "5m").then_some(span(300));
@@ -379,6 +383,10 @@ fn each_condition_is_read_with_its_defaults() {
             when: expression("value > 3 and mean('5m') > 2"),
             clear: Some(expression("value < 2")),
         },
+        Condition::Unusual { limit: 0.65 },
+        Condition::Unusual { limit: 0.5 },
+        Condition::Unusual { limit: 0.35 },
+        Condition::Unusual { limit: 0.8 },
     ];
     assert_eq!(found, expected);
 }
@@ -488,6 +496,10 @@ fn mistakes_of_a_condition_stand_at_their_key_and_say_what_to_do() {
             13,
             "must not be below 0",
         ),
+        ("anomaly = \"hihg\"", 4, 11, "did you mean `high`?"),
+        ("anomaly_above = 1.0", 4, 17, "below 1, found 1"),
+        ("anomaly_above = 0", 4, 17, "above 0"),
+        ("anomaly = \"low\"\nclear = 3", 5, 9, "not with `anomaly`"),
         ("equals = []", 4, 10, "at least one value"),
         ("equals = [[1]]", 4, 10, "true, false, a number or a text"),
         (

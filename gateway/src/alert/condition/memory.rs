@@ -1,15 +1,18 @@
 //! What a condition must remember of one series where the store can't tell, because its rings are too short: since when a value is
-//! the same, and when something happened.
+//! the same, when something happened, and what is usual.
 //!
 //! Fed by each reading that is judged and by each that a replay recalls, in measured order; readings behind come to neither. At the
 //! beginning nothing is known of what was before: until that can no longer matter, an alert of an earlier run is left as it is.
 //!
-//! Bounds: one a slot, made with the first reading; a value and two times, or [`MAX_COUNT`] times of 8 bytes at most.
+//! Bounds: one a slot, made with the first reading; a value and two times, [`MAX_COUNT`] times of 8 bytes at most, or 1.6 KiB of what is usual.
 
 use std::collections::VecDeque;
 
 use super::{Condition, Counted, Verdict, nanos, same, single};
-use crate::model::{Timestamp, Value};
+use crate::{
+    alert::anomaly::{Detector, Mood, Score, Tuning},
+    model::{Timestamp, Value},
+};
 
 /// Events that a rule may count at most: 4 KiB a series.
 pub(crate) const MAX_COUNT: u32 = 500;
@@ -21,6 +24,16 @@ pub(crate) enum Memory {
     Run(Run),
     /// Of [`Condition::Count`].
     Events(Events),
+    /// Of [`Condition::Unusual`].
+    Learned(Box<Learned>),
+}
+
+/// What is usual, and what the newest reading was to that.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Learned {
+    detector: Detector,
+    score: Score,
+    mood: Mood,
 }
 
 /// Readings that all have one value.
@@ -75,6 +88,14 @@ pub(crate) fn recall(
         (Condition::Count { .. }, Some(Memory::Events(events))) => {
             events.take(condition, value, time);
         }
+        (Condition::Unusual { limit }, None) => {
+            let mut learned = Learned::new();
+            learned.take(*limit, value, time);
+            *memory = Some(Box::new(Memory::Learned(Box::new(learned))));
+        }
+        (Condition::Unusual { limit }, Some(Memory::Learned(learned))) => {
+            learned.take(*limit, value, time);
+        }
         _ => {}
     }
 }
@@ -97,7 +118,21 @@ impl Memory {
                 let count = events.times.iter().filter(|at| **at > from).count();
                 Verdict::of(count > *more_than as usize, events.began.0 <= from)
             }
+            (Condition::Unusual { .. }, Self::Learned(learned)) => match learned.mood {
+                Mood::Learning => Verdict::Nothing,
+                Mood::Strange => Verdict::True,
+                Mood::Uneasy => Verdict::Between,
+                Mood::Calm => Verdict::Clear,
+            },
             _ => Verdict::Nothing,
+        }
+    }
+
+    /// How unusual the newest reading was, if that is what it remembers.
+    pub(crate) fn score(&self) -> Option<Score> {
+        match self {
+            Self::Learned(learned) => Some(learned.score),
+            Self::Run(_) | Self::Events(_) => None,
         }
     }
 
@@ -115,7 +150,28 @@ impl Memory {
                     *time = time.saturating_add(by);
                 }
             }
+            Self::Learned(learned) => learned.detector.clock_jumped(by),
         }
+    }
+}
+
+impl Learned {
+    const fn new() -> Self {
+        Self {
+            detector: Detector::new(),
+            score: Score::LEARNING,
+            mood: Mood::Learning,
+        }
+    }
+
+    /// Texts are not learned.
+    fn take(&mut self, limit: f64, value: &Value, time: Timestamp) {
+        let Some(number) = value.as_f64() else {
+            return;
+        };
+        let tuning = Tuning::default();
+        self.score = self.detector.read(&tuning, time, number);
+        self.mood = self.detector.mood(&tuning, self.score, limit);
     }
 }
 

@@ -21,7 +21,7 @@ use self::{
 };
 pub(crate) use self::{
     memory::{MAX_COUNT, Memory, recall},
-    sentence::{phrase, sentence},
+    sentence::{phrase, score, sentence},
 };
 use crate::{
     alert::{Latest, Of, View},
@@ -160,6 +160,11 @@ pub enum Condition {
         /// What counts.
         counted: Counted,
     },
+    /// Unlike what is usual for the series, which is learned ([`crate::alert::anomaly`]).
+    Unusual {
+        /// Fires at this score, above 0 and below 1; clears after a while below half of it.
+        limit: f64,
+    },
     /// An expression, for what the others can't say.
     When {
         /// What must be true.
@@ -234,7 +239,8 @@ pub(crate) fn judge(
     let number = value.as_f64();
     let (is_true, is_clear) = match condition {
         Condition::NoDataFor { .. } => return Ok(Verdict::Nothing),
-        Condition::Stuck { .. } | Condition::Count { .. } => {
+        Condition::Unusual { .. } if number.is_none() => return Ok(Verdict::Nothing),
+        Condition::Stuck { .. } | Condition::Count { .. } | Condition::Unusual { .. } => {
             recall(condition, memory, value, time);
             return Ok(memory
                 .as_ref()
@@ -393,6 +399,12 @@ pub(crate) fn nanos(span: Duration) -> i64 {
 }
 
 impl Condition {
+    /// Whether it learns from all readings that there are, not only from the last ones.
+    #[must_use]
+    pub const fn learns(&self) -> bool {
+        matches!(self, Self::Unusual { .. })
+    }
+
     /// Whether it looks at single values only, so that it can be counted.
     #[must_use]
     pub const fn is_single(&self) -> bool {

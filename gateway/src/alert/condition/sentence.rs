@@ -3,7 +3,10 @@
 use std::{fmt::Write as _, time::Duration};
 
 use super::{Condition, Counted, Direction, Side};
-use crate::model::{SeriesKey, Unit, Value};
+use crate::{
+    alert::anomaly::Score,
+    model::{SeriesKey, Unit, Value},
+};
 
 /// What an alert says when its rule has no words of its own: `boiler/temperature is 91.5 Cel: above 90 Cel`.
 pub(crate) fn sentence(
@@ -23,6 +26,18 @@ pub(crate) fn sentence(
     }
     text.push_str(": ");
     text.push_str(&phrase(condition, unit));
+    text
+}
+
+/// How unusual a reading was, for people: `score 0.87, usual are 18.5 to 24 Cel`.
+pub(crate) fn score(score: Score, unit: Option<&Unit>) -> String {
+    let mut text = format!("score {:.2}", score.score);
+    if let Some((low, high)) = score.expected {
+        // Three digits of what lies between tell enough.
+        let digits = (2.0 - (high - low).abs().log10().floor()).clamp(0.0, 6.0) as usize;
+        let unit = of(unit);
+        let _ = write!(text, ", usual are {low:.digits$} to {high:.digits$}{unit}");
+    }
     text
 }
 
@@ -108,6 +123,7 @@ pub(crate) fn phrase(condition: &Condition, unit: Option<&Unit>) -> String {
                 span(*over)
             )
         }
+        Condition::Unusual { .. } => String::from("unlike what is usual"),
         Condition::When { when, .. } => when.text().to_owned(),
     }
 }

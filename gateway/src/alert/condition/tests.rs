@@ -829,3 +829,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_score_is_said_with_what_is_usual() {
+    use super::sentence::score;
+    use crate::alert::anomaly::Score;
+    let said = |expected, unit: Option<&str>| {
+        let found = Score {
+            score: 0.872,
+            expected,
+            learning: false,
+        };
+        score(found, unit.map(|unit| Unit(unit.into())).as_ref())
+    };
+    assert_eq!(
+        said(Some((18.512, 24.049)), Some("Cel")),
+        "score 0.87, usual are 18.51 to 24.05 Cel"
+    );
+    assert_eq!(
+        said(Some((101_325.4, 102_400.0)), None),
+        "score 0.87, usual are 101325 to 102400"
+    );
+    assert_eq!(said(None, Some("Cel")), "score 0.87");
+    assert_eq!(
+        said(Some((1.0, 1.0)), None),
+        "score 0.87, usual are 1.000000 to 1.000000"
+    );
+}

@@ -149,8 +149,12 @@ fn course() -> Vec<Batch> {
 }
 
 /// What changes, in order, when the gateway is restarted after so many records.
-async fn lived(batches: &[Batch], restart_after: Option<usize>) -> Vec<Transition> {
-    let mut config = config(looking_back());
+async fn lived(
+    rules: Vec<Rule>,
+    batches: &[Batch],
+    restart_after: Option<usize>,
+) -> Vec<Transition> {
+    let mut config = config(rules);
     // So short a ring that windows have to help.
     config.store.bytes_per_series = 60 * store::POINT_BYTES;
     let boot = |resumption| Booting::new(config.clone(), resumption, clock());
@@ -181,13 +185,13 @@ async fn lived(batches: &[Batch], restart_after: Option<usize>) -> Vec<Transitio
 #[tokio::test(start_paused = true)]
 async fn conditions_that_look_back_say_the_same_with_a_restart_and_without() {
     let batches = course();
-    let expected = lived(&batches, None).await;
+    let expected = lived(looking_back(), &batches, None).await;
     for rule in looking_back() {
         let changes = expected.iter().filter(|t| t.alert.rule == rule.name);
         assert!(changes.count() >= 3, "{} is hardly tested", rule.name);
     }
     for restart_after in [1, 33, 170, 193, 196, 197, 250, 333, 480, 555] {
-        let found = lived(&batches, Some(restart_after)).await;
+        let found = lived(looking_back(), &batches, Some(restart_after)).await;
         assert_eq!(
             found.len(),
             expected.len(),
@@ -196,6 +200,49 @@ async fn conditions_that_look_back_say_the_same_with_a_restart_and_without() {
         for (found, expected) in found.iter().zip(&expected) {
             assert_eq!(found, expected, "restarted after {restart_after}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_unlike_the_usual_begins_one_alert_that_says_why_with_a_restart_and_without() {
+    let mut rule = rule("unusual", Condition::Unusual { limit: 0.5 });
+    rule.summary = String::from("Look at the boiler");
+    // A day and more of a wave between 20 and 30, a reading each five minutes; then it stays away for 20 readings.
+    let value = |at: i64| match at {
+        400..420 => 60.0,
+        _ => 25.0 + 5.0 * (at as f64 / 20.0).sin(),
+    };
+    // The clock of the gateway is set an hour ahead while nothing is the matter, and once more in the middle.
+    let batches: Vec<Batch> = (0..500)
+        .map(|at| {
+            let ahead = 3600 * (i64::from(at >= 380) + i64::from(at >= 410));
+            let temperature = reading("boiler/temperature", 300 * at + ahead, value(at));
+            let mut batch = batch(vec![temperature]);
+            if at == 380 || at == 410 {
+                batch.stamps = Stamps::Jumped(3600 * SECOND);
+            }
+            batch
+        })
+        .collect();
+    let expected = lived(vec![rule.clone()], &batches, None).await;
+    let states: Vec<_> = expected.iter().map(|it| (it.alert.state, it.at)).collect();
+    // Calm begins after it came back: 24 readings later, which are two hours.
+    let times = [400, 420 + 24].map(|at: usize| batches[at].readings[0].time);
+    assert_eq!(
+        states,
+        [
+            (AlertState::Firing, times[0]),
+            (AlertState::Resolved, times[1])
+        ]
+    );
+    let said = &expected[0].alert.summary;
+    assert!(
+        said.starts_with("Look at the boiler (score 0.") && said.contains(", usual are 2"),
+        "{said}"
+    );
+    for restart_after in [1, 299, 380, 381, 399, 401, 411, 421, 443] {
+        let found = lived(vec![rule.clone()], &batches, Some(restart_after)).await;
+        assert_eq!(found, expected, "restarted after {restart_after}");
     }
 }
 
