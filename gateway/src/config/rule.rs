@@ -8,7 +8,7 @@ use super::{
     condition, pattern,
     reader::{Placed, Table},
 };
-use crate::alert::{Condition, Rule, Severity};
+use crate::alert::{Rule, Severity};
 
 /// A rule with the place of the webhook names, which are checked when all are read.
 #[derive(Debug)]

@@ -66,6 +66,7 @@ pub(super) fn all() -> [Message; 3] {
         group_labels: BTreeMap::from([(String::from("site"), String::from("greenhouse"))]),
         alerts: vec![alert(), over()],
         more: 0,
+        firing: 1,
     };
     [
         single(alert()),

@@ -42,7 +42,7 @@ pub(crate) fn score(score: Score, unit: Option<&Unit>) -> String {
 }
 
 /// The condition in words: `above 90 Cel`.
-pub(crate) fn phrase(condition: &Condition, unit: Option<&Unit>) -> String {
+fn phrase(condition: &Condition, unit: Option<&Unit>) -> String {
     let unit = of(unit);
     match condition {
         Condition::Above { limit, .. } => format!("above {limit}{unit}"),

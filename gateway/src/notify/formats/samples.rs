@@ -69,6 +69,7 @@ pub(crate) fn group(alerts: usize) -> Message {
         group_labels: BTreeMap::from([(String::from("site"), String::from("green & house"))]),
         alerts: (0..alerts).map(alert).collect(),
         more: 0,
+        firing: 1,
     }))
 }
 
