@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-pub(crate) use self::condition::{MAX_COUNT, phrase};
+pub(crate) use self::condition::MAX_COUNT;
 pub use self::{
     condition::{Condition, Counted, Direction, Expression, Misfit, Side},
     machine::{Counts, Lapsed, Machine, Moment, Troubles, lapse},

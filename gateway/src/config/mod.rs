@@ -36,7 +36,6 @@ use self::{
     reader::{Placed, Table, did_you_mean},
 };
 use crate::{
-    alert::Rule,
     archive, engine, heartbeat, history, journal, live, normalise,
     notify::{self, WebhookConfig},
     wear::card,

@@ -149,6 +149,7 @@ mod tests {
         Rule {
             name: "r".into(),
             series: "a*/t".into(),
+            matching: std::collections::BTreeMap::new(),
             condition,
             hold: Duration::from_secs(hold_s),
             severity: Severity::Warning,

@@ -11,7 +11,7 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Value as JsonValue, json};
 
-use super::{Api, condition::condition, problem::Problem};
+use super::{Api, problem::Problem};
 use crate::{
     model::{Quality, Value},
     notify::WebhookConfig,

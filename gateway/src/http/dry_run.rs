@@ -441,6 +441,7 @@ mod tests {
         let rule = Rule {
             name: "r".into(),
             series: "*/*".into(),
+            matching: std::collections::BTreeMap::new(),
             condition,
             hold: Duration::ZERO,
             severity: Severity::Warning,
@@ -512,7 +513,7 @@ mod tests {
         };
         let many: Vec<(i64, f64)> = (0..2 * LOOK_EVERY as i64).map(|n| (n, 0.0)).collect();
         let many = [stored("a/t", &many)];
-        assert!(rehearsed(hot, &many, Instant::now()).is_none());
+        assert!(rehearsed(hot.clone(), &many, Instant::now()).is_none());
         assert!(rehearsed(hot, &many, later()).is_some());
     }
 

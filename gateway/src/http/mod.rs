@@ -8,7 +8,6 @@ mod account;
 mod acknowledge;
 mod alerts;
 mod api;
-mod condition;
 mod deliveries;
 mod dry_run;
 mod guard;

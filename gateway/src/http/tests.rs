@@ -136,6 +136,7 @@ async fn desk(mut asked: mpsc::Receiver<RuleRequest>) {
             let rule = crate::alert::Rule {
                 name: "hot".into(),
                 series: "*/*".into(),
+                matching: std::collections::BTreeMap::new(),
                 condition: crate::alert::Condition::Above {
                     limit: 1.0,
                     clear: 1.0,
