@@ -149,14 +149,15 @@ impl Receiver {
             }),
             now: self.clock.now(),
         };
+        // In a box each: what one kind needs must not make the task of every webhook larger.
         match &self.via {
             Via::Http(sender, format) => match format.request(&notice) {
-                Ok(request) => sender.post(id, request).await,
+                Ok(request) => Box::pin(sender.post(id, request)).await,
                 Err(fault) => Tried::refused(fault.to_string()),
             },
-            Via::Alertmanager(sender, pusher) => pusher.send(sender, &notice).await,
-            Via::Email(mailer) => mailer.send(&notice).await,
-            Via::Mqtt(publisher) => publisher.send(&notice).await,
+            Via::Alertmanager(sender, pusher) => Box::pin(pusher.send(sender, &notice)).await,
+            Via::Email(mailer) => Box::pin(mailer.send(&notice)).await,
+            Via::Mqtt(publisher) => Box::pin(publisher.send(&notice)).await,
         }
     }
 
@@ -165,7 +166,7 @@ impl Receiver {
         match &self.via {
             Via::Alertmanager(sender, pusher) => {
                 let from = (self.webhook.as_str(), &self.links, &self.clock);
-                pusher.keep_reminded(sender, state, from).await;
+                Box::pin(pusher.keep_reminded(sender, state, from)).await;
             }
             Via::Http(..) | Via::Email(_) | Via::Mqtt(_) => std::future::pending().await,
         }
