@@ -346,7 +346,8 @@ fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) 
 
 /// The rules, against what the config has besides.
 fn rules(root: &mut Table<'_>, config: &mut Config) {
-    let mut names = HashSet::new();
+    let before = config.engine.rules.iter();
+    let mut names: HashSet<_> = before.map(|rule| rule.name.clone()).collect();
     for table in root.tables("rule") {
         let (line, body) = (table.line(), rule_json::body_of(table.entries()));
         let Some(written) = rule::read(table) else {

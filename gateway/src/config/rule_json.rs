@@ -252,7 +252,7 @@ mod tests {
         assert!(of(Some("abov")).contains("did you mean `above`"));
         assert!(of(Some("for")).contains("a duration such as"));
         assert!(of(Some("severity")).contains("\"critical\""));
-        assert!(of(None).contains("needs one of"));
+        assert!(of(None).contains("needs a condition, one of"));
         // Whether a webhook is there is asked of a rule that can be read.
         let found = faults(
             OPS,
