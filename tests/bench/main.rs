@@ -13,12 +13,13 @@ mod neighbours;
 mod publisher;
 mod rules;
 mod saturation;
+mod webhook;
 mod writes;
 
 use std::time::Duration;
 
 const HELP: &str =
-    "bench [saturation] [latency] [journal] [drain] [neighbours] [memory] [demo] [writes] [rules] [nab] [--messages N] [--rounds N]
+    "bench [saturation] [latency] [webhook] [journal] [drain] [neighbours] [memory] [demo] [writes] [rules] [nab] [--messages N] [--rounds N]
       [--demo-minutes N] [--live-rate N] [--outage-seconds N] [--points N] [--writes-minutes N] [--writes-rate N]
       [--rules-seconds N]
 Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes of demo and of writes (at 10, 100 and 1000 readings/s); drain: 1000 readings/s live, 120
@@ -36,8 +37,8 @@ fn main() {
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|n| n.parse::<u64>().ok());
         let known = match argument.as_str() {
-            "saturation" | "latency" | "journal" | "drain" | "neighbours" | "memory" | "demo"
-            | "writes" | "rules" | "nab" => {
+            "saturation" | "latency" | "webhook" | "journal" | "drain" | "neighbours"
+            | "memory" | "demo" | "writes" | "rules" | "nab" => {
                 names.push(argument.clone());
                 true
             }
@@ -74,6 +75,9 @@ fn main() {
         }
         if wanted("latency") {
             latency::run(Duration::from_secs(30)).await;
+        }
+        if wanted("webhook") {
+            webhook::run(Duration::from_secs(20)).await;
         }
         if wanted("journal") {
             journal::run().await;

@@ -240,7 +240,7 @@ async fn what_is_wrong_is_said_for_each_key_and_a_rule_of_the_file_is_only_copie
     assert!(about(json!("series")).contains("device/metric"));
     assert!(about(json!("abov")).contains("did you mean `above`"));
     assert!(about(json!("for")).contains("a duration such as"));
-    assert!(about(Value::Null).contains("needs one of"));
+    assert!(about(Value::Null).contains("needs a condition, one of"));
     let mut other = hot(80.0);
     other["webhooks"] = json!(["opz"]);
     let (status, said) = refused(&gateway, other).await;
