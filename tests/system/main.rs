@@ -14,6 +14,8 @@ mod brokers;
 mod cli;
 /// Clocks that are not set, that jump, or that are off.
 mod clock;
+/// What people do about one alert: the link in its message, closing it, putting it aside.
+mod closing;
 /// What every source must do.
 mod compliance;
 /// What a rule can ask, through a broker and over a kill.

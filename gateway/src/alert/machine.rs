@@ -14,6 +14,7 @@
 //! - `hold` runs on measured time: a reading at or past `began + hold` fires. When no further reading comes, the rest of `hold` must
 //!   pass since the arrival of the newest one; that counts only if it was measured no longer than `hold` before it arrived, so that
 //!   yesterday's readings, sent today, fire nothing by waiting.
+//! - A person may end what fires ([`Machine::close`]): then nothing begins until the condition, or silence, was over once.
 //! - A clock that jumps takes what is pending with it ([`Machine::clock_jumped`]).
 //! - No-data runs on the time since the process started ([`Moment::uptime`]), so that a wall clock that jumps neither fires nor resolves;
 //!   the deadline is counted from the last arrival, and from the start of the process for what was known before.
@@ -23,6 +24,7 @@
 //! more are counted and begin when there is room and the condition is still true; at most two timers a slot, and a few.
 
 mod change;
+mod close;
 
 use std::{
     cmp::Reverse,
@@ -32,7 +34,7 @@ use std::{
 
 use crate::{
     alert::{
-        Alert, AlertState, Condition, Rule, Transition, View,
+        Alert, AlertState, Closing, Condition, Rule, Transition, View,
         condition::{Undecided, Verdict, judge, recall},
         identity,
         slot::{Around, Asked, Cause, Slot, Timer},
@@ -99,6 +101,8 @@ pub struct Machine {
     slots: usize,
     timers: BinaryHeap<Reverse<Timer>>,
     counts: Counts,
+    /// What happened to closed alerts and was not handed on yet.
+    closings: Vec<Closing>,
 }
 
 /// A series that at least one rule is about.
@@ -121,6 +125,7 @@ impl Machine {
             slots: 0,
             timers: BinaryHeap::new(),
             counts: Counts::default(),
+            closings: Vec::new(),
         }
     }
 
@@ -258,7 +263,13 @@ impl Machine {
                 max_alerts: self.max_alerts,
                 score: slot.memory.as_ref().and_then(|memory| memory.score()),
             };
-            if let Condition::NoDataFor { .. } = asked.rule.condition {
+            let silence = matches!(asked.rule.condition, Condition::NoDataFor { .. });
+            if slot.closed {
+                if silence || verdict == Verdict::Clear {
+                    slot.closed = false;
+                    self.closings.push(Closing::cleared(&asked.rule, key));
+                }
+            } else if silence {
                 let again = Cause {
                     at: now.clock,
                     ..cause

@@ -3,6 +3,7 @@
 //! What it does not do: keep values (the caller hands them in), write anything down, deliver anything, know who was told.
 
 pub mod anomaly;
+mod closing;
 mod condition;
 mod identity;
 mod machine;
@@ -19,6 +20,7 @@ use smol_str::SmolStr;
 
 pub(crate) use self::condition::MAX_COUNT;
 pub use self::{
+    closing::{Closing, StillClosed},
     condition::{Condition, Counted, Direction, Expression, Misfit, Side},
     machine::{Counts, Lapsed, Machine, Moment, Troubles, lapse},
     own::{DISK_RULE, DISK_SERIES, Own, is_own},

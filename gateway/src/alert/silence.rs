@@ -6,6 +6,8 @@
 //! A silence moves forward only: `planned` → `active` → `ended`. A clock that is set back takes nothing back, and one that was
 //! never set moves nothing at all ([`SilenceState::at`]).
 
+mod shelving;
+
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
@@ -23,6 +25,8 @@ use crate::{
     glob,
     model::Timestamp,
 };
+
+pub use self::shelving::{MAX_SHELF, Shelved};
 
 /// Matchers of one silence at most.
 pub const MAX_MATCHERS: usize = 16;
@@ -103,6 +107,8 @@ pub struct Silence {
     pub changed: Option<Timestamp>,
     /// Why.
     pub comment: String,
+    /// It puts one alert aside ([`Silence::shelving`]). Changed by a person otherwise than that, it is a silence like any other.
+    pub shelving: bool,
 }
 
 /// Who takes care of an alert.
@@ -138,6 +144,8 @@ pub struct Attended<'a> {
     pub acknowledged: Option<&'a Acknowledgement>,
     /// The active silences that match it, by id; none once it is over.
     pub silenced_by: Vec<SmolStr>,
+    /// Who put it aside, if anybody did; that silence is among those of `silenced_by`.
+    pub shelved: Option<Shelved<'a>>,
     /// What routes make of it.
     #[serde(flatten)]
     pub standing: Standing<'a>,
@@ -351,6 +359,7 @@ impl Silence {
             changed_by: None,
             changed: None,
             comment: draft.comment,
+            shelving: false,
         }
     }
 
@@ -372,6 +381,7 @@ impl Silence {
             changed_by: Some(draft.by),
             changed: Some(now),
             comment: draft.comment,
+            shelving: false,
             ..self.clone()
         }
     }
@@ -433,16 +443,19 @@ impl Attention {
     #[must_use]
     pub fn to<'a>(&'a self, alert: &'a Alert) -> Attended<'a> {
         let open = matches!(alert.state, AlertState::Pending | AlertState::Firing);
-        let holding = self
+        let holding: Vec<_> = self
             .silences
             .iter()
-            .filter(|silence| open && silence.holds(alert.facts()));
+            .filter(|silence| open && silence.holds(alert.facts()))
+            .collect();
+        let shelf = holding.iter().find(|silence| silence.shelving);
         let acknowledged = self.acknowledged.get(&alert.id);
         let standing = self.routed.standing(alert);
         Attended {
             alert,
             acknowledged,
-            silenced_by: holding.map(|silence| silence.id.clone()).collect(),
+            silenced_by: holding.iter().map(|silence| silence.id.clone()).collect(),
+            shelved: shelf.map(|silence| silence.as_shelf()),
             standing: Standing {
                 escalates_ms: standing.escalates_ms.filter(|_| acknowledged.is_none()),
                 ..standing
@@ -476,6 +489,7 @@ struct Shown<'a> {
     changed_by: Option<&'a str>,
     changed_ms: Option<i64>,
     comment: &'a str,
+    shelving: bool,
 }
 
 impl Serialize for Silence {
@@ -494,6 +508,7 @@ impl Serialize for Silence {
             changed_by: self.changed_by.as_deref(),
             changed_ms: self.changed.map(Timestamp::as_millis),
             comment: &self.comment,
+            shelving: self.shelving,
         }
         .serialize(serializer)
     }

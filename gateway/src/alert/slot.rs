@@ -31,6 +31,8 @@ pub(super) struct Slot {
     pub(super) active: Option<Box<Active>>,
     /// What its condition remembers of the series; none before the first reading, and for most conditions.
     pub(super) memory: Option<Box<Memory>>,
+    /// A person closed its alert, and its condition was not clear since.
+    pub(super) closed: bool,
 }
 
 /// A pending or firing alert.
@@ -89,6 +91,7 @@ impl Slot {
             last_began: None,
             active: None,
             memory: None,
+            closed: false,
         }
     }
 
@@ -245,6 +248,31 @@ impl Slot {
         out.push(active.transition(around.key, cause.at));
     }
 
+    /// A person ends it, if it is this one and fires: gives it as it was.
+    pub(super) fn close(
+        &mut self,
+        id: &str,
+        words: &str,
+        at: Timestamp,
+        key: &SeriesKey,
+        out: &mut Vec<Transition>,
+    ) -> Option<Alert> {
+        let mut active = self
+            .active
+            .take_if(|active| active.alert.id == id && active.alert.state == AlertState::Firing)?;
+        self.closed = true;
+        let before = active.alert.clone();
+        // Not before it fired, should the clock not be set.
+        let at = before
+            .fired_ms
+            .map_or(at, |ms| at.max(Timestamp::from_millis(ms)));
+        active.alert.state = AlertState::Resolved;
+        active.alert.resolved_ms = Some(at.as_millis());
+        active.alert.summary = format!("{} ({words})", before.summary);
+        out.push(active.transition(key, at));
+        Some(before)
+    }
+
     /// The clock that stamps the readings jumped.
     pub(super) fn clock_jumped(&mut self, key: &SeriesKey, by: i64, out: &mut Vec<Transition>) {
         let Some(active) = &mut self.active else {
@@ -261,6 +289,9 @@ impl Slot {
 
     /// When waiting alone changes this slot.
     pub(super) fn due(&self, rule: &Rule, last_arrival: Duration) -> Option<Duration> {
+        if self.closed {
+            return None;
+        }
         match (&self.active, &rule.condition) {
             (None, Condition::NoDataFor { silence }) => {
                 Some(last_arrival.saturating_add((*silence).max(SHORTEST_SILENCE)))

@@ -95,6 +95,16 @@ impl Core {
                     .push(lapse(lapsed, key, now.clock.max(known)));
             }
         }
+        for closed in resumption.closed {
+            let key = SeriesKey::parse(&closed.series);
+            match key.and_then(|key| core.store.expect(&key)) {
+                Some(series) => {
+                    core.watch(series, now);
+                    core.machine.resume_closed(series, closed);
+                }
+                None => core.machine.forget_closed(closed),
+            }
+        }
         core
     }
 
@@ -207,6 +217,12 @@ impl Core {
     /// What is wrong with the gateway's own disk; `None`: nothing.
     pub(super) fn disk(&mut self, problem: Option<String>, now: Moment) {
         self.transitions.extend(self.own.judged(problem, now.clock));
+    }
+
+    /// A person ends a firing alert; whether there is one.
+    pub(super) fn close(&mut self, alert: &str, by: &str, comment: &str, now: Moment) -> bool {
+        self.machine
+            .close(alert, by, comment, now, &mut self.transitions)
     }
 
     /// All alerts, pending and firing.

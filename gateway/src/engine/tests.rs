@@ -374,6 +374,7 @@ async fn after_a_restart_it_says_what_it_knows_and_decides_nothing_twice() {
     let mut after = replay(Resumption {
         alerts: vec![alert.clone()],
         evaluated: fired.position,
+        ..Resumption::default()
     });
     assert_eq!(after.update(as_device).await.id.0, "boiler");
     let info = after
@@ -478,6 +479,7 @@ async fn an_alert_whose_rule_is_gone_is_resolved_at_the_start_and_says_why() {
     let resumption = Resumption {
         alerts: vec![fired.transitions[0].alert.clone()],
         evaluated: fired.position,
+        ..Resumption::default()
     };
     let mut after = start_with(booting(vec![silent()], resumption), 64, 64);
     let ended = after.transitions().await;

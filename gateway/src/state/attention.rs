@@ -481,7 +481,7 @@ impl State {
     }
 
     /// Does `work` in one transaction, after the edges that are due; a refusal changes nothing.
-    async fn decide<T: Send + 'static>(
+    pub(super) async fn decide<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<Result<T, AttentionError>>
         + Send
@@ -550,7 +550,7 @@ fn current(
     })
 }
 
-fn about(alert: &Alert, comment: &str) -> serde_json::Value {
+pub(super) fn about(alert: &Alert, comment: &str) -> serde_json::Value {
     json!({"rule": alert.rule, "series": alert.series, "summary": alert.summary, "comment": comment})
 }
 

@@ -5,11 +5,12 @@
 //! returns, the change survives a power cut. Bounded: [`KEPT_ALERTS`] ended alerts, [`KEPT_TRANSITIONS`] of their changes,
 //! [`MAX_WAITING`] waiting deliveries a webhook (the oldest is given up, and counted), [`KEPT_DELIVERIES`] finished ones, [`KEPT_DEAD_LETTERS`] dead letters,
 //! [`MAX_SILENCES`] silences and [`MAX_RULES`] rules (one more is refused) and [`KEPT_SILENCES`] that are over, [`KEPT_ENTRIES`] lines of the trail,
-//! [`KEPT_RUNS`] runs, [`MAX_MEMBERS`] alerts in the groups of routes, and as many series as the cap on series allows.
+//! [`KEPT_CLOSED`] alerts that people closed and whose condition is still true, [`KEPT_RUNS`] runs, [`MAX_MEMBERS`] alerts in the groups of routes, and as many series as the cap on series allows.
 
 mod alerts;
 mod attention;
 mod audit;
+mod closings;
 mod dead_letters;
 mod deliveries;
 mod groups;
@@ -23,6 +24,7 @@ mod rules;
 mod runs;
 mod schema;
 mod secrets;
+mod shelving;
 mod silences;
 mod steady;
 mod told;
@@ -52,6 +54,7 @@ use self::{
 pub use self::{
     attention::AttentionError,
     audit::{AuditEntry, KEPT_ENTRIES},
+    closings::KEPT_CLOSED,
     dead_letters::{DeadLetter, DeadLetterError},
     groups::{GroupShown, MAX_MEMBERS},
     inventory::keep_inventory,
@@ -263,6 +266,7 @@ impl State {
             )?;
             Ok(Resumption {
                 alerts,
+                closed: closings::all(connection)?,
                 evaluated: Position(evaluated.unwrap_or_default().unsigned_abs()),
             })
         })

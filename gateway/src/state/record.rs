@@ -5,7 +5,7 @@ use rusqlite::params;
 use super::{
     Recipient, Recorded, State, StateError, WebhookLabel,
     alerts::{forget_old, write_alert},
-    attention, outbox, runs, silences,
+    attention, closings, outbox, runs, silences,
 };
 use crate::{
     alert::{self, Alert, AlertState, Transition, route::Routing},
@@ -84,6 +84,7 @@ impl State {
                 if finished.iter().any(|(_, given_up)| *given_up > 0) || !withdrawn.is_empty() {
                     outbox::prune(&transaction)?;
                 }
+                closings::write(&transaction, &decided.closings, now)?;
                 let grouped = entering.finish(&transaction)?;
                 let position = i64::try_from(decided.position.0).unwrap_or(i64::MAX);
                 transaction.execute(
@@ -104,6 +105,9 @@ impl State {
                 transaction.commit()?;
                 if !decided.transitions.is_empty() {
                     signals.turned(connection, moment);
+                }
+                if !decided.closings.is_empty() {
+                    signals.told_otherwise();
                 }
                 if grouped {
                     looks.read(connection);

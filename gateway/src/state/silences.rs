@@ -26,8 +26,7 @@ pub const MAX_SILENCES: i64 = 1_000;
 /// Silences that are over and kept; the oldest go.
 pub const KEPT_SILENCES: i64 = 1_000;
 
-const COLUMNS: &str =
-    "id, version, state, starts, ends, created_by, created, changed_by, changed, comment, matchers";
+const COLUMNS: &str = "id, version, state, starts, ends, created_by, created, changed_by, changed, comment, matchers, shelving";
 
 /// Now, and whether the clock that says so is known to be set.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +83,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Silence> {
         changed_by: row.get(7)?,
         changed: row.get::<_, Option<i64>>(8)?.map(Timestamp),
         comment: row.get(9)?,
+        shelving: row.get(11)?,
     })
 }
 
@@ -146,7 +146,7 @@ pub(super) fn write(transaction: &Transaction<'_>, silence: &Silence) -> rusqlit
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     transaction
         .prepare_cached(&format!(
-            "INSERT OR REPLACE INTO silences ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+            "INSERT OR REPLACE INTO silences ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
         ))?
         .execute(params![
             silence.id.as_str(),
@@ -160,6 +160,7 @@ pub(super) fn write(transaction: &Transaction<'_>, silence: &Silence) -> rusqlit
             silence.changed.map(|at| at.0),
             silence.comment,
             matchers,
+            silence.shelving,
         ])?;
     transaction.execute(
         "DELETE FROM silences WHERE state = 'ended' AND id NOT IN

@@ -1,7 +1,9 @@
+mod closings;
 mod dead_letters;
 mod groups;
 mod inventory;
 mod rules;
+mod shelving;
 mod silences;
 
 use std::collections::BTreeMap;
@@ -50,6 +52,7 @@ fn decided(position: u64, transitions: Vec<Transition>) -> Decided {
     Decided {
         position: Position(position),
         transitions,
+        closings: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Lapsed, Machine, Moment, asked};
 use crate::{
-    alert::{Alert, AlertState, Counts, Rule, slot::Slot},
+    alert::{Alert, AlertState, Closing, Counts, Rule, slot::Slot},
     model::SeriesKey,
 };
 
@@ -44,6 +44,10 @@ impl Machine {
                         kept.insert(*rule, slot);
                     }
                     Some(Err(why)) => {
+                        if slot.closed {
+                            let rule = &before[slot.rule as usize].rule;
+                            self.closings.push(Closing::cleared(rule, &watched.key));
+                        }
                         if let Some(active) = slot.active {
                             leave(&mut self.counts, &active.alert);
                             lapsed.push((watched.key.clone(), Lapsed(Box::new(active.alert), why)));
@@ -59,7 +63,12 @@ impl Machine {
                 .map(|(rule, _)| kept.remove(&rule).unwrap_or_else(|| Slot::new(rule)))
                 .collect();
             // A device with other labels may not be chosen any more.
-            for active in kept.into_values().filter_map(|slot| slot.active) {
+            for slot in kept.into_values() {
+                if slot.closed {
+                    let rule = &self.rules[slot.rule as usize].rule;
+                    self.closings.push(Closing::cleared(rule, &watched.key));
+                }
+                let Some(active) = slot.active else { continue };
                 leave(&mut self.counts, &active.alert);
                 let why = "its rule is no longer about this series";
                 lapsed.push((watched.key.clone(), Lapsed(Box::new(active.alert), why)));

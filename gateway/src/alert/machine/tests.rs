@@ -1,3 +1,5 @@
+mod close;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -166,6 +166,7 @@ async fn lived(
             let mut booting = boot(Resumption {
                 alerts,
                 evaluated: Position(at as u64),
+                ..Resumption::default()
             });
             for (position, batch) in (1..).map(Position).zip(&batches[..at]) {
                 let batches = vec![batch.clone()];

@@ -47,6 +47,7 @@ impl House {
         let decided = Decided {
             position,
             transitions,
+            closings: Vec::new(),
         };
         state.record(decided).await.unwrap();
     }
