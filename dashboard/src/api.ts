@@ -122,6 +122,20 @@ export function takeBackAcknowledgement(alert: string, by: string): Promise<void
   return send("DELETE", `api/v1/alerts/${encodeURIComponent(alert)}/acknowledge?by=${encodeURIComponent(by)}`);
 }
 
+/** Ends a firing alert although its condition is true. */
+export function closeAlert(alert: string, by: string, comment: string): Promise<void> {
+  return send("POST", `api/v1/alerts/${encodeURIComponent(alert)}/close`, { by, comment });
+}
+
+/** Puts an alert aside for a time as in `8h`. */
+export function shelve(alert: string, span: string, by: string, comment: string): Promise<void> {
+  return send("POST", `api/v1/alerts/${encodeURIComponent(alert)}/shelve`, { by, for: span, comment });
+}
+
+export function takeOffShelf(alert: string, by: string): Promise<void> {
+  return send("DELETE", `api/v1/alerts/${encodeURIComponent(alert)}/shelve?by=${encodeURIComponent(by)}`);
+}
+
 export interface NewSilence {
   matchers: Matcher[];
   /** None: at once. */

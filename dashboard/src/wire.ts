@@ -48,6 +48,8 @@ export interface Alert {
   acknowledged: Acknowledgement | null;
   /** The active silences that match it. */
   silenced_by: string[];
+  /** Who put it aside until when; that silence is in `silenced_by` too. */
+  shelved: { silence: string; by: string; comment: string; until_ms: number } | null;
   /** Which routes have it; none: it is told by itself. */
   routes: { route: string; group_key: string }[];
   /** Alerts that fire and for the sake of which nobody is told; a few of them. */
@@ -81,6 +83,8 @@ export interface Silence {
   changed_by: string | null;
   changed_ms: number | null;
   comment: string;
+  /** Made by putting one alert aside. */
+  shelving: boolean;
 }
 
 /** One line of `GET /api/v1/audit`. */
@@ -91,6 +95,9 @@ export interface AuditEntry {
   action:
     | "alert_acknowledged"
     | "alert_unacknowledged"
+    | "alert_closed"
+    | "alert_shelved"
+    | "alert_unshelved"
     | "silence_created"
     | "silence_changed"
     | "silence_ended"

@@ -34,6 +34,7 @@ const alert = (id: string, over: Partial<Alert> = {}): Alert => ({
   webhooks: [],
   acknowledged: null,
   silenced_by: [],
+  shelved: null,
   routes: [],
   inhibited_by: [],
   escalates_ms: null,
@@ -421,6 +422,7 @@ describe("silences", () => {
     changed_by: null,
     changed_ms: null,
     comment: "",
+    shelving: false,
     ...over,
   });
 
@@ -470,5 +472,11 @@ describe("silences", () => {
     store.apply("silence", silence("s"));
     vi.runAllTimers();
     expect(told).toBe(2);
+    store.apply("alert", alert("a", { state: "resolved" }));
+    vi.runAllTimers();
+    expect(told, "it ended by itself").toBe(2);
+    store.apply("alert", alert("b", { state: "resolved", summary: "too hot (closed by Ada)" }));
+    vi.runAllTimers();
+    expect(told).toBe(3);
   });
 });
