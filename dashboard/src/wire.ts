@@ -85,6 +85,8 @@ export interface Silence {
   comment: string;
   /** Made by putting one alert aside. */
   shelving: boolean;
+  /** Only at these hours: in between it is planned. */
+  repeat: { days: string[]; from: string; to: string; zone: string } | null;
 }
 
 /** One line of `GET /api/v1/audit`. */

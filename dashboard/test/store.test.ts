@@ -423,6 +423,7 @@ describe("silences", () => {
     changed_ms: null,
     comment: "",
     shelving: false,
+    repeat: null,
     ...over,
   });
 

@@ -226,3 +226,54 @@ async fn an_alert_that_is_put_aside_is_quiet_until_somebody_takes_it_back() {
     assert_eq!(alerts["alerts"][0]["shelved"], Value::Null);
     gateway.account("push", |row| row["accepted"] == 2).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silence_that_recurs_holds_only_in_its_hours_and_comes_back_after_a_kill() {
+    let webhook = WebhookSink::start().await;
+    let gateway = Gateway::start(&config(&webhook, "")).await;
+    let silence = |days: Value| {
+        json!({
+            "matchers": [{"name": "device", "value": "boiler"}], "ends_at": "+2w", "created_by": "Ada",
+            "repeat": {"days": days, "from": "00:00", "to": "24:00", "zone": "Pacific/Kiritimati"},
+        })
+    };
+    let all = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let (status, always) = ask(
+        &gateway,
+        Method::POST,
+        "/api/v1/silences",
+        Some(silence(json!(all))),
+    )
+    .await;
+    assert_eq!(
+        (status, &always["state"]),
+        (201, &json!("active")),
+        "{always}"
+    );
+    push(&gateway, 90.0, 0).await;
+    let alert = one_is(&gateway, "firing").await;
+    assert_eq!(alert["silenced_by"], json!([always["id"]]));
+    let gateway = gateway.kill().await.start().await;
+    let kept = gateway.get("/api/v1/silences").await;
+    assert_eq!(kept["silences"], json!([always]));
+    assert_eq!(webhook.tries(), 0);
+    // Neither today nor tomorrow, wherever one is: it waits, and the webhook hears.
+    let today = always["created_ms"].as_u64().unwrap() / 86_400_000;
+    // The epoch began on a Thursday.
+    let in_three_days = all[usize::try_from((today + 3 + 3) % 7).unwrap()];
+    let mut later = silence(json!([in_three_days]));
+    later["by"] = later.as_object_mut().unwrap().remove("created_by").unwrap();
+    let path = format!("/api/v1/silences/{}", always["id"].as_str().unwrap());
+    let changed = reqwest::Client::new()
+        .put(gateway.url(&path))
+        .header("if-match", "*")
+        .json(&later)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(changed.status(), 200);
+    let changed: Value = changed.json().await.unwrap();
+    assert_eq!(changed["state"], "planned");
+    told(&webhook, &["firing"]).await;
+    gateway.account("push", |row| row["accepted"] == 0).await;
+}

@@ -9,6 +9,7 @@ mod identity;
 mod machine;
 mod own;
 pub mod route;
+pub mod schedule;
 pub mod silence;
 mod slot;
 mod view;

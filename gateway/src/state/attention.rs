@@ -271,7 +271,8 @@ impl State {
                     return Ok(Err(AttentionError::TooMany));
                 }
                 let id = format_smolstr!("s-{:016x}", fastrand::u64(..));
-                let silence = Silence::new(id, draft, now.time);
+                let mut silence = Silence::new(id, draft, now.time);
+                silences::begin(&mut silence, now);
                 silences::write(transaction, &silence)?;
                 silences::hold_and_release(transaction, now.time)?;
                 let (by, detail) = (&silence.created_by, json!(silence));
@@ -313,7 +314,8 @@ impl State {
                 return Ok(Err(AttentionError::Ended(Box::new(before))));
             }
             let by = draft.by.clone();
-            let after = before.change(draft, now.time);
+            let mut after = before.change(draft, now.time);
+            silences::begin(&mut after, now);
             silences::write(transaction, &after)?;
             silences::hold_and_release(transaction, now.time)?;
             let detail = json!({"before": before, "after": after});

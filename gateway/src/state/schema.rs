@@ -98,7 +98,7 @@ const STEPS: &[&str] = &["
         changed_by TEXT,
         changed INTEGER
     );
-", GROUPS, STEADY, CLOSINGS, SHELVING];
+", GROUPS, STEADY, CLOSINGS, SHELVING, REPEATS];
 
 /// The groups of routes and the alerts in them. Times are those of [`super::steady`]; `gate` is before which no change is told, `due` when
 /// to look next, at the latest of all times for never.
@@ -159,6 +159,12 @@ const CLOSINGS: &str = "
 /// Silences that shelve one alert.
 const SHELVING: &str = "
     ALTER TABLE silences ADD COLUMN shelving INTEGER NOT NULL DEFAULT 0;
+";
+
+/// Silences that recur, and when they next begin or end.
+const REPEATS: &str = "
+    ALTER TABLE silences ADD COLUMN repeat TEXT;
+    ALTER TABLE silences ADD COLUMN turns INTEGER;
 ";
 
 /// A file as an earlier version made it.

@@ -42,6 +42,7 @@ impl Silence {
             ends: Timestamp(now.0.saturating_add(span)),
             by,
             comment,
+            repeat: None,
         };
         Self {
             shelving: true,

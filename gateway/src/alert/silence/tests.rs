@@ -30,6 +30,7 @@ fn draft(matchers: Vec<Matcher>) -> Draft {
         ends: at(3_600),
         by: String::from(" Ada "),
         comment: String::from(" pump is being changed\n"),
+        repeat: None,
     }
 }
 

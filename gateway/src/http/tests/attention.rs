@@ -291,3 +291,31 @@ async fn a_receiver_presses_the_button_itself_and_a_link_that_is_none_does_nothi
     let (_, given) = house.ok(post(token(NOW_MS + 1_000)), 200).await;
     assert_eq!(given["acknowledged"]["by"], "link to ops");
 }
+
+#[tokio::test]
+async fn a_silence_that_recurs_says_its_hours_and_wrong_ones_are_refused_with_the_reason() {
+    let house = house();
+    let with_hours = |hours: JsonValue| {
+        let mut asked = asked();
+        asked["repeat"] = hours;
+        body("POST", "/api/v1/silences", &[], &asked)
+    };
+    let hours = json!({"days": ["sat"], "from": "22:00", "to": "06:00", "zone": "Europe/Berlin"});
+    let (_, made) = house.ok(with_hours(hours.clone()), 201).await;
+    assert_eq!(made["repeat"], hours);
+    let (_, plain) = house
+        .ok(body("POST", "/api/v1/silences", &[], &asked()), 201)
+        .await;
+    assert_eq!(plain["repeat"], JsonValue::Null);
+    for (field, value, reason) in [
+        ("zone", "Europe/Nowhere", "time zone"),
+        ("from", "8", "08:00"),
+        ("to", "24:01", "08:00"),
+    ] {
+        let mut wrong = hours.clone();
+        wrong[field] = json!(value);
+        let (_, refused) = house.problem(with_hours(wrong), 400).await;
+        let detail = refused["detail"].as_str().unwrap();
+        assert!(detail.contains(reason), "{detail}");
+    }
+}

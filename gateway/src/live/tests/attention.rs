@@ -23,6 +23,8 @@ fn silence(id: &str, device: &str, state: SilenceState) -> Silence {
         changed: None,
         comment: String::new(),
         shelving: false,
+        repeat: None,
+        turns: None,
     }
 }
 
