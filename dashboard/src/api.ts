@@ -2,7 +2,7 @@
  * The REST answers that the page fetches. At most two requests are open at once: HTTP/1.1 gives a browser six
  * connections to a gateway, and other tabs hold streams.
  */
-import type { AuditEntry, DeadLetters, Matcher, Points, Status, UndeliveredList } from "./wire";
+import type { AlertChange, AuditEntry, DeadLetters, Matcher, Points, Status, UndeliveredList } from "./wire";
 
 /** Requests open at once. */
 const AT_ONCE = 2;
@@ -83,6 +83,11 @@ async function send(method: "POST" | "DELETE", path: string, body?: unknown): Pr
   if (answer.ok) return;
   const problem = (await answer.json().catch(() => null)) as { detail?: string } | null;
   throw new Refused(problem?.detail ?? `The gateway answered ${answer.status}.`);
+}
+
+/** What happened to an alert, the oldest change first. */
+export async function fetchChanges(alert: string, signal: AbortSignal): Promise<AlertChange[]> {
+  return (await getJson<{ changes: AlertChange[] }>(`api/v1/alerts/${encodeURIComponent(alert)}`, signal)).changes;
 }
 
 export function acknowledge(alert: string, by: string, comment: string): Promise<void> {

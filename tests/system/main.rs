@@ -3,6 +3,8 @@
 
 /// What was accepted reaches the archive, through outages and refusals.
 mod account;
+/// Alerts live as their rules say, over kills and reloads.
+mod alert_life;
 mod archive;
 /// The archive is away in every way there is, and what is fresh goes first afterwards.
 mod archive_away;

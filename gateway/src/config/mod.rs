@@ -5,6 +5,7 @@
 //! own `Config` struct and defaults; this room only fills them in. `config/full.toml` shows every key.
 
 mod heartbeats;
+mod life;
 mod mapping;
 mod mistake;
 mod pattern;
@@ -324,6 +325,7 @@ fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) 
         }
         config.webhooks.push(webhook);
     }
+    let mut dependence = Vec::new();
     for written in root.tables("rule").into_iter().filter_map(rule::read) {
         if config
             .engine
@@ -349,8 +351,10 @@ fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) 
             }
         }
         pattern::doubt_series(root, &written.series, config);
+        dependence.push((written.rule.name.clone(), written.depends_on));
         config.engine.rules.push(written.rule);
     }
+    life::check_dependence(root, &config.engine.rules, &dependence);
 }
 
 fn report_syntax(reporter: &Reporter, errors: &[toml::de::Error]) {

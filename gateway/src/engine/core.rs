@@ -62,6 +62,7 @@ impl Core {
             judge_within: nanos(config.judge_within),
             transitions: Vec::new(),
         };
+        core.machine.remember(resumption.memories);
         for alert in resumption.alerts {
             let Err(alert) = core.own.resume(alert) else {
                 continue;
@@ -96,6 +97,7 @@ impl Core {
         } else {
             Mode::Recall
         };
+        self.machine.begin_record(entry.position.0);
         for batch in &entry.batches {
             self.batch(batch, mode, now, &mut Ear::Memory(recorder));
         }
@@ -107,6 +109,7 @@ impl Core {
     pub(super) fn apply(&mut self, committed: &Committed, now: Moment, outgoing: &mut Outgoing) {
         let known = committed.position <= self.replayed;
         outgoing.begin(committed.position);
+        self.machine.begin_record(committed.position.0);
         for batch in &*committed.batches {
             if !known {
                 self.batch(batch, Mode::Live, now, &mut Ear::Hub(outgoing));
@@ -187,9 +190,10 @@ impl Core {
 
     fn batch(&mut self, batch: &Batch, mode: Mode, now: Moment, ear: &mut Ear<'_>) {
         if let Stamps::Jumped(by) = batch.stamps {
-            self.clock_jumped(by, mode, ear);
+            self.clock_jumped(by, mode, now, ear);
         }
         for reading in &batch.readings {
+            self.machine.next_reading();
             let shown = matches!(batch.stamps, Stamps::SinceBoot(_)) && reading.retained
                 || batch.is_provisional(reading);
             let applied = if shown {
@@ -266,23 +270,19 @@ impl Core {
         let now = Moment { clock, ..now };
         let in_order = matches!(applied.order, Order::InOrder | Order::Rewound);
         let judged = in_order && applied.age <= self.judge_within;
+        let store = &self.store;
+        let earliest = |from, to| store.first_number(series, from, to);
         if mode == Mode::Recall {
-            self.machine.recall(series, reading, judged, now);
+            self.machine.recall(series, reading, judged, now, earliest);
             return;
         }
-        let store = &self.store;
-        self.machine.observe(
-            series,
-            reading,
-            judged,
-            now,
-            |from, to| store.first_number(series, from, to),
-            &mut self.transitions,
-        );
+        let out = &mut self.transitions;
+        self.machine
+            .observe(series, reading, judged, now, earliest, out);
     }
 
     /// The gateway's clock was set while it ran: what is on that clock goes with it.
-    fn clock_jumped(&mut self, by: i64, mode: Mode, ear: &mut Ear<'_>) {
+    fn clock_jumped(&mut self, by: i64, mode: Mode, now: Moment, ear: &mut Ear<'_>) {
         let mut closed = Vec::new();
         let moved = self.store.clock_jumped(by, |series, spec, window| {
             closed.push((series.clone(), spec, window.clone()));
@@ -295,7 +295,8 @@ impl Core {
         // Alerts that were taken up from an earlier run have moved already.
         if mode != Mode::Recall {
             for series in moved {
-                self.machine.clock_jumped(series, by, &mut self.transitions);
+                self.machine
+                    .clock_jumped(series, by, now, &mut self.transitions);
             }
         }
     }

@@ -21,13 +21,14 @@ mod task;
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
+use smol_str::SmolStr;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::recent::{Recent, RecentRecord, Remember};
 use self::{core::Core, metrics::Metrics, outgoing::Outgoing, recent::Recorder, task::Task};
 use crate::{
-    alert::{Alert, Moment, Rule, Transition},
+    alert::{Alert, Memory, Moment, Rule, Transition},
     clock::Clock,
     journal::{Committed, Entry, Position},
     model::{SeriesKey, Timestamp},
@@ -114,6 +115,8 @@ pub struct Decided {
 pub struct Resumption {
     /// Alerts that are pending or firing.
     pub alerts: Vec<Alert>,
+    /// What rules remember of series: by rule and series.
+    pub memories: Vec<(SmolStr, SmolStr, Memory)>,
     /// Rules were evaluated up to here; replayed records up to it only fill rings and windows.
     pub evaluated: Position,
 }

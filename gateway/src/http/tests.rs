@@ -15,7 +15,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    alert::{Alert, AlertState, Condition, Severity},
+    alert::{Alert, AlertState, Condition, Life, Marks, Severity},
     engine::{EngineStatus, Query},
     model::{DeviceId, Quality, Secret, SeriesKey, SourceName, Unit, Value},
     rejects::{Reason, Reject},
@@ -63,6 +63,7 @@ fn alert() -> Alert {
         fired_ms: Some(2),
         resolved_ms: None,
         webhooks: Vec::new(),
+        marks: Marks::default(),
     }
 }
 
@@ -176,6 +177,7 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
         severity: Severity::Critical,
         summary: String::new(),
         webhooks: Vec::new(),
+        life: Life::default(),
         labels: BTreeMap::new(),
     };
     let parts = Parts {

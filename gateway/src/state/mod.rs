@@ -7,10 +7,13 @@
 //! [`MAX_SILENCES`] silences (one more is refused) and [`KEPT_SILENCES`] that are over, [`KEPT_ENTRIES`] lines of the trail,
 //! [`KEPT_RUNS`] runs.
 
+mod alerts;
 mod attention;
 mod audit;
+mod changes;
 mod dead_letters;
 mod deliveries;
+mod memories;
 mod message;
 mod metrics;
 mod outbox;
@@ -27,25 +30,28 @@ use std::{
 };
 
 use prometheus_client::registry::Registry;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use smol_str::SmolStr;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::{
+    alerts::{as_json, read_alerts, state_name, write_alert},
+    metrics::{Metrics, WebhookLabel},
+    urgent::Urgent,
+};
 pub use self::{
     attention::AttentionError,
     audit::{AuditEntry, KEPT_ENTRIES},
+    changes::{ChangeEntry, KEPT_CHANGES, KEPT_OF_ONE},
     dead_letters::{DeadLetter, DeadLetterError},
+    memories::KEPT_MEMORIES,
     message::{AlertMessage, Event, GroupMessage, Message, Reason},
     outbox::{Delivery, Verdict},
     recorder::write_down,
     runs::{Beginning, JournalAtStart, Recorded, Run, Told},
     silences::{KEPT_SILENCES, MAX_SILENCES},
-};
-use self::{
-    metrics::{Metrics, WebhookLabel},
-    urgent::Urgent,
 };
 use crate::{
     alert::{Alert, AlertState, Transition},
@@ -247,6 +253,7 @@ impl State {
             )?;
             Ok(Resumption {
                 alerts,
+                memories: memories::all(connection)?,
                 evaluated: Position(evaluated.unwrap_or_default().unsigned_abs()),
             })
         })
@@ -304,6 +311,8 @@ impl State {
                     write_alert(&transaction, transition)?;
                     let number = runs::number(&transaction, transition, decided.position)?;
                     first.get_or_insert(number);
+                    changes::add(&transaction, number, transition)?;
+                    memories::write(&transaction, number, transition)?;
                     let silenced = silences.iter().any(|s| s.holds(transition.alert.facts()));
                     if transition.alert.state == AlertState::Resolved {
                         withdrawn.extend(outbox::withdraw(&transaction, &recipients, &transition.alert.id, now)?);
@@ -338,6 +347,8 @@ impl State {
                         params![KEPT_ALERTS],
                     )?;
                     runs::forget_old(&transaction)?;
+                    changes::forget_old(&transaction, gone > 0)?;
+                    memories::forget_old(&transaction)?;
                     if gone > 0 {
                         attention::forget_acknowledgements(&transaction)?;
                     }
@@ -527,67 +538,15 @@ fn begin_anew(connection: &mut Connection, path: &Path, writes: &Writes) -> bool
 
 /// Whether this recipient hears of this change.
 fn hears(recipient: &Recipient, transition: &Transition) -> bool {
+    if !transition.alert.is_news() {
+        return false;
+    }
     let named =
         transition.alert.webhooks.is_empty() || transition.alert.webhooks.contains(&recipient.name);
     match transition.alert.state {
         AlertState::Firing => named,
         AlertState::Resolved => named && recipient.send_resolved,
         AlertState::Pending | AlertState::Cancelled => false,
-    }
-}
-
-fn write_alert(transaction: &Transaction<'_>, transition: &Transition) -> rusqlite::Result<()> {
-    let alert = &transition.alert;
-    if alert.state == AlertState::Cancelled {
-        transaction
-            .prepare_cached("DELETE FROM alerts WHERE id = ?1")?
-            .execute(params![alert.id.as_str()])?;
-        return Ok(());
-    }
-    let body = as_json(alert)?;
-    transaction
-        .prepare_cached(
-            "INSERT INTO alerts (id, state, changed, body) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (id) DO UPDATE SET state = excluded.state, changed = excluded.changed, body = excluded.body",
-        )?
-        .execute(params![alert.id.as_str(), state_name(alert.state), transition.at.0, body])?;
-    Ok(())
-}
-
-fn as_json(alert: &Alert) -> rusqlite::Result<String> {
-    serde_json::to_string(alert)
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
-}
-
-fn read_alerts(
-    connection: &Connection,
-    condition: &'static str,
-    limit: usize,
-) -> rusqlite::Result<Vec<Alert>> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT body FROM alerts WHERE {condition} LIMIT ?1"
-    ))?;
-    let rows = statement.query_map(params![i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-        row.get::<_, String>(0)
-    })?;
-    let mut alerts = Vec::new();
-    for body in rows {
-        match serde_json::from_str(&body?) {
-            Ok(alert) => alerts.push(alert),
-            Err(error) => {
-                tracing::error!(%error, "an alert in the state file cannot be read and is left out")
-            }
-        }
-    }
-    Ok(alerts)
-}
-
-const fn state_name(state: AlertState) -> &'static str {
-    match state {
-        AlertState::Pending => "pending",
-        AlertState::Firing => "firing",
-        AlertState::Resolved => "resolved",
-        AlertState::Cancelled => "cancelled",
     }
 }
 

@@ -69,6 +69,18 @@ const STEPS: &[&str] = &["
 ", "
     ALTER TABLE deliveries ADD COLUMN subject TEXT GENERATED ALWAYS AS (substr(id, 1, instr(id || '.', '.') - 1)) VIRTUAL;
     CREATE INDEX deliveries_order ON deliveries (webhook, subject, number) WHERE status IN ('waiting', 'held');
+", "
+    CREATE TABLE changes (number INTEGER PRIMARY KEY, alert TEXT NOT NULL, body TEXT NOT NULL);
+    CREATE INDEX changes_by_alert ON changes (alert, number);
+    CREATE TABLE memories (
+        rule TEXT NOT NULL,
+        series TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        open INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (rule, series)
+    ) WITHOUT ROWID;
+    CREATE INDEX memories_by_age ON memories (open, number);
 "];
 
 /// A file as an earlier version made it.

@@ -1,11 +1,10 @@
 //! Other rules while alerts are under way: what asks the same goes on, the rest ends with the reason.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Lapsed, Machine, Moment, asked};
+use super::{Lapsed, Machine, Moment, asked, depended_on, new_slots};
 use crate::{
     alert::{AlertState, Rule, slot::Slot},
-    glob,
     model::SeriesKey,
 };
 
@@ -18,6 +17,7 @@ impl Machine {
     /// found by [`Machine::watch`], which the caller calls for all series.
     pub fn set_rules(&mut self, rules: Vec<Rule>, now: Moment) -> Vec<(SeriesKey, Lapsed)> {
         let before = std::mem::replace(&mut self.rules, asked(rules));
+        self.depended_on = depended_on(&self.rules);
         // Where the rules are now that ask what they asked; the others say why they end.
         let fate: Vec<Result<u32, &'static str>> = before
             .iter()
@@ -34,10 +34,10 @@ impl Machine {
             })
             .collect();
         let mut lapsed = Vec::new();
+        let mut released = HashSet::new();
         self.timers.clear();
         self.slots = 0;
-        for (series, watched) in (0..).zip(&mut self.series) {
-            let Some(watched) = watched else { continue };
+        for watched in self.series.iter_mut().flatten() {
             let mut kept: HashMap<u32, Slot> = HashMap::new();
             for mut slot in std::mem::take(&mut watched.slots) {
                 match fate.get(slot.rule as usize) {
@@ -49,7 +49,13 @@ impl Machine {
                     Some(Err(why)) => {
                         if let Some(active) = slot.active {
                             match active.alert.state {
-                                AlertState::Firing => self.counts.firing -= 1,
+                                AlertState::Firing => {
+                                    self.counts.firing -= 1;
+                                    let device = &watched.key.device;
+                                    if self.standing.ends(&active.alert.rule, device) {
+                                        released.insert(device.clone());
+                                    }
+                                }
                                 _ => self.counts.pending -= 1,
                             }
                             lapsed.push((watched.key.clone(), Lapsed(Box::new(active.alert), why)));
@@ -59,20 +65,22 @@ impl Machine {
                 }
             }
             let name = watched.key.to_string();
-            watched.slots = (0..)
-                .zip(&self.rules)
-                .filter(|(_, asked)| glob::matches(&asked.rule.series, &name))
-                .map(|(rule, _)| kept.remove(&rule).unwrap_or_else(|| Slot::new(rule)))
-                .collect();
+            watched.slots = new_slots(&self.rules, &name, |rule| kept.remove(&rule));
             self.slots += watched.slots.len();
-            for (index, slot) in (0..).zip(&mut watched.slots) {
-                let due = slot.due(&self.rules[slot.rule as usize].rule, watched.last_arrival);
-                slot.time(
-                    due.map(|due| due.max(now.uptime)),
-                    series,
-                    index,
-                    &mut self.timers,
-                );
+        }
+        for (series, watched) in (0..).zip(&mut self.series) {
+            let Some(watched) = watched else { continue };
+            if released.contains(&watched.key.device) {
+                watched.released = now.uptime;
+            }
+            for index in 0..watched.slots.len() {
+                let rule = &self.rules[watched.slots[index].rule as usize].rule;
+                let heard = watched.heard(rule);
+                let slot = &mut watched.slots[index];
+                let due = slot.due(rule, heard);
+                let due = due.map(|due| due.max(now.uptime));
+                let index = u32::try_from(index).unwrap_or(u32::MAX);
+                slot.time(due, series, index, &mut self.timers);
             }
         }
         lapsed
