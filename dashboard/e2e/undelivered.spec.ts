@@ -73,6 +73,8 @@ test("messages that were not delivered are listed, sent again, changed and disca
     .poll(async () => ((await (await page.request.get("/api/v1/deliveries/dead-letters")).json()) as { total: number }).total)
     .toBe(3);
   await openPage(page);
+  // What is asked for again and again is asked for where it is looked at.
+  await page.getByRole("heading", { name: "Sources and status" }).scrollIntoViewIfNeeded();
   const list = page.getByRole("region", { name: /not delivered$/ }).first();
   const heading = list.getByRole("heading").first();
   await heading.scrollIntoViewIfNeeded();

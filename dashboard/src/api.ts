@@ -2,7 +2,7 @@
  * The REST answers that the page fetches. At most two requests are open at once: HTTP/1.1 gives a browser six
  * connections to a gateway, and other tabs hold streams.
  */
-import type { AlertChange, AuditEntry, DeadLetters, Matcher, Points, Status, UndeliveredList } from "./wire";
+import type { AlertChange, AuditEntry, ConfiguredWebhook, DeadLetters, DryRun, Matcher, Points, Rule, RuleBody, RuleFault, Status, Trial, UndeliveredList } from "./wire";
 
 /** Requests open at once. */
 const AT_ONCE = 2;
@@ -51,6 +51,17 @@ export function fetchStatus(signal: AbortSignal): Promise<Status> {
   return getJson<Status>("api/v1/status", signal);
 }
 
+export async function fetchWebhooks(signal: AbortSignal): Promise<ConfiguredWebhook[]> {
+  return (await getJson<{ webhooks: ConfiguredWebhook[] }>("api/v1/webhooks", signal)).webhooks;
+}
+
+/** Sends a test to a webhook and waits for what it answers. */
+export async function testWebhook(name: string): Promise<Trial> {
+  const path = `api/v1/webhooks/${encodeURIComponent(name)}/test`;
+  const answer = await request("POST", path);
+  return (await answer.json()) as Trial;
+}
+
 /** The newest points that InfluxDB refused, at most `limit` of them. */
 export function fetchDeadLetters(limit: number, signal: AbortSignal): Promise<DeadLetters> {
   return getJson<DeadLetters>(`api/v1/dead-letters?limit=${limit}`, signal);
@@ -67,22 +78,40 @@ export async function discardDeadLetters(id: number | null): Promise<void> {
 }
 
 /** What a person asked for was not done; the message is the gateway's own. */
-export class Refused extends Error {}
+export class Refused extends Error {
+  constructor(
+    message: string,
+    /** What is wrong with a rule. */
+    readonly faults: readonly RuleFault[] = [],
+    /** What it is now, when somebody else was first. */
+    readonly current: unknown = null,
+  ) {
+    super(message);
+  }
+}
 
-async function send(method: "POST" | "DELETE", path: string, body?: unknown): Promise<void> {
+async function request(method: "POST" | "PUT" | "DELETE", path: string, body?: unknown, version?: number): Promise<Response> {
   let answer: Response;
   try {
     answer = await fetch(new URL(path, document.baseURI), {
       method,
-      headers: { accept: "application/json", ...(body === undefined ? {} : { "content-type": "application/json" }) },
+      headers: {
+        accept: "application/json",
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(version === undefined ? {} : { "if-match": `"${version}"` }),
+      },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
   } catch {
     throw new Refused("No contact with the gateway: nothing was changed, or it is not known. Try again.");
   }
-  if (answer.ok) return;
-  const problem = (await answer.json().catch(() => null)) as { detail?: string } | null;
-  throw new Refused(problem?.detail ?? `The gateway answered ${answer.status}.`);
+  if (answer.ok) return answer;
+  const problem = (await answer.json().catch(() => null)) as { detail?: string; errors?: RuleFault[]; current?: unknown } | null;
+  throw new Refused(problem?.detail ?? `The gateway answered ${answer.status}.`, problem?.errors, problem?.current);
+}
+
+async function send(...asked: Parameters<typeof request>): Promise<void> {
+  await request(...asked);
 }
 
 /** What happened to an alert, the oldest change first. */
@@ -135,4 +164,31 @@ export function discardDeliveries(number: number | null, by: string): Promise<vo
 /** The newest lines of the audit trail. */
 export async function fetchAudit(limit: number, signal: AbortSignal): Promise<AuditEntry[]> {
   return (await getJson<{ audit: AuditEntry[] }>(`api/v1/audit?limit=${limit}`, signal)).audit;
+}
+
+/** All rules, those of the config first. */
+export async function fetchRules(signal: AbortSignal): Promise<Rule[]> {
+  return (await getJson<{ rules: Rule[] }>("api/v1/rules", signal)).rules;
+}
+
+const rulePath = (id: string): string => `api/v1/rules/${encodeURIComponent(id)}`;
+
+/** Makes a rule, or changes one that is still at this version. */
+export async function saveRule(known: { id: string; version: number } | null, rule: RuleBody, enabled: boolean, by: string): Promise<void> {
+  const body = { rule, enabled, by };
+  if (known === null) await send("POST", "api/v1/rules", body);
+  else await send("PUT", rulePath(known.id), body, known.version);
+}
+
+export async function switchRule(id: string, on: boolean, by: string): Promise<void> {
+  await send("POST", `${rulePath(id)}/${on ? "enable" : "disable"}`, { by });
+}
+
+export async function deleteRule(id: string, version: number, by: string): Promise<void> {
+  await send("DELETE", `${rulePath(id)}?by=${encodeURIComponent(by)}`, undefined, version);
+}
+
+/** What a rule would have done since `from` (epoch milliseconds). */
+export async function dryRun(rule: RuleBody, from: number): Promise<DryRun> {
+  return (await (await request("POST", "api/v1/rules/dry-run", { rule, from: String(Math.round(from)) })).json()) as DryRun;
 }

@@ -16,8 +16,8 @@ export const ENDED_CAPACITY = 50;
 /** Silences that are over, kept to be shown. */
 export const OVER_CAPACITY = 50;
 
-/** What can change: the link, the alerts, the silences, what people did, the status, which series there are, or one series. */
-export type Topic = "link" | "alerts" | "silences" | "audit" | "status" | "inventory" | `series/${string}`;
+/** What can change: the link, the alerts, the silences, the rules, what people did, the status, which series there are, or one series. */
+export type Topic = "link" | "alerts" | "silences" | "rules" | "audit" | "status" | "inventory" | `series/${string}`;
 
 export interface DeviceGroup {
   device: Device;
@@ -110,6 +110,11 @@ export class Store {
         this.takeSilence(event.data);
         this.touch("audit");
         break;
+      case "rule":
+        // The list is fetched by who shows it.
+        this.touch("rules");
+        this.touch("audit");
+        break;
       case "device": {
         const { series, ...device } = event.data;
         this.devices.set(device.id, device);
@@ -156,6 +161,11 @@ export class Store {
   /** Firing before pending, worst first, then newest first. */
   activeAlerts(): Alert[] {
     return [...this.alerts.values()].sort(byUrgency);
+  }
+
+  /** A pending or firing alert. */
+  alert(id: string): Alert | undefined {
+    return this.alerts.get(id);
   }
 
   /** Alerts that ended last, newest first. */
@@ -213,6 +223,7 @@ export class Store {
     this.touch("inventory");
     this.touch("alerts");
     this.touch("silences");
+    this.touch("rules");
     this.touch("audit");
     this.touch("status");
   }
@@ -240,7 +251,7 @@ export class Store {
       // What already fires when the page opens is in the list; only what begins is announced, and once.
       if (alert.state === "firing" && !this.fired.has(alert.id)) {
         this.fired.add(alert.id);
-        if (this.known && alert.silenced_by.length === 0) this.onFiring(alert);
+        if (this.known && alert.silenced_by.length === 0 && alert.inhibited_by.length === 0) this.onFiring(alert);
       }
       if (before?.acknowledged?.at_ms !== alert.acknowledged?.at_ms) this.touch("audit");
     } else {

@@ -5,6 +5,7 @@ export interface ChartColours {
   band: string;
   grid: string;
   text: string;
+  mark: string;
   font: string;
 }
 
@@ -24,6 +25,7 @@ export function chartColours(): ChartColours {
     band: read("--chart-band"),
     grid: read("--chart-grid"),
     text: read("--chart-text"),
+    mark: read("--critical"),
     font: `11px ${read("--font")}`,
   };
   return colours;

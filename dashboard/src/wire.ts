@@ -60,6 +60,12 @@ export interface Alert {
   acknowledged: Acknowledgement | null;
   /** The active silences that match it. */
   silenced_by: string[];
+  /** Which routes have it; none: it is told by itself. */
+  routes: { route: string; group_key: string }[];
+  /** Alerts that fire and for the sake of which nobody is told; a few of them. */
+  inhibited_by: string[];
+  /** When the next step is told unless somebody acknowledges. */
+  escalates_ms: number | null;
 }
 
 /** One change of an alert. Newer gateways may know more of `change` and `cause`. */
@@ -106,15 +112,91 @@ export interface AuditEntry {
   number: number;
   at_ms: number;
   by: string;
-  action: "alert_acknowledged" | "alert_unacknowledged" | "silence_created" | "silence_changed" | "silence_ended" | "delivery_replayed" | "delivery_discarded";
+  action:
+    | "alert_acknowledged"
+    | "alert_unacknowledged"
+    | "silence_created"
+    | "silence_changed"
+    | "silence_ended"
+    | "rule_created"
+    | "rule_changed"
+    | "rule_deleted"
+    | "delivery_replayed"
+    | "delivery_discarded";
   target: string;
-  detail: AlertDetail | Silence | { before: Silence; after: Silence } | DeliveryDetail;
+  detail:
+    | AlertDetail
+    | Silence
+    | RuleDetail
+    | DeliveryDetail
+    | { before: Silence; after: Silence }
+    | { before: RuleDetail; after: RuleDetail };
 }
 
 /** What was done with a delivery that was given up; `deliveries`: with so many at once. */
 export interface DeliveryDetail {
   webhook: string | null;
   deliveries?: number;
+}
+
+/** What a rule was, in the audit trail. */
+export interface RuleDetail {
+  name: string;
+  enabled: boolean;
+  rule: RuleBody;
+}
+
+/** A rule as it is written, by the keys of `[[rule]]`. */
+export type RuleBody = Record<string, unknown>;
+
+/** A rule of the config or of a person. */
+export interface Rule {
+  id: string;
+  name: string;
+  origin: "file" | "person";
+  /** Of a person's rule. */
+  version: number | null;
+  /** Whether it is meant to be in force. */
+  enabled: boolean;
+  in_force: boolean;
+  /** Why it is not in force although it is meant to be, or what is wrong all the same. */
+  problem: string | null;
+  file: string | null;
+  line: number | null;
+  created_by: string | null;
+  created_ms: number | null;
+  changed_by: string | null;
+  changed_ms: number | null;
+  rule: RuleBody;
+}
+
+/** One mistake in a rule; `key` is none when it is about the rule as a whole. */
+export interface RuleFault {
+  key: string | null;
+  detail: string;
+}
+
+/** One alert that a rule would have raised. */
+export interface DryInterval {
+  began_ms: number;
+  fired_ms: number | null;
+  /** `null`: not over at the end of the range. */
+  resolved_ms: number | null;
+  state: Alert["state"];
+  peak: number | null;
+}
+
+/** What a rule would have done over stored readings. */
+export interface DryRun {
+  from_ms: number;
+  to_ms: number;
+  points: number;
+  matched: number;
+  left_out: number;
+  fired: number;
+  intervals_left_out: number;
+  notes: string[];
+  series: { series: string; unit: string | null; points: number; intervals: DryInterval[] }[];
 }
 
 export interface AlertDetail {
@@ -192,6 +274,35 @@ export interface UndeliveredList {
   dead_letters: Undelivered[];
 }
 
+/** One of `GET /api/v1/webhooks`. */
+export interface ConfiguredWebhook {
+  name: string;
+  kind: string;
+  /** Scheme and host. */
+  url: string;
+  /** None while the state can't be read. */
+  status: {
+    waiting: number;
+    held: number;
+    delivered: number;
+    given_up: number;
+    last_error: string | null;
+  } | null;
+}
+
+/** What came of a test of a webhook. */
+export interface Trial {
+  webhook: string;
+  kind: string;
+  delivered: boolean;
+  /** The receiver's own; none without an answer. */
+  status: string | null;
+  /** The beginning of its answer. */
+  body: string;
+  error: string | null;
+  took_ms: number;
+}
+
 /** What the gateway knows now. */
 export interface Known {
   version: string;
@@ -230,6 +341,9 @@ export interface ReadingsEvent {
 
 export type DeviceEvent = Device & { series: Series[] };
 
+/** A rule that is new or changed, or one that is gone. */
+export type RuleEvent = Rule | { id: string; deleted: true };
+
 export interface StatusEvent {
   key: string;
   value: unknown;
@@ -252,6 +366,7 @@ export interface Events {
   readings: ReadingsEvent;
   alert: Alert;
   silence: Silence;
+  rule: RuleEvent;
   device: DeviceEvent;
   status: StatusEvent;
   gap: GapEvent;
@@ -266,6 +381,7 @@ export const EVENT_NAMES: readonly EventName[] = [
   "readings",
   "alert",
   "silence",
+  "rule",
   "device",
   "status",
   "gap",

@@ -41,6 +41,9 @@ const alert = (id: string, over: Partial<Alert> = {}): Alert => ({
   waits_until_ms: null,
   acknowledged: null,
   silenced_by: [],
+  routes: [],
+  inhibited_by: [],
+  escalates_ms: null,
   ...over,
 });
 const snapshot = (over: Partial<SnapshotEvent> = {}): SnapshotEvent => ({
@@ -453,9 +456,10 @@ describe("silences", () => {
     store.onFiring = ({ id }) => announced.push(id);
     store.apply("snapshot", snapshot());
     store.apply("alert", alert("a", { silenced_by: ["s"] }));
+    store.apply("alert", alert("c", { inhibited_by: ["d"] }));
     store.apply("alert", alert("b"));
     expect(announced).toEqual(["b"]);
-    expect(store.activeAlerts()).toHaveLength(2);
+    expect(store.activeAlerts()).toHaveLength(3);
   });
 
   it("and acknowledgements make the audit trail new, and other changes of alerts don't", () => {

@@ -223,6 +223,6 @@ describe("the link", () => {
   it("asks for every event that it knows and no others", () => {
     const { stream, last } = setUp();
     stream.start();
-    expect(last().url.searchParams.get("types")).toBe("snapshot,resume,readings,alert,silence,device,status,gap,bye");
+    expect(last().url.searchParams.get("types")).toBe("snapshot,resume,readings,alert,silence,rule,device,status,gap,bye");
   });
 });

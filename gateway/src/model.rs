@@ -144,9 +144,15 @@ pub struct Batch {
 /// Whether somebody waits for a batch to be durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Urgency {
-    /// A sender waits for its acknowledgement: commit soon.
+    /// A sender does nothing else until it is answered (HTTP): commit soon.
     #[default]
     Prompt,
+    /// A sender wants an acknowledgement of each message, and goes on meanwhile as far as it may (QoS 1 and 2): it may gather as
+    /// long as that holds nobody up.
+    Steady {
+        /// Messages in the batch, rejects included.
+        messages: u32,
+    },
     /// Nobody waits: it may gather.
     Patient,
 }
@@ -164,6 +170,13 @@ impl Batch {
             && reading.time == reading.received
             && !reading.retained
             && !reading.received.is_set()
+    }
+
+    /// How many of its readings archives store as they are: not those that wait for the clock, nor retained values.
+    #[must_use]
+    pub fn archivable(&self) -> u64 {
+        let stored = |r: &&Reading| !r.retained && !self.is_provisional(r);
+        self.readings.iter().filter(stored).count() as u64
     }
 }
 

@@ -3,13 +3,13 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use gateway::{
-    journal::{Config, Journal},
+    journal::{Config, Journal, Position},
     model::{
         Batch, DeviceId, Metric, Quality, Reading, SeriesKey, SourceName, Timestamp, Unit, Value,
     },
 };
 use prometheus_client::registry::Registry;
-use tests::{Gateway, free_port};
+use tests::{Gateway, eventually, free_port};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 const BATCHES: i64 = 20_000;
@@ -103,7 +103,7 @@ async fn start() {
     );
     let mut readings = 0;
     let began = Instant::now();
-    journal.replay(&mut |entry| {
+    journal.replay(Position(0), &mut |entry| {
         readings += entry
             .batches
             .iter()
@@ -113,7 +113,7 @@ async fn start() {
     println!("replay of {readings} readings: {:?}", began.elapsed());
 }
 
-/// A whole gateway that was killed with a gigabyte of numbers in its journal.
+/// A whole gateway with a gigabyte of numbers in its journal, because InfluxDB was away.
 async fn ready() {
     let dir = Arc::new(tempfile::tempdir().expect("a temporary folder"));
     let folder = dir.path().join("data/journal");
@@ -135,23 +135,49 @@ async fn ready() {
     drop(journal);
     drain.await.expect("it drains");
     println!(
-        "a gateway with {bytes} bytes in its journal, {} readings of {} series",
+        "a gateway with {bytes} bytes in its journal, {} readings of {} series, of which InfluxDB has none",
         n * 200,
         50 * 200
     );
-    // The first has rules to run over all of it, as its state file is new.
-    for what in ["ready with rules yet to run over all", "ready after a stop"] {
-        let (port, began) = (free_port(), Instant::now());
-        let config = "[[window]]\nevery = \"1m\"\n";
-        let starting = Gateway::launch(Arc::clone(&dir), config, port);
-        let url = format!("http://127.0.0.1:{port}/readyz");
-        while !reqwest::get(&url).await.is_ok_and(|a| a.status() == 200) {
-            assert!(began.elapsed() < READY_WITHIN, "it does not get ready");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        println!("{what}: {:?}", began.elapsed());
-        // In good order, so that it is written down how far rules are.
-        let gateway = starting.ready().await.expect("it is ready");
+    // The state file is new: there is no inventory, and rules have to run over all of it.
+    let gateway = until_ready(&dir, "ready with nothing but the journal").await;
+    eventually("the inventory is written down", async || {
+        let noted = gateway.metric("gateway_inventories_total").await;
+        (noted > 0.0).then_some(())
+    })
+    .await;
+    gateway.stop().await;
+    for _ in 0..2 {
+        let gateway = until_ready(&dir, "ready after a stop").await;
         gateway.stop().await;
     }
+    let gateway = until_ready(&dir, "ready after a stop").await;
+    gateway.kill().await;
+    let gateway = until_ready(&dir, "ready after a kill").await;
+    let account = gateway.get("/api/v1/account").await;
+    assert_eq!(account["balanced"], true, "{account}");
+    let carried = account["sources"][0]["archives"]
+        .as_array()
+        .and_then(|all| all.iter().find(|line| line["archive"] == "influxdb"))
+        .and_then(|line| line["carried_over"].as_i64());
+    assert_eq!(
+        carried,
+        Some(n * 200),
+        "InfluxDB has them all yet to come: {account}"
+    );
+}
+
+async fn until_ready(dir: &Arc<tempfile::TempDir>, what: &str) -> Gateway {
+    let (port, nobody, began) = (free_port(), free_port(), Instant::now());
+    let config = format!(
+        "[[window]]\nevery = \"1m\"\n\n[[window]]\nevery = \"1h\"\n\n[influxdb]\nurl = \"http://127.0.0.1:{nobody}\"\norg = \"o\"\nbucket = \"b\"\n"
+    );
+    let starting = Gateway::launch(Arc::clone(dir), &config, port);
+    let url = format!("http://127.0.0.1:{port}/readyz");
+    while !reqwest::get(&url).await.is_ok_and(|a| a.status() == 200) {
+        assert!(began.elapsed() < READY_WITHIN, "it does not get ready");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    println!("{what}: {:?}", began.elapsed());
+    starting.ready().await.expect("it is ready")
 }

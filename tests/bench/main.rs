@@ -8,18 +8,22 @@ mod drain;
 mod journal;
 mod latency;
 mod memory;
+mod nab;
 mod neighbours;
 mod publisher;
+mod rules;
 mod saturation;
+mod webhook;
 mod writes;
 
 use std::time::Duration;
 
 const HELP: &str =
-    "bench [saturation] [latency] [journal] [drain] [neighbours] [memory] [demo] [writes] [--messages N] [--rounds N]
-      [--demo-minutes N] [--live-rate N] [--outage-seconds N] [--points N] [--writes-minutes N]
-Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes of demo and of writes; drain: 1000 readings/s live, 120
-seconds; memory: 700 points a series (full).";
+    "bench [saturation] [latency] [webhook] [journal] [drain] [neighbours] [memory] [demo] [writes] [rules] [nab] [--messages N] [--rounds N]
+      [--demo-minutes N] [--live-rate N] [--outage-seconds N] [--points N] [--writes-minutes N] [--writes-rate N]
+      [--rules-seconds N]
+Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes of demo and of writes (at 10, 100 and 1000 readings/s); drain: 1000 readings/s live, 120
+seconds; memory: 700 points a series (full); rules: 20 seconds each.";
 
 fn main() {
     let mut names = Vec::new();
@@ -27,12 +31,14 @@ fn main() {
     let (mut live_rate, mut outage) = (1_000_usize, 120_u64);
     let mut points = 700_usize;
     let mut writes_minutes = 5;
+    let mut writes_rate = None;
+    let mut rules_seconds = 20;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|n| n.parse::<u64>().ok());
         let known = match argument.as_str() {
-            "saturation" | "latency" | "journal" | "drain" | "neighbours" | "memory" | "demo"
-            | "writes" => {
+            "saturation" | "latency" | "webhook" | "journal" | "drain" | "neighbours"
+            | "memory" | "demo" | "writes" | "rules" | "nab" => {
                 names.push(argument.clone());
                 true
             }
@@ -50,7 +56,9 @@ fn main() {
                 .map(|n| live_rate = usize::try_from(n).unwrap_or(live_rate))
                 .is_some(),
             "--outage-seconds" => number().map(|n| outage = n).is_some(),
+            "--rules-seconds" => number().map(|n| rules_seconds = n).is_some(),
             "--writes-minutes" => number().map(|n| writes_minutes = n).is_some(),
+            "--writes-rate" => number().map(|n| writes_rate = Some(n)).is_some(),
             _ => false,
         };
         if !known {
@@ -68,6 +76,9 @@ fn main() {
         if wanted("latency") {
             latency::run(Duration::from_secs(30)).await;
         }
+        if wanted("webhook") {
+            webhook::run(Duration::from_secs(20)).await;
+        }
         if wanted("journal") {
             journal::run().await;
         }
@@ -83,8 +94,14 @@ fn main() {
         if wanted("demo") {
             demo::run(Duration::from_secs(60 * minutes)).await;
         }
+        if wanted("nab") {
+            nab::run();
+        }
         if wanted("writes") {
-            writes::run(Duration::from_secs(60 * writes_minutes)).await;
+            writes::run(Duration::from_secs(60 * writes_minutes), writes_rate).await;
+        }
+        if wanted("rules") {
+            rules::run(Duration::from_secs(rules_seconds)).await;
         }
     });
 }

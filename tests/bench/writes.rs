@@ -15,19 +15,71 @@ use std::{
 use rumqttc::{AsyncClient, MqttOptions, QoS};
 use serde_json::Value;
 use tempfile::TempDir;
-use tests::{Gateway, InfluxSink};
+use tests::{Events, Gateway, InfluxSink, Mosquitto};
 
 const DEVICES: usize = 50;
 const WARM_UP: Duration = Duration::from_secs(30);
 
+/// How it comes.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    /// To the gateway's own listener.
+    Listener,
+    /// The same, with a page open.
+    Watched,
+    /// Through mosquitto by MQTT 3.1.1, with its 20 messages in flight.
+    Mosquitto,
+    /// By MQTT 5, where the gateway says how many.
+    Mosquitto5,
+}
+
+#[derive(Clone, Copy)]
 struct Row {
     class: &'static str,
+    way: Way,
     qos: QoS,
     journal: &'static str,
     per_second: u64,
 }
 
-pub(crate) async fn run(time: Duration) {
+const fn row(class: &'static str, way: Way, qos: QoS, journal: &'static str) -> Row {
+    Row {
+        class,
+        way,
+        qos,
+        journal,
+        per_second: 0,
+    }
+}
+
+const ROWS: [Row; 8] = [
+    row("QoS 0, 1s (default)", Way::Listener, QoS::AtMostOnce, ""),
+    row("QoS 1, auto (default)", Way::Listener, QoS::AtLeastOnce, ""),
+    row("  with a page open", Way::Watched, QoS::AtLeastOnce, ""),
+    row("  through mosquitto", Way::Mosquitto, QoS::AtLeastOnce, ""),
+    row("  the same, MQTT 5", Way::Mosquitto5, QoS::AtLeastOnce, ""),
+    row(
+        "QoS 1, 2ms",
+        Way::Listener,
+        QoS::AtLeastOnce,
+        "[journal]\ncommit_prompt = \"2ms\"\n",
+    ),
+    row(
+        "QoS 1, 250ms",
+        Way::Listener,
+        QoS::AtLeastOnce,
+        "[journal]\ncommit_prompt = \"250ms\"\n",
+    ),
+    row(
+        "QoS 1, 1s",
+        Way::Listener,
+        QoS::AtLeastOnce,
+        "[journal]\ncommit_prompt = \"1s\"\n",
+    ),
+];
+
+/// At 10, 100 and 1,000 readings a second, or at one rate only.
+pub(crate) async fn run(time: Duration, only: Option<u64>) {
     println!(
         "\nwrites: one message a reading, {DEVICES} devices, archive and history on, {} s of it",
         time.as_secs()
@@ -35,29 +87,10 @@ pub(crate) async fn run(time: Duration) {
     println!(
         "class                  rate/s   readings   syncs/1000   bytes/1000   MB/day (process)   MB/day (device)   by part: MB/day, syncs/day"
     );
-    let rates = [10, 100, 1_000];
-    let patient = rates.map(|per_second| Row {
-        class: "QoS 0, 1s (default)",
-        qos: QoS::AtMostOnce,
-        journal: "",
-        per_second,
-    });
-    let prompt = rates.map(|per_second| Row {
-        class: "QoS 1, 2ms (default)",
-        qos: QoS::AtLeastOnce,
-        journal: "",
-        per_second,
-    });
-    let spared = rates.map(|per_second| Row {
-        class: "QoS 1, 1s",
-        qos: QoS::AtLeastOnce,
-        journal: "[journal]\ncommit_prompt = \"1s\"\n",
-        per_second,
-    });
-    let rows: Vec<_> = patient
-        .into_iter()
-        .chain(prompt)
-        .chain(spared)
+    let rates = [10, 100, 1_000].into_iter();
+    let rates = rates.filter(|rate| only.is_none_or(|only| only == *rate));
+    let rows: Vec<_> = rates
+        .flat_map(|per_second| ROWS.map(|row| Row { per_second, ..row }))
         .map(|row| tokio::spawn(measure(row, time)))
         .collect();
     for row in rows {
@@ -69,22 +102,53 @@ async fn measure(row: Row, time: Duration) -> String {
     let sink = InfluxSink::start().await;
     let dir = Arc::new(TempDir::new().expect("a temporary folder"));
     let device = Ext4::mount(dir.path());
+    let broker = match row.way {
+        Way::Mosquitto | Way::Mosquitto5 => match Mosquitto::start().await {
+            Some(broker) => Some(broker),
+            None => return format!("{}: skipped", row.class),
+        },
+        Way::Listener | Way::Watched => None,
+    };
+    let source = broker.as_ref().map_or_else(
+        || String::from("type = \"mqtt_listener\"\nlisten = \"127.0.0.1:0\""),
+        |broker| {
+            let port = broker.port;
+            let version = if row.way == Way::Mosquitto5 {
+                "5"
+            } else {
+                "3.1.1"
+            };
+            format!("type = \"mqtt\"\nversion = \"{version}\"\nurl = \"mqtt://127.0.0.1:{port}\"")
+        },
+    );
     let gateway = Gateway::start_in(
         dir,
         &format!(
-            "{}[history]\nflush_every = \"5m\"\n[influxdb]\nurl = \"{}\"\nbucket = \"bench\"\n[[source]]\nname = \"bench\"\ntype = \"mqtt_listener\"\nlisten = \"127.0.0.1:0\"\n[[source.mapping]]\ntopic = \"bench/{{device}}\"\nformat = \"json\"\ntime = \"t\"\n",
+            "{}[history]\nflush_every = \"5m\"\n[influxdb]\nurl = \"{}\"\nbucket = \"bench\"\n[[source]]\nname = \"bench\"\n{source}\n[[source.mapping]]\ntopic = \"bench/{{device}}\"\nformat = \"json\"\ntime = \"t\"\n",
             row.journal,
             sink.url()
         ),
     )
     .await;
-    let port = gateway.listeners[0].port();
+    let port = match &broker {
+        Some(broker) => broker.port,
+        None => gateway.listeners[0].port(),
+    };
+    let page = match row.way {
+        Way::Watched => Some(Events::open(&gateway, "").await),
+        _ => None,
+    };
+    let reading =
+        page.map(|mut page| tokio::spawn(async move { while page.next().await.is_some() {} }));
     let publishing = tokio::spawn(publish(port, row.qos, row.per_second));
     tokio::time::sleep(WARM_UP).await;
     let before = Figures::read(&gateway, device.as_ref()).await;
     tokio::time::sleep(time).await;
     let after = Figures::read(&gateway, device.as_ref()).await;
     publishing.abort();
+    if let Some(reading) = reading {
+        reading.abort();
+    }
     after.since(&before, &row, time)
 }
 
@@ -130,7 +194,15 @@ impl Ext4 {
         let path = image.path().to_str()?;
         quiet(
             "mkfs.ext4",
-            &["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", path],
+            // Blocks of 4 KiB, as on a card: a small image would get 1 KiB, and a journal that costs a quarter.
+            &[
+                "-q",
+                "-b",
+                "4096",
+                "-E",
+                "lazy_itable_init=0,lazy_journal_init=0",
+                path,
+            ],
         )?;
         let device = quiet("losetup", &["--find", "--show", path])?;
         if quiet("mount", &[&device, dir.to_str()?]).is_none() {

@@ -12,6 +12,8 @@ use tokio::process::{Child, Command};
 
 use crate::{
     Options,
+    listener::Listener,
+    people::People,
     reckoning::{self, Evidence},
     standing::Standing,
 };
@@ -36,6 +38,8 @@ struct Course {
     /// Warnings and errors of all lives, without their times.
     trouble: Vec<String>,
     compared: u32,
+    people: People,
+    listener: Listener,
 }
 
 /// Runs it. `None`: a server is not installed. `Err`: what went wrong.
@@ -49,11 +53,14 @@ pub(crate) async fn run(options: Options) -> Option<Result<String, String>> {
         None
     };
     let webhook = WebhookSink::start().await;
+    let port = free_port();
     let course = Course {
+        people: People::start(port, options.seed),
+        listener: Listener::start(port, options.seed),
         chance: Rng::with_seed(options.seed),
         config: config(&broker, &victoria, &webhook),
         ledger: dir.path().join("ledger.jsonl"),
-        port: free_port(),
+        port,
         options,
         broker,
         victoria,
@@ -153,6 +160,8 @@ impl Course {
             webhook: &self.webhook,
             ledger: &self.ledger,
             compared: self.compared,
+            people: &self.people,
+            listener: &self.listener,
         };
         let reckoned = reckoning::reckon(evidence).await;
         self.note(&gateway.log());
@@ -165,7 +174,7 @@ impl Course {
         reckoned
     }
 
-    async fn start(&mut self) -> Result<Gateway, String> {
+    async fn start(&self) -> Result<Gateway, String> {
         let started = Gateway::launch(Arc::clone(&self.dir), &self.config, self.port)
             .ready()
             .await;
@@ -229,6 +238,7 @@ impl Course {
     /// Lets the senders pause, and compares a killed gateway with what it says after its restart. Deliveries wait meanwhile.
     async fn compare(&mut self, senders: &Child) -> Result<(), String> {
         let gateway = self.start().await?;
+        let rest = self.people.rest(&gateway).await;
         self.webhook
             .refuse((0..10_000).map(|_| Refusal::status(503)));
         tokio::time::sleep(self.options.uptime).await;
@@ -238,6 +248,7 @@ impl Course {
         let gateway = self.start().await?;
         let after = Standing::settled(&gateway).await;
         let same = before.same_as(&after);
+        drop(rest);
         self.webhook.relent();
         signal(senders, rustix::process::Signal::CONT);
         self.kill(gateway).await?;

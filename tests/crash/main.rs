@@ -4,18 +4,23 @@
 //! Real parts: mosquitto with a persistent session at QoS 1, HTTP push, VictoriaMetrics, a webhook receiver, `sensor-sim` with its
 //! ledger and its `verify`. With `--power-cut` the gateway's data lie on a disk that throws away what was not
 //! synced. Kills come at random times: also during the start and the replay. Every tenth time the senders pause first, and the
-//! restarted gateway must say the same as the killed one: series, windows, alerts, deliveries that wait.
+//! restarted gateway must say the same as the killed one: series, windows, alerts, silences, the audit trail, deliveries that wait.
+//! Meanwhile people make silences and acknowledge alerts, and a page listens that comes back with the last id that it heard.
 //!
 //! | file | job |
 //! |---|---|
 //! | `main.rs` | options, verdict |
 //! | `course.rs` | the servers, the senders and the kills |
+//! | `people.rs` | who makes silences and acknowledges, and what was promised to them |
+//! | `listener.rs` | a page that is open over all kills |
 //! | `standing.rs` | what a gateway says of itself, before and after |
 //! | `reckoning.rs` | the end: ledger against archives, alerts against readings |
 //!
 //! What chance decides comes from `--seed`, which is printed; what the machine's scheduler decides does not repeat.
 
 mod course;
+mod listener;
+mod people;
 mod reckoning;
 mod standing;
 

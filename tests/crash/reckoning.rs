@@ -10,7 +10,7 @@ use sensor_sim::{
 use tests::{Gateway, Victoria, WebhookSink, wait::DEADLINE};
 use tokio::time::Instant;
 
-use crate::Options;
+use crate::{Options, listener::Listener, people::People};
 
 /// The rule of the course's config.
 const ABOVE: f64 = 80.0;
@@ -24,6 +24,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) webhook: &'a WebhookSink,
     pub(crate) ledger: &'a Path,
     pub(crate) compared: u32,
+    pub(crate) people: &'a People,
+    pub(crate) listener: &'a Listener,
 }
 
 /// What one archive holds.
@@ -86,8 +88,10 @@ pub(crate) async fn reckon(evidence: Evidence<'_>) -> Result<String, String> {
     gateway.account("broker", |_| true).await;
     gateway.account("push", |_| true).await;
     let alerts = Alerts::judge(&evidence).await?;
+    let people = evidence.people.judge(gateway).await;
+    let live = evidence.listener.judge(gateway).await;
     let line = format!(
-        "{} {}, seed {}: {} readings acknowledged\n  {}\n  {} ({again} sent again)\n  {}\n  {} comparisons of windows, alerts and deliveries over a restart: all the same",
+        "{} {}, seed {}: {} readings acknowledged\n  {}\n  {} ({again} sent again)\n  {}\n  {}\n  {}\n  {} comparisons of windows, alerts, silences, audit trail and deliveries over a restart: all the same",
         options.kills,
         if options.power_cut {
             "power cuts"
@@ -99,9 +103,16 @@ pub(crate) async fn reckon(evidence: Evidence<'_>) -> Result<String, String> {
         own.told("embedded archive"),
         other.told("VictoriaMetrics"),
         alerts.told(),
+        people.told(),
+        live.told(),
         evidence.compared,
     );
-    if own.is_right() && other.is_right() && alerts.are_right() {
+    if own.is_right()
+        && other.is_right()
+        && alerts.are_right()
+        && people.is_right()
+        && live.is_right()
+    {
         Ok(line)
     } else {
         Err(line)

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// So long nothing may change before it counts as settled: nothing says that a broker has no more.
 const QUIET: Duration = Duration::from_millis(700);
 
-/// Series, windows, alerts and waiting deliveries.
+/// Series, windows, alerts, silences, the audit trail and waiting deliveries.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Standing {
     parts: BTreeMap<String, Value>,
@@ -45,6 +45,12 @@ impl Standing {
         parts.insert(String::from("alerts"), alerts);
         let active = gateway.get("/api/v1/alerts").await;
         parts.insert(String::from("active alerts"), active);
+        for (name, path) in [
+            ("silences", "/api/v1/silences"),
+            ("audit trail", "/api/v1/audit?limit=1000"),
+        ] {
+            parts.insert(name.to_owned(), gateway.get(path).await);
+        }
         let status = gateway.get("/api/v1/status").await;
         let webhooks: Vec<Value> = status["webhooks"]
             .as_array()

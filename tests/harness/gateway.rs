@@ -566,9 +566,13 @@ fn whole(config: &str, port: u16) -> String {
     } else {
         "[store]\njudge_within = \"36500d\"\n"
     };
-    format!(
-        "data_dir = \"data\"\n{config}\n{store}[log]\nlevel = \"info\"\nformat = \"json\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n"
-    )
+    let http = format!("[http]\nlisten = \"127.0.0.1:{port}\"\n");
+    let config = if config.contains("[http]\n") {
+        config.replace("[http]\n", &http)
+    } else {
+        format!("{config}\n{http}")
+    };
+    format!("data_dir = \"data\"\n{config}\n{store}[log]\nlevel = \"info\"\nformat = \"json\"\n")
 }
 
 fn follow(child: &mut Child, log: Arc<Mutex<Vec<String>>>) -> watch::Receiver<Said> {

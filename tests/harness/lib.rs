@@ -8,8 +8,10 @@ pub mod events;
 mod fake_clock;
 pub mod gateway;
 pub mod moody;
+pub mod nab;
 pub mod onslaught;
 pub mod peers;
+pub mod receivers;
 pub mod serial;
 pub mod sinks;
 pub mod wait;
@@ -22,6 +24,7 @@ pub use self::{
     gateway::{Gateway, Starting, free_port, workspace_binary},
     moody::MoodySink,
     peers::{Mosquitto, Victoria, installed},
+    receivers::{Alertmanager, MailServer},
     serial::Line,
     sinks::{HangingSink, InfluxSink, WebhookSink},
     wait::{DEADLINE, eventually, within},

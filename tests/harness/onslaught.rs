@@ -194,22 +194,22 @@ async fn ask(gateway: &Gateway, path: &str) -> Option<TcpStream> {
     Some(stream)
 }
 
-/// The number that docs/ARCHITECTURE.md gives: "at most **N MB**".
+/// The number that docs/bounds.md gives: "at most **N MB**".
 ///
 /// # Panics
 ///
 /// When it gives none.
 #[must_use]
 pub fn documented_bytes() -> u64 {
-    let page = std::fs::read_to_string(crate::repository().join("docs/ARCHITECTURE.md"))
-        .expect("docs/ARCHITECTURE.md");
+    let page = std::fs::read_to_string(crate::repository().join("docs/bounds.md"))
+        .expect("docs/bounds.md");
     let number = page
         .split("at most **")
         .nth(1)
         .and_then(|rest| rest.split(" MB**").next());
     number
         .and_then(|n| n.parse::<u64>().ok())
-        .expect("at most **N MB** in docs/ARCHITECTURE.md")
+        .expect("at most **N MB** in docs/bounds.md")
         * 1_000_000
 }
 

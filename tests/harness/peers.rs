@@ -26,7 +26,7 @@ pub fn installed(program: &str) -> Option<PathBuf> {
     found
 }
 
-async fn listening(port: u16) {
+pub(crate) async fn listening(port: u16) {
     eventually(&format!("somebody listens on port {port}"), || async move {
         TcpStream::connect(("127.0.0.1", port)).await.ok()
     })

@@ -11,7 +11,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::{Query, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -75,6 +75,8 @@ struct Hooks {
     /// What it answers 500 to, whenever a body has this text in it.
     chokes_on: Option<String>,
     accepted: Vec<(HeaderMap, Value)>,
+    /// Path, query and bytes of the same.
+    raw: Vec<(String, Bytes)>,
 }
 
 impl WebhookSink {
@@ -82,7 +84,7 @@ impl WebhookSink {
     pub async fn start() -> Self {
         let shared = Arc::new(Mutex::new(Hooks::default()));
         let router = Router::new()
-            .route("/hook", post(Self::take))
+            .fallback(post(Self::take))
             .with_state(Arc::clone(&shared));
         Self {
             address: serve(router).await,
@@ -92,6 +94,7 @@ impl WebhookSink {
 
     async fn take(
         State(shared): State<Arc<Mutex<Hooks>>>,
+        uri: Uri,
         headers: HeaderMap,
         body: Bytes,
     ) -> Response {
@@ -106,8 +109,9 @@ impl WebhookSink {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
         match serde_json::from_slice(&body) {
-            Ok(body) => {
-                hooks.accepted.push((headers, body));
+            Ok(json) => {
+                hooks.accepted.push((headers, json));
+                hooks.raw.push((uri.to_string(), body));
                 StatusCode::NO_CONTENT.into_response()
             }
             Err(_) => StatusCode::BAD_REQUEST.into_response(),
@@ -157,6 +161,12 @@ impl WebhookSink {
             .iter()
             .map(|(headers, _)| headers.clone())
             .collect()
+    }
+
+    /// Path with query, and body as it came, of the deliveries taken so far.
+    #[must_use]
+    pub fn raw(&self) -> Vec<(String, Bytes)> {
+        self.shared.lock().expect("the sink").raw.clone()
     }
 
     /// Tries so far, refused ones included.

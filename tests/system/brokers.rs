@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tests::{Gateway, Mosquitto, eventually, workspace_binary};
+use tests::{Gateway, Mosquitto, eventually, within, workspace_binary};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -488,4 +488,43 @@ async fn a_broker_that_restarts_again_and_again_is_not_waited_for_longer_and_lon
     let lost = gateway.log().matches("no connection to the broker").count();
     assert_eq!(lost, 2, "each outage is told once:\n{}", gateway.log());
     gateway.account("plant", |row| row["accepted"] == 2).await;
+}
+
+/// Publishes numbers to `n/d` at QoS 1, as fast as the broker takes them.
+async fn publish_many(port: u16, count: u32) {
+    let mut options = rumqttc::MqttOptions::new("many", "127.0.0.1", port);
+    options.set_inflight(20);
+    let (client, mut polled) = rumqttc::AsyncClient::new(options, 100);
+    let polling = tokio::spawn(async move {
+        let mut acknowledged = 0;
+        while acknowledged < count {
+            if let Ok(rumqttc::Event::Incoming(rumqttc::Packet::PubAck(_))) = polled.poll().await {
+                acknowledged += 1;
+            }
+        }
+    });
+    for i in 0..count {
+        client
+            .publish("n/d", rumqttc::QoS::AtLeastOnce, false, i.to_string())
+            .await
+            .unwrap();
+    }
+    within("the broker has all", polling).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_gathers_does_not_hold_up_a_broker_with_an_in_flight_limit() {
+    // Waiting out each commit it would take more than a minute.
+    for (limit, count) in [(1, 100), (20, 2_000)] {
+        let settings = format!("max_inflight_messages {limit}\nmax_queued_messages 100000\n");
+        let Some(broker) = Mosquitto::start_with(&settings).await else {
+            return;
+        };
+        let gateway = Gateway::start(&source(broker.port, "version = \"3.1.1\"", NUMBERS)).await;
+        subscribed(&gateway).await;
+        publish_many(broker.port, count).await;
+        gateway
+            .account("plant", |row| row["accepted"] == count)
+            .await;
+    }
 }

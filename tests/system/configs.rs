@@ -71,7 +71,15 @@ fn the_full_example_names_every_key_that_the_reader_knows() {
     let full = std::fs::read_to_string(tests::repository().join("config/full.toml")).unwrap();
     let folder = tests::repository().join("gateway/src/config");
     let mut missing = Vec::new();
-    for file in ["mod.rs", "section.rs", "source.rs", "mapping.rs", "rule.rs"] {
+    for file in [
+        "mod.rs",
+        "section.rs",
+        "source.rs",
+        "mapping.rs",
+        "rule.rs",
+        "webhook.rs",
+        "template.rs",
+    ] {
         let code = std::fs::read_to_string(folder.join(file)).unwrap();
         for call in [
             "optional",

@@ -74,3 +74,54 @@ async fn a_gateway_with_connected_sources_and_no_data_writes_nothing_to_disk() {
     );
     gateway.account("push", |a| a["accepted"] == 1).await;
 }
+
+/// Syncs of the journal while 200 messages come at QoS 1, 10 ms apart.
+async fn syncs_of_a_stream(gateway: &Gateway, name: &str) -> u64 {
+    let syncs = async || {
+        let status = gateway.get("/api/v1/status").await;
+        let syncs = status["disk"]["by_part"]["journal"]["syncs"].as_u64();
+        syncs.expect("a count")
+    };
+    let before = syncs().await;
+    let port = gateway.listeners[0].port();
+    let options = rumqttc::MqttOptions::new(name, "127.0.0.1", port);
+    let (client, mut polled) = rumqttc::AsyncClient::new(options, 300);
+    let polling = tokio::spawn(async move { while polled.poll().await.is_ok() {} });
+    let accepted = gateway.account_sum("accepted").await;
+    for i in 0..200 {
+        client
+            .publish("n/d", rumqttc::QoS::AtLeastOnce, false, i.to_string())
+            .await
+            .unwrap();
+        sleep(Duration::from_millis(10)).await;
+    }
+    gateway
+        .account("plant", |row| {
+            row["accepted"].as_u64() == Some(accepted + 200)
+        })
+        .await;
+    polling.abort();
+    syncs().await - before
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_readings_gather_longer_while_nobody_looks() {
+    let gateway = Gateway::start(
+        "[[source]]\nname = \"plant\"\ntype = \"mqtt_listener\"\nlisten = \"127.0.0.1:0\"\n\
+         [[source.mapping]]\ntopic = \"n/{device}\"\nformat = \"number\"\nmetric = \"v\"\n",
+    )
+    .await;
+    let unseen = syncs_of_a_stream(&gateway, "a").await;
+    let mut events = Events::open(&gateway, "").await;
+    let looking = tokio::spawn(async move { while events.next().await.is_some() {} });
+    let seen = syncs_of_a_stream(&gateway, "b").await;
+    looking.abort();
+    assert!(unseen <= 20, "of 200 readings: {unseen}");
+    assert!(seen > 2 * unseen, "{unseen} unseen, {seen} seen");
+    eventually("the page is gone", || async {
+        (gateway.metric("gateway_live_clients").await == 0.0).then_some(())
+    })
+    .await;
+    let again = syncs_of_a_stream(&gateway, "c").await;
+    assert!(seen > 2 * again, "{again} unseen again, {seen} seen");
+}

@@ -5,6 +5,8 @@
 mod account;
 /// Alerts live as their rules say, over kills and reloads.
 mod alert_life;
+/// What is unlike the usual is noticed without a limit.
+mod anomaly;
 mod archive;
 /// The archive is away in every way there is, and what is fresh goes first afterwards.
 mod archive_away;
@@ -16,6 +18,8 @@ mod cli;
 mod clock;
 /// What every source must do.
 mod compliance;
+/// What a rule can ask, through a broker and over a kill.
+mod conditions;
 /// The configs that people start from are right.
 mod configs;
 /// What the archive refuses for good costs only itself, and can be sent again.
@@ -41,11 +45,19 @@ mod memory;
 mod neighbours;
 /// A restart is invisible.
 mod power;
+/// A start with a long journal is quick, and forgets nothing.
+mod ready;
+/// Each kind of webhook is told in its own words; real servers take them.
+mod receivers;
 /// A changed config touches only what changed.
 mod reload;
 mod restart;
 /// A browser goes on with its last event id over restarts and kills.
 mod resume;
+/// Alerts come in groups, over kills, other routes and storms.
+mod routes;
+/// Rules that people make are in force, and tried before.
+mod rules;
 /// Serial ports that are pulled, renamed, flooded, silent, noisy or broken.
 mod serial;
 /// Acknowledgements and silences hold over kills and at their edges.

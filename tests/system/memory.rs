@@ -1,4 +1,4 @@
-//! Whatever senders and readers do, memory stays below the one number that docs/ARCHITECTURE.md gives for the defaults, and
+//! Whatever senders and readers do, memory stays below the one number that docs/bounds.md gives for the defaults, and
 //! what is refused is refused with a reason that can be seen.
 
 use tests::{

@@ -195,12 +195,13 @@ function AlertRow({ alert, onAsk }: { alert: Alert; onAsk: (asked: Asked) => voi
   );
 }
 
-/** Who takes care of it, and who silenced it until when. */
+/** Who takes care of it, who silenced it until when, what explains it, and who is told next. */
 function People({ alert }: { alert: Alert }) {
   const store = useTopic("silences");
   const now = store.now();
-  const { acknowledged } = alert;
-  if (acknowledged === null && alert.silenced_by.length === 0) return null;
+  const { acknowledged, escalates_ms } = alert;
+  const [source] = alert.inhibited_by;
+  if (acknowledged === null && alert.silenced_by.length === 0 && source === undefined && escalates_ms === null) return null;
   return (
     <span class="alert-people">
       {acknowledged !== null && (
@@ -224,6 +225,27 @@ function People({ alert }: { alert: Alert }) {
           </span>
         );
       })}
+      {source !== undefined && (
+        <span class="chip">
+          <Icon name="silent" />
+          Nobody is told while {inhibitorText(store.alert(source))} fires
+        </span>
+      )}
+      {escalates_ms !== null && (
+        <span class="chip">
+          <Icon name="wait" />
+          <span>
+            Goes to the next webhook at{" "}
+            <time dateTime={isoTime(escalates_ms)} title={fullTimeText(escalates_ms)}>
+              {timeText(escalates_ms, now)}
+            </time>{" "}
+            unless acknowledged
+          </span>
+        </span>
+      )}
     </span>
   );
 }
+
+const inhibitorText = (alert: Alert | undefined): string =>
+  alert === undefined ? "another alert" : `${alert.rule} on ${alert.series}`;

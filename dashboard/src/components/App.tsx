@@ -6,6 +6,7 @@ import { AlertAnnouncer, AlertCount, Alerts } from "./Alerts";
 import { DeviceSection } from "./DeviceSection";
 import { LinkBanner, LinkStatus } from "./LinkStatus";
 import { RangeButtons } from "./RangeButtons";
+import { Rules } from "./Rules";
 import { StatusSection } from "./StatusSection";
 
 export function App() {
@@ -27,6 +28,7 @@ export function App() {
       <main class={`seen-${link}`}>
         <Alerts />
         <Devices range={range} />
+        <Rules />
         <StatusSection />
       </main>
     </>

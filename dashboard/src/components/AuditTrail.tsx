@@ -16,6 +16,9 @@ const DONE: Record<AuditEntry["action"], string> = {
   silence_ended: "ended the silence of",
   delivery_replayed: "sent again",
   delivery_discarded: "discarded",
+  rule_created: "made the rule",
+  rule_changed: "changed the rule",
+  rule_deleted: "deleted the rule",
 };
 
 export function AuditTrail() {
@@ -46,7 +49,7 @@ export function AuditTrail() {
                 {timeText(entry.at_ms, store.now())}
               </time>
               <span>
-                <strong>{entry.by}</strong> {DONE[entry.action]} {subjectText(entry)}
+                <strong>{entry.by}</strong> {doneText(entry)} {subjectText(entry)}
               </span>
             </li>
           ))}
@@ -56,14 +59,23 @@ export function AuditTrail() {
   );
 }
 
+/** Switching a rule on or off is a change that says more. */
+function doneText({ action, detail }: AuditEntry): string {
+  if (action === "rule_changed" && "after" in detail && "enabled" in detail.after && "enabled" in detail.before) {
+    if (detail.after.enabled !== detail.before.enabled) return detail.after.enabled ? "enabled the rule" : "disabled the rule";
+  }
+  return DONE[action];
+}
+
 function subjectText({ detail, target }: AuditEntry): string {
   if ("webhook" in detail) {
     const to = detail.webhook === null ? "all webhooks" : `webhook ${detail.webhook}`;
     const many = detail.deliveries === 1 ? "1 message" : `${detail.deliveries} messages`;
     return detail.deliveries === undefined ? `the message ${target} to ${to}` : `${many} to ${to}`;
   }
-  const silence = "after" in detail ? detail.after : detail;
+  const subject = "after" in detail ? detail.after : detail;
+  if ("enabled" in subject) return subject.name;
   const [what, comment] =
-    "matchers" in silence ? [silenceText(silence), silence.comment] : [`${silence.rule} on ${silence.series}`, silence.comment];
+    "matchers" in subject ? [silenceText(subject), subject.comment] : [`${subject.rule} on ${subject.series}`, subject.comment];
   return comment === "" ? what : `${what}: ${comment}`;
 }

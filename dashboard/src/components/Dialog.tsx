@@ -20,10 +20,12 @@ interface DialogProps {
   onClose: () => void;
   /** Whether a comment is asked for. */
   comment?: boolean;
+  /** Whether it holds more than a few words. */
+  wide?: boolean;
   children?: ComponentChildren;
 }
 
-export function Dialog({ title, action, onSubmit, onClose, comment = false, children }: DialogProps) {
+export function Dialog({ title, action, onSubmit, onClose, comment = false, wide = false, children }: DialogProps) {
   const ref = useRef<HTMLDialogElement>(null);
   const error = useRef<HTMLParagraphElement>(null);
   const id = useId();
@@ -52,7 +54,7 @@ export function Dialog({ title, action, onSubmit, onClose, comment = false, chil
   };
 
   return (
-    <dialog ref={ref} aria-labelledby={`${id}-title`} onClose={onClose}>
+    <dialog ref={ref} class={wide ? "wide" : undefined} aria-labelledby={`${id}-title`} onClose={onClose}>
       <form onSubmit={(event) => void submit(event)}>
         <h3 id={`${id}-title`}>{title}</h3>
         {children}

@@ -19,9 +19,9 @@ import { Dialog } from "./Dialog";
 const NAMES: Record<Field, string> = { device: "Device", rule: "Rule", series: "Series", site: "Site", severity: "Severity" };
 const WORDS: Record<Length, string> = { hour: "1 hour", hours: "4 hours", tomorrow: "Until tomorrow 8:00", custom: "Other times" };
 
-export function SilenceDialog({ alert, onClose }: { alert: Alert | null; onClose: () => void }) {
+export function SilenceDialog({ alert, rule = "", onClose }: { alert: Alert | null; rule?: string; onClose: () => void }) {
   const store = useStore();
-  const [given] = useState(() => filledFrom(alert));
+  const [given] = useState(() => (alert === null ? { ...filledFrom(null), rule } : filledFrom(alert)));
   const [filled, setFilled] = useState(given);
   const [length, setLength] = useState<Length>("hour");
   const [from, setFrom] = useState("");

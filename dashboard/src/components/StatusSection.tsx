@@ -8,6 +8,7 @@ import { DeadLetterList } from "./DeadLetterList";
 import { Icon, type IconName } from "./Icon";
 import { LossAccount } from "./LossAccount";
 import { UndeliveredList } from "./UndeliveredList";
+import { Webhooks } from "./Webhooks";
 
 const REFRESH_MS = 15_000;
 
@@ -82,6 +83,7 @@ export function StatusSection() {
           </li>
         )}
       </ul>
+      <Webhooks active={visible && link === "live"} />
       {store.archive !== null && (
         <DeadLetterList count={store.archive.dead_letters} active={visible && link === "live"} now={store.now()} />
       )}

@@ -1,4 +1,5 @@
-//! An alert under way: what its phase allows next, and when waiting alone brings it about. Pure arithmetic on measured time.
+//! An alert under way: what its phase allows next, and when waiting alone brings it about: pure arithmetic on measured time. And what is
+//! said of it when it changes.
 //!
 //! What holds for each wait: readings may show that it is over; when none comes, the rest of it must pass since the arrival of the newest
 //! one; and that counts only if this one was measured no longer before it arrived than the whole wait, so that yesterday's readings, sent
@@ -7,9 +8,10 @@
 use std::time::Duration;
 
 use super::{
-    Alert, AlertState, Condition, Life, Moment, Rule,
-    condition::{Verdict, nanos},
+    Alert, AlertState, Change, Condition, Life, Memory, Moment, Rule, Transition,
+    condition::{self, Verdict, nanos, sentence},
     record::{Past, Phase, Place},
+    slot::{Around, Seen},
 };
 use crate::model::Timestamp;
 
@@ -72,7 +74,8 @@ impl Active {
         }
     }
 
-    /// A reading that an earlier run judged. Those up to the last record are in it already: they say how old the newest one is.
+    /// A reading that an earlier run judged. What is up to the last record is in it already, and only says how old the newest one is.
+    /// So is each turn of the condition but for those of an alert that flaps: what a condition looks back on may not be there yet.
     pub(super) fn recall(&mut self, verdict: Verdict, time: Timestamp, place: Place, now: Moment) {
         let lag = now.clock.0.saturating_sub(time.0);
         // An earlier version of the gateway wrote down only times.
@@ -87,8 +90,11 @@ impl Active {
             }
             return;
         }
+        if verdict == Verdict::Nothing {
+            return;
+        }
         self.see(time, lag, now);
-        if self.alert.state == AlertState::Firing {
+        if self.alert.state == AlertState::Firing && self.is_flapping() {
             self.turn(verdict, time);
         }
     }
@@ -186,9 +192,9 @@ impl Active {
 
     /// When silence that was over is there again.
     pub(super) fn silent_again_in(&self, rule: &Rule, heard: Duration) -> Option<Duration> {
-        match rule.condition {
+        match &rule.condition {
             Condition::NoDataFor { silence } if self.phase.clear => {
-                Some(heard.saturating_add(silence))
+                Some(heard.saturating_add(*silence))
             }
             _ => None,
         }
@@ -232,6 +238,53 @@ impl Active {
         self.newest = Timestamp(self.newest.0.saturating_add(by));
         if self.phase.clear {
             self.alert.marks.clear_since_ms = Some(self.phase.since.as_millis());
+        }
+    }
+
+    pub(super) fn note(&mut self, seen: Seen<'_>) {
+        self.alert.value = seen.value.cloned();
+        self.alert.unit = seen.unit.map(|unit| unit.0.clone());
+    }
+
+    pub(super) fn say(&mut self, around: &Around<'_>, seen: Seen<'_>) {
+        let rule = &around.asked.rule;
+        self.note(seen);
+        self.alert.summary = if rule.summary.is_empty() {
+            sentence(&rule.condition, around.key, seen.value, seen.unit)
+        } else {
+            rule.summary.clone()
+        };
+        if let Some(found) = around.score {
+            let found = condition::score(found, seen.unit);
+            self.alert.summary = format!("{} ({found})", self.alert.summary);
+        }
+    }
+
+    /// Says until when it is pending, if it is for another reason than that it must last.
+    pub(super) fn note_wait(&mut self, rule: &Rule, past: &Past) {
+        let held = self.phase.began.0.saturating_add(nanos(rule.hold));
+        self.alert.marks.waits_until_ms = self
+            .fires_at(rule, past)
+            .filter(|at| at.0 > held)
+            .map(Timestamp::as_millis);
+    }
+
+    pub(super) fn transition(
+        &mut self,
+        change: Change,
+        memory: Memory,
+        around: &Around<'_>,
+        seen: Seen<'_>,
+    ) -> Transition {
+        let marks = &mut self.alert.marks;
+        marks.change = Some(change);
+        marks.cause = Some(seen.cause);
+        marks.rule_version = around.asked.version.clone();
+        Transition {
+            alert: self.alert.clone(),
+            series: around.key.clone(),
+            at: seen.at,
+            memory: Some(Box::new(memory)),
         }
     }
 }

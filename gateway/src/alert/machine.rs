@@ -39,15 +39,14 @@ use smol_str::SmolStr;
 pub use self::resume::{Lapsed, lapse};
 use crate::{
     alert::{
-        Alert, Cause, Change, Memory, Rule, Transition,
+        Alert, Cause, Change, Memory, Rule, Transition, View,
         active::is_silence,
-        condition::{Verdict, judge},
+        condition::{Undecided, Verdict},
         dependence::{Standing, ranks},
         identity,
         record::Place,
         slot::{Around, Asked, Seen, Slot, Timer},
     },
-    glob,
     model::{DeviceId, Quality, Reading, SeriesKey, Timestamp},
 };
 
@@ -76,6 +75,30 @@ pub struct Counts {
     pub firing: usize,
     /// Alerts that did not begin because there were too many.
     pub refused: u64,
+    /// Readings of which a condition could not be decided.
+    pub undecided: u64,
+}
+
+/// How often a rule could not be decided, and the last time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Troubles {
+    /// Readings, since the start or since the rules were last changed.
+    pub times: u64,
+    last: Option<(SeriesKey, Undecided)>,
+}
+
+impl Troubles {
+    fn note(&mut self, series: &SeriesKey, why: Undecided) {
+        self.times += 1;
+        self.last = Some((series.clone(), why));
+    }
+
+    /// The last time, for people: `boiler/temperature: setpoint has no value that can be used`.
+    #[must_use]
+    pub fn last(&self) -> Option<String> {
+        let (series, why) = self.last.as_ref()?;
+        Some(format!("{series}: {why}"))
+    }
 }
 
 /// All rules on all series. Series are named by small numbers, given from 0 up.
@@ -164,7 +187,7 @@ impl Machine {
             return;
         }
         let name = key.to_string();
-        let mut slots = new_slots(&self.rules, &name, |_| None);
+        let mut slots = new_slots(&self.rules, &name, labels, |_| None);
         if slots.is_empty() {
             return;
         }
@@ -190,27 +213,34 @@ impl Machine {
             .push(series);
     }
 
-    /// The readings that come now are of the journal's record with this number. Records come in order.
+    /// The readings that come now are of the journal's record with this number.
     pub const fn begin_record(&mut self, number: u64) {
-        if number > self.place.0 {
+        if number != self.place.0 {
             self.place = Place(number, 0);
         }
     }
 
-    /// What comes now is the next reading of the record, whether or not a rule is about it.
-    pub const fn next_reading(&mut self) {
+    /// What comes now is the next of the record, a reading or a jump of the clock, whether or not a rule is about it.
+    pub const fn next_of_record(&mut self) {
         self.place.1 = self.place.1.saturating_add(1);
     }
 
-    /// Takes one reading of a watched series. `in_order`: it is the newest of its series by measured time. `earliest` gives the first
-    /// number of the series in a span of measured time, both ends included. Adds to `out` what changed.
+    /// Whether a rule is about this series.
+    #[must_use]
+    pub fn watches(&self, series: u32) -> bool {
+        let watched = self.series.get(series as usize);
+        watched.is_some_and(Option::is_some)
+    }
+
+    /// Takes one reading of a watched series. `in_order`: it is the newest of its series by measured time, and the view holds it
+    /// already. Adds to `out` what changed.
     pub fn observe(
         &mut self,
         series: u32,
         reading: &Reading,
         in_order: bool,
         now: Moment,
-        earliest: impl Fn(Timestamp, Timestamp) -> Option<f64>,
+        view: &impl View,
         out: &mut Vec<Transition>,
     ) {
         if !self.heard(series, reading, now) {
@@ -234,7 +264,7 @@ impl Machine {
                 };
                 slot.judged(Verdict::Clear, around, again, now, out);
             } else if in_order {
-                let verdict = judge(&rule.condition, &reading.value, reading.time, &earliest);
+                let verdict = slot.judge(reading, around, view);
                 slot.judged(verdict, around, seen, now, out);
             }
             if was_stale && out.len() == told {
@@ -267,10 +297,35 @@ impl Machine {
     /// jump counts neither as time for which the condition held nor against it. Adds to `out` what is to be written down.
     pub fn clock_jumped(&mut self, series: u32, by: i64, now: Moment, out: &mut Vec<Transition>) {
         self.look(series, Which::All, now, out, |slot, around, _, out| {
+            if let Some(memory) = &mut slot.memory {
+                memory.clock_jumped(by);
+            }
             if !is_silence(&around.asked.rule) {
                 slot.clock_jumped(around, by, out);
             }
         });
+    }
+
+    /// As [`Machine::clock_jumped`], when an earlier run has done it: what conditions remember goes now, and what was last written down
+    /// before.
+    pub fn recall_clock_jump(&mut self, series: u32, by: i64) {
+        let watched = self.series.get_mut(series as usize);
+        for slot in watched.into_iter().flatten().flat_map(|w| &mut w.slots) {
+            if let Some(memory) = &mut slot.memory {
+                memory.clock_jumped(by);
+            }
+            if !is_silence(&self.rules[slot.rule as usize].rule) {
+                slot.recall_clock_jump(by, self.place);
+            }
+        }
+    }
+
+    /// Rules that could not always be decided, in their order.
+    pub fn undecided(&self) -> impl Iterator<Item = (&Rule, &Troubles)> {
+        self.rules
+            .iter()
+            .filter(|asked| asked.undecided.times > 0)
+            .map(|asked| (&asked.rule, &asked.undecided))
     }
 
     /// When [`Machine::tick`] has something to look at, by [`Moment::uptime`].
@@ -361,9 +416,12 @@ impl Machine {
                 counts: &mut self.counts,
                 max_alerts: self.max_alerts,
                 place: self.place,
+                score: slot.score(),
+                undecided: None,
             };
             let held_back = around.held_back;
             look(slot, &mut around, heard, out);
+            let undecided = around.undecided.take();
             for told in out.iter().skip(before) {
                 match told.alert.marks.change {
                     Some(Change::Fired) => {
@@ -375,11 +433,17 @@ impl Machine {
                     _ => {}
                 }
             }
+            if let Some(why) = undecided {
+                self.counts.undecided += 1;
+                let asked = &mut self.rules[slot.rule as usize];
+                asked.undecided.note(&watched.key, why);
+            }
+            let rule = &self.rules[slot.rule as usize].rule;
             // A silence that is held back is looked at again when it is let go.
             if held_back && slot.active.is_none() {
                 continue;
             }
-            let due = slot.due(&asked.rule, heard);
+            let due = slot.due(rule, heard);
             let due = due.map(|due| due.max(now.uptime.saturating_add(NEXT_LOOK)));
             slot.time(due, series, index, &mut self.timers);
         }
@@ -475,7 +539,7 @@ impl Machine {
 
 /// The rules with what is made of them once.
 fn asked(rules: Vec<Rule>) -> Vec<Asked> {
-    let mut names = HashSet::new();
+    let mut names = HashSet::with_capacity(rules.len());
     let rules: Vec<Rule> = rules
         .into_iter()
         .filter(|rule| names.insert(rule.name.clone()))
@@ -489,6 +553,7 @@ fn asked(rules: Vec<Rule>) -> Vec<Asked> {
             version: identity::version(&rule),
             rule,
             rank,
+            undecided: Troubles::default(),
         })
         .collect()
 }
@@ -504,11 +569,12 @@ fn depended_on(rules: &[Asked]) -> HashSet<SmolStr> {
 fn new_slots(
     rules: &[Asked],
     series: &str,
+    labels: &BTreeMap<String, String>,
     mut kept: impl FnMut(u32) -> Option<Slot>,
 ) -> Box<[Slot]> {
     let mut slots: Vec<Slot> = (0..)
         .zip(rules)
-        .filter(|(_, asked)| glob::matches(&asked.rule.series, series))
+        .filter(|(_, asked)| asked.rule.is_about(series, labels))
         .map(|(rule, _)| kept(rule).unwrap_or_else(|| Slot::new(rule)))
         .collect();
     slots.sort_by_key(|slot| rules[slot.rule as usize].rank);

@@ -1,8 +1,9 @@
-//! Rules, their conditions and the alert state machine, silences and acknowledgements. Pure: readings and a `now` in, transitions out.
+//! Rules, their conditions and the alert state machine, routes, silences and acknowledgements. Pure: readings and a `now` in, transitions out.
 //!
 //! What it does not do: keep values (the caller hands them in), write anything down, deliver anything, know who was told.
 
 mod active;
+pub mod anomaly;
 mod condition;
 mod dependence;
 mod flapping;
@@ -11,22 +12,30 @@ mod life;
 mod machine;
 mod own;
 mod record;
+pub mod route;
 pub mod schedule;
 pub mod silence;
 mod slot;
+mod view;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+pub(crate) use self::condition::MAX_COUNT;
 pub use self::{
+    condition::{Condition, Counted, Direction, Expression, Misfit, Side},
     life::{Flapping, Life},
-    machine::{Counts, Lapsed, Machine, Moment, lapse},
+    machine::{Counts, Lapsed, Machine, Moment, Troubles, lapse},
     own::{DISK_RULE, DISK_SERIES, Own, is_own},
     record::{Cause, Change, Marks, Memory},
+    view::{Latest, Of, View},
 };
-use crate::model::{SeriesKey, Timestamp, Value};
+use crate::{
+    glob,
+    model::{SeriesKey, Timestamp, Value},
+};
 
 /// A condition over series that can raise an alert.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +44,9 @@ pub struct Rule {
     pub name: SmolStr,
     /// A glob over `device/metric`; one alert per series that matches. `*` does not cross the `/`.
     pub series: SmolStr,
+    /// Labels that the series' device must have, each as a pattern (`*` and `?`, neither crosses a `/`); `device` and `site` are
+    /// labels too. Empty: any.
+    pub matching: BTreeMap<String, String>,
     /// What must be true.
     pub condition: Condition,
     /// How long it must be true (on measured time) before `pending` becomes `firing`. Default zero: at once, without `pending`.
@@ -51,37 +63,17 @@ pub struct Rule {
     pub life: Life,
 }
 
-/// What must be true of a series.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Condition {
-    /// Above `limit`; clear again only at or below `clear` (at most `limit`).
-    Above {
-        /// Fires over this.
-        limit: f64,
-        /// Clears at or under this.
-        clear: f64,
-    },
-    /// Below `limit`; clear again only at or above `clear` (at least `limit`).
-    Below {
-        /// Fires under this.
-        limit: f64,
-        /// Clears at or over this.
-        clear: f64,
-    },
-    /// The change over the last `over` is more than `limit` in either direction (per `over`, not per second): the newest value
-    /// against the first one that is not bad in that time.
-    ChangeOver {
-        /// How much.
-        limit: f64,
-        /// In what time.
-        over: Duration,
-    },
-    /// Nothing was received for this long (arrival, not measured time), for a series that is known: from its first reading, or
-    /// because an earlier run knew it. Retained and bad readings don't count as data.
-    NoDataFor {
-        /// How long.
-        silence: Duration,
-    },
+impl Rule {
+    /// Whether it is about a series of this name, whose device has these labels.
+    #[must_use]
+    pub fn is_about(&self, series: &str, labels: &BTreeMap<String, String>) -> bool {
+        glob::matches(&self.series, series)
+            && self.matching.iter().all(|(label, pattern)| {
+                labels
+                    .get(label)
+                    .is_some_and(|value| glob::matches(pattern, value))
+            })
+    }
 }
 
 /// How bad an alert is.

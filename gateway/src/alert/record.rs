@@ -95,6 +95,8 @@ pub(super) struct Past {
     pub(super) ended: Option<Timestamp>,
     /// When it fired lately, oldest first; only for rules that look for flapping, and then at most [`super::Flapping::fires`].
     pub(super) fires: Vec<Timestamp>,
+    /// The last reading before it was written down.
+    pub(super) place: Place,
 }
 
 /// Where an alert under way stands, to the nanosecond.

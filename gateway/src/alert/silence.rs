@@ -6,14 +6,20 @@
 //! A silence moves forward only: `planned` → `active` → `ended`. A clock that is set back takes nothing back, and one that was
 //! never set moves nothing at all ([`SilenceState::at`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+};
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 use thiserror::Error;
 
 use crate::{
-    alert::{Alert, AlertState, Severity},
+    alert::{
+        Alert, AlertState, Severity,
+        route::{Routed, Standing},
+    },
     glob,
     model::Timestamp,
 };
@@ -110,6 +116,18 @@ pub struct Acknowledgement {
     pub at_ms: i64,
 }
 
+impl fmt::Display for Acknowledgement {
+    /// `by Ada at 2026-11-20T09:00:00Z: opens the vents`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = Timestamp::from_millis(self.at_ms).to_rfc3339();
+        write!(f, "by {} at {at}", self.by)?;
+        if self.comment.is_empty() {
+            return Ok(());
+        }
+        write!(f, ": {}", self.comment)
+    }
+}
+
 /// An alert with what people did about it, as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Attended<'a> {
@@ -120,6 +138,9 @@ pub struct Attended<'a> {
     pub acknowledged: Option<&'a Acknowledgement>,
     /// The active silences that match it, by id; none once it is over.
     pub silenced_by: Vec<SmolStr>,
+    /// What routes make of it.
+    #[serde(flatten)]
+    pub standing: Standing<'a>,
 }
 
 /// What people did: silences, and acknowledgements by the id of their alert.
@@ -129,6 +150,8 @@ pub struct Attention {
     pub silences: Vec<Silence>,
     /// Those of alerts that fire, and of the last ones that did.
     pub acknowledged: HashMap<SmolStr, Acknowledgement>,
+    /// What routes make of alerts.
+    pub routed: Routed,
 }
 
 /// What matchers see of an alert.
@@ -201,14 +224,45 @@ pub fn remark(comment: &str) -> Result<String, DraftError> {
         .ok_or(DraftError::Comment)
 }
 
+/// Whether matchers know this name.
+#[must_use]
+pub fn is_subject(name: &str) -> bool {
+    let label = name.strip_prefix(LABEL);
+    SUBJECTS.contains(&name) || label.is_some_and(|label| !label.is_empty())
+}
+
+impl<'a> Facts<'a> {
+    /// What a matcher of this name looks at; none where the alert has no such thing.
+    #[must_use]
+    pub fn subject(self, name: &str) -> Option<&'a str> {
+        let label = |name: &str| self.labels.get(name).map(String::as_str);
+        match name {
+            "rule" => Some(self.rule),
+            "series" => Some(self.series),
+            "severity" => Some(match self.severity {
+                Severity::Info => "info",
+                Severity::Warning => "warning",
+                Severity::Critical => "critical",
+            }),
+            "device" => self.series.rsplit_once('/').map(|(device, _)| device),
+            "site" => label("site"),
+            name => name.strip_prefix(LABEL).and_then(label),
+        }
+    }
+}
+
 impl Matcher {
-    fn check(&self) -> Result<(), DraftError> {
+    /// Checks what a person wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`DraftError`]
+    pub fn check(&self) -> Result<(), DraftError> {
         let fits = |text: &str| (1..=MAX_MATCHER_BYTES).contains(&text.len());
         if !fits(&self.name) || !fits(&self.value) {
             return Err(DraftError::MatcherLength);
         }
-        let label = self.name.strip_prefix(LABEL);
-        if !SUBJECTS.contains(&self.name.as_str()) && label.is_none_or(str::is_empty) {
+        if !is_subject(&self.name) {
             return Err(DraftError::UnknownName(self.name.clone()));
         }
         let severity = || ["info", "warning", "critical"].contains(&self.value.as_str());
@@ -221,19 +275,7 @@ impl Matcher {
     /// Whether it is true of an alert. What the alert does not have matches nothing.
     #[must_use]
     pub fn matches(&self, facts: Facts<'_>) -> bool {
-        let label = |name: &str| facts.labels.get(name).map(String::as_str);
-        let is = match self.name.as_str() {
-            "rule" => Some(facts.rule),
-            "series" => Some(facts.series),
-            "severity" => Some(match facts.severity {
-                Severity::Info => "info",
-                Severity::Warning => "warning",
-                Severity::Critical => "critical",
-            }),
-            "device" => facts.series.rsplit_once('/').map(|(device, _)| device),
-            "site" => label("site"),
-            name => name.strip_prefix(LABEL).and_then(label),
-        };
+        let is = facts.subject(&self.name);
         is.is_some_and(|is| {
             if self.glob {
                 glob::matches(&self.value, is)
@@ -395,10 +437,16 @@ impl Attention {
             .silences
             .iter()
             .filter(|silence| open && silence.holds(alert.facts()));
+        let acknowledged = self.acknowledged.get(&alert.id);
+        let standing = self.routed.standing(alert);
         Attended {
             alert,
-            acknowledged: self.acknowledged.get(&alert.id),
+            acknowledged,
             silenced_by: holding.map(|silence| silence.id.clone()).collect(),
+            standing: Standing {
+                escalates_ms: standing.escalates_ms.filter(|_| acknowledged.is_none()),
+                ..standing
+            },
         }
     }
 }

@@ -9,12 +9,14 @@ use std::{
 use crate::{
     alert::{
         Alert, AlertState, Cause, Change, Condition, Counts, Marks, Moment, Rule, Transition,
+        Troubles, View,
         active::{Active, is_silence},
-        condition::{Verdict, sentence},
+        anomaly::Score,
+        condition::{self, Undecided, Verdict, judge},
         identity,
         record::{Memory, Past, Phase, Place},
     },
-    model::{SeriesKey, Timestamp, Unit, Value},
+    model::{Reading, SeriesKey, Timestamp, Unit, Value},
 };
 
 /// Began twice within this, an alert gets the next free nanosecond as its beginning: two alerts never share an id.
@@ -30,6 +32,8 @@ pub(super) struct Slot {
     pub(super) timer: Option<Duration>,
     pub(super) past: Option<Box<Past>>,
     pub(super) active: Option<Box<Active>>,
+    /// What its condition remembers of the series; none before the first reading, and for most conditions.
+    pub(super) memory: Option<Box<condition::Memory>>,
 }
 
 /// The parts that a change of one slot needs beside the slot.
@@ -43,6 +47,10 @@ pub(super) struct Around<'a> {
     pub(super) place: Place,
     /// A rule that this one depends on fires for the same device.
     pub(super) held_back: bool,
+    /// How unusual the newest reading was, if the condition learns what is usual.
+    pub(super) score: Option<Score>,
+    /// Why the condition could not be decided, if so.
+    pub(super) undecided: Option<Undecided>,
 }
 
 /// What is seen of a series at a moment.
@@ -62,6 +70,7 @@ pub(super) struct Asked {
     pub(super) version: smol_str::SmolStr,
     /// How many rules stand one on another below it.
     pub(super) rank: u8,
+    pub(super) undecided: Troubles,
 }
 
 /// When to look at a slot again. It may have nothing to do by then.
@@ -92,6 +101,7 @@ impl Slot {
             timer: None,
             past: None,
             active: None,
+            memory: None,
         }
     }
 
@@ -100,6 +110,28 @@ impl Slot {
         let phase = phase.unwrap_or_else(|| Phase::of(&alert));
         self.past.get_or_insert_default().began = Some(phase.began);
         self.active = Some(Box::new(Active::resumed(alert, phase, rule, now)));
+    }
+
+    /// What a reading says to the condition.
+    pub(super) fn judge(
+        &mut self,
+        reading: &Reading,
+        around: &mut Around<'_>,
+        view: &impl View,
+    ) -> Verdict {
+        let condition = &around.asked.rule.condition;
+        let (value, time) = (&reading.value, reading.time);
+        let verdict = judge(condition, &mut self.memory, value, time, view);
+        around.score = self.score();
+        verdict.unwrap_or_else(|why| {
+            around.undecided = Some(why);
+            Verdict::Nothing
+        })
+    }
+
+    /// How unusual the newest reading was, if the condition learns what is usual.
+    pub(super) fn score(&self) -> Option<Score> {
+        self.memory.as_ref().and_then(|memory| memory.score())
     }
 
     /// A value said something.
@@ -207,18 +239,22 @@ impl Slot {
         }
     }
 
-    /// A reading that an earlier run judged: it changes nothing that was said, but waits go on from it.
+    /// A reading that an earlier run judged, and counted if it could not be: it changes nothing that was said, but waits go on from it.
     pub(super) fn recalled(
         &mut self,
-        verdict: Verdict,
-        time: Timestamp,
+        reading: &Reading,
         place: Place,
         now: Moment,
+        rule: &Rule,
+        view: &impl View,
     ) {
-        if let Some(active) = &mut self.active
-            && verdict != Verdict::Nothing
-        {
-            active.recall(verdict, time, place, now);
+        let (value, time) = (&reading.value, reading.time);
+        match &mut self.active {
+            Some(active) if !is_silence(rule) => {
+                let verdict = judge(&rule.condition, &mut self.memory, value, time, view);
+                active.recall(verdict.unwrap_or(Verdict::Nothing), time, place, now);
+            }
+            _ => condition::recall(&rule.condition, &mut self.memory, value, time),
         }
     }
 
@@ -391,6 +427,7 @@ impl Slot {
             active.note(seen);
         }
         active.alert.marks = Marks::default();
+        self.past.get_or_insert_default().place = around.place;
         let memory = Memory::of(self, around.asked.fingerprint);
         out.push(active.transition(change, memory, around, seen));
     }
@@ -453,11 +490,26 @@ impl Slot {
         }
     }
 
+    /// The clock jumped in an earlier run. What was written down since has gone with it.
+    pub(super) fn recall_clock_jump(&mut self, by: i64, place: Place) {
+        let before = |written: Place| written != Place::default() && written < place;
+        if let Some(past) = &mut self.past
+            && before(past.place)
+        {
+            past.shift(by);
+        }
+        if let Some(active) = &mut self.active
+            && before(active.phase.place)
+        {
+            active.shift(by);
+        }
+    }
+
     /// When waiting alone changes this slot. `heard`: when something was received last.
     pub(super) fn due(&self, rule: &Rule, heard: Duration) -> Option<Duration> {
-        match (&self.active, rule.condition) {
+        match (&self.active, &rule.condition) {
             (None, Condition::NoDataFor { silence }) => {
-                Some(heard.saturating_add(silence.max(SHORTEST_SILENCE)))
+                Some(heard.saturating_add((*silence).max(SHORTEST_SILENCE)))
             }
             (None, _) => None,
             (Some(active), _) => {
@@ -495,58 +547,10 @@ impl Slot {
         if let Some(active) = &mut self.active {
             active.phase.place = around.place;
         }
+        self.past.get_or_insert_default().place = around.place;
         let memory = Memory::of(self, around.asked.fingerprint);
         if let Some(active) = &mut self.active {
             out.push(active.transition(change, memory, around, seen));
-        }
-    }
-}
-
-impl Active {
-    fn note(&mut self, seen: Seen<'_>) {
-        self.alert.value = seen.value.cloned();
-        self.alert.unit = seen.unit.map(|unit| unit.0.clone());
-    }
-
-    fn say(&mut self, around: &Around<'_>, seen: Seen<'_>) {
-        let rule = &around.asked.rule;
-        self.note(seen);
-        self.alert.summary = if rule.summary.is_empty() {
-            sentence(&rule.condition, around.key, seen.value, seen.unit)
-        } else {
-            rule.summary.clone()
-        };
-    }
-
-    /// Says until when it is pending, if it is for another reason than that it must last.
-    fn note_wait(&mut self, rule: &Rule, past: &Past) {
-        let held = self
-            .phase
-            .began
-            .0
-            .saturating_add(super::condition::nanos(rule.hold));
-        self.alert.marks.waits_until_ms = self
-            .fires_at(rule, past)
-            .filter(|at| at.0 > held)
-            .map(Timestamp::as_millis);
-    }
-
-    fn transition(
-        &mut self,
-        change: Change,
-        memory: Memory,
-        around: &Around<'_>,
-        seen: Seen<'_>,
-    ) -> Transition {
-        let marks = &mut self.alert.marks;
-        marks.change = Some(change);
-        marks.cause = Some(seen.cause);
-        marks.rule_version = around.asked.version.clone();
-        Transition {
-            alert: self.alert.clone(),
-            series: around.key.clone(),
-            at: seen.at,
-            memory: Some(Box::new(memory)),
         }
     }
 }

@@ -1,10 +1,11 @@
-//! What people do about alerts, from the state to the browsers.
+//! What people do about alerts, from the state to the browsers; and whether anybody looks, from the browsers to the journal.
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     backoff::{self, Backoff},
     cause,
+    journal::Journal,
     live::Hub,
     state::{State, StateError},
 };
@@ -46,4 +47,18 @@ pub(super) async fn tell(
         }
     });
     Ok(())
+}
+
+/// Tells the journal whether any live client listens, until the hub has ended and all its clients are gone.
+pub(super) fn watched(hub: &Hub, journal: &Journal) {
+    let (mut clients, journal) = (hub.clients(), journal.clone());
+    tokio::spawn(async move {
+        loop {
+            let watched = *clients.borrow_and_update() > 0;
+            journal.set_watched(watched);
+            if clients.changed().await.is_err() {
+                return;
+            }
+        }
+    });
 }

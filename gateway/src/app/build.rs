@@ -9,8 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     App, StartError, attention, bind,
     heartbeats::Beating,
-    outlets::{Outlets, recipients},
+    outlets::{Outlets, recipients, set_routes},
     pass_on, reload,
+    replay::{self, Earlier},
+    rules,
     sources::{Sources, Surroundings, kind_name, mappings_of, prepare},
     telling::past,
 };
@@ -21,21 +23,23 @@ use crate::{
     config::{Config, PUSH_SOURCE},
     damage::SetAside,
     disk,
-    engine::{Booting, Ends, Remember},
+    engine::{self, Booting, Ends, Remember},
     files,
     heartbeat::Heartbeats,
     history::{self, History},
     http, ingest,
     ingest::Account,
-    journal::{self, AwaitingClock, Cursor, Journal, Position},
+    journal::{self, Journal, Position},
     live::{self, Hub},
     metrics,
     model::SourceName,
     normalise::{Normaliser, SourceMappings},
+    notify::{Links, Signer},
     rejects::Rejects,
     shutdown::Parts,
     source::{broker, intake::Door, push, status::SourceMetrics},
     state::{self, JournalAtStart, State},
+    store::Point,
     wear::Meter,
 };
 
@@ -98,6 +102,8 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     )?;
     tracing::debug!(?recovery, "the journal is open");
     let resumption = state.resumption().await?;
+    let own_rules = state.rules().await?;
+    let all_rules = rules::merge(&config, &own_rules);
     let history = match config.history {
         None => None,
         Some(history) => Some(History::open(history, dir, &mut registry, clock.clone())?),
@@ -120,7 +126,16 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
             None
         }
     };
-    let active = resumption.alerts.clone();
+    let (active, evaluated) = (resumption.alerts.clone(), resumption.evaluated);
+    let max_series = config.engine.store.max_series;
+    let inventory = match state.inventory(journal.oldest(), max_series).await {
+        Ok(inventory) => inventory,
+        Err(error) => {
+            tracing::warn!(error = %cause::chain(&error), "the inventory cannot be read: the whole journal is, instead");
+            None
+        }
+    };
+    let listed = inventory.as_ref().map(|inventory| inventory.position);
     let mut all_sources: Vec<SourceMappings> = config.sources.iter().map(mappings_of).collect();
     if config.push {
         all_sources.push(SourceMappings {
@@ -129,23 +144,44 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         });
     }
     let normaliser = Normaliser::new(config.normalise.clone(), all_sources.clone());
-    let mut booting = Booting::new(config.engine.clone(), resumption, clock.clone());
+    let with_rules = engine::Config {
+        rules: all_rules.rules.clone(),
+        ..config.engine.clone()
+    };
+    let learns = with_rules.rules.iter().any(|rule| rule.condition.learns());
+    let mut booting = Booting::new(with_rules, resumption, clock.clone());
     let runs = beginning.iter().flat_map(|beginning| &beginning.runs);
+    // What can't fit into its bytes need not be made first.
+    let most = config.live.replay_bytes / size_of::<Point>();
+    let recent = Position(newest.0.saturating_sub(MAX_RECENT_RECORDS));
     booting.remember(Remember {
-        after: Position(newest.0.saturating_sub(MAX_RECENT_RECORDS)),
+        after: recent.max(journal.before_newest(most as u64)),
         newest,
         bytes: config.live.replay_bytes,
         breaks: runs.map(|run| (run.journal, run.next)).collect(),
     });
+    let mut archives = Vec::new();
     if history.is_some() {
-        journal.tallies().open(history::CURSOR);
+        archives.push((history::CURSOR, Some(stored)));
     }
-    let archived = config.archive.as_ref().map(|_| {
-        journal.tallies().open(archive::CURSOR);
+    // Held until its owner has asked for it too.
+    let archived = config.archive.is_some().then(|| {
+        archives.push((archive::CURSOR, None));
         journal.cursor(archive::CURSOR)
     });
-    let done = (stored, archived);
-    let (normaliser, mut booting) = replay(journal.clone(), done, normaliser, booting).await?;
+    for (name, _) in &archives {
+        journal.tallies().open(name);
+    }
+    let earlier = Earlier {
+        archives,
+        evaluated,
+        inventory,
+        max_series,
+        learns,
+    };
+    let (normaliser, mut booting) =
+        replay::replay(journal.clone(), earlier, normaliser, booting).await?;
+    drop(archived);
     let epoch = beginning.as_ref().map(|beginning| beginning.epoch);
     let past = past(beginning, booting.recent(), active);
 
@@ -171,7 +207,9 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         updates: updates_in.clone(),
         decided: decided_in,
     };
+    set_routes(&state, &config).await;
     attention::tell(&hub, &state, http_stop.clone()).await?;
+    attention::watched(&hub, &journal);
     let (engine, engine_task) = booting.start(ends, &mut registry);
     let state_part = front.register("state");
     let state_stop = CancellationToken::new();
@@ -198,6 +236,13 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         http_stop.clone(),
     );
     let beats = beating.prepare(&config.heartbeats)?;
+    tokio::spawn(state::keep_inventory(
+        state.clone(),
+        engine.clone(),
+        journal.clone(),
+        listed,
+        http_stop.clone(),
+    ));
     for (part, task) in [
         (hub_part, hub_task),
         (engine_part, engine_task),
@@ -217,13 +262,22 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         following.follow_clock(stop).await;
         drop(part);
     });
+    let (part, stop) = (front.register("groups"), http_stop.clone());
+    let following = state.clone();
+    tokio::spawn(async move {
+        following.follow_groups(stop).await;
+        drop(part);
+    });
     let archive_metrics = archive::Metrics::new(journal.clone(), &mut registry);
+    let signer = Signer::new(&state.signing_key().await.map_err(|_| StartError::Random)?);
     let letters = DeadLetters::new(dir, clock.clone(), &mut registry);
+    let links = Links::new(config.http.public_url.as_deref(), Some(signer.clone()));
     let mut outlets = Outlets::new(
         state.clone(),
         journal.clone(),
         archive_metrics,
         letters.clone(),
+        links.clone(),
         clock.clone(),
     );
     let mut written = Vec::from(journal.writes());
@@ -284,7 +338,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let (ready, readiness) = watch::channel(http::Readiness::NotReady(String::from("starting")));
     let configured = watch::Sender::new(http::Configured {
         sources: sources.statuses().into(),
-        rules: config.engine.rules.clone().into(),
+        rules: all_rules.entries.clone().into(),
         webhooks: config.webhooks.clone().into(),
         config: http::ConfigStatus {
             file: config.file.clone(),
@@ -292,7 +346,23 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
             ..http::ConfigStatus::default()
         },
     });
+    let (asking, asked) = http::Rules::new(&mut registry);
+    let around = rules::Around {
+        engine: engine.clone(),
+        state: state.clone(),
+        hub: hub.clone(),
+        configured: configured.clone(),
+    };
+    let rules = rules::Desk::start(
+        around,
+        config.clone(),
+        own_rules,
+        all_rules,
+        asked,
+        &mut registry,
+    );
     let parts = http::Parts {
+        rules: asking,
         engine: engine.clone(),
         state: state.clone(),
         history: history.clone(),
@@ -303,7 +373,9 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         archive,
         letters,
         heartbeats,
+        signer,
         configured: configured.subscribe(),
+        links,
         disk: meter,
         clock: clock.clone(),
         started,
@@ -360,7 +432,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         sources,
         outlets,
         beating,
-        engine,
+        rules,
         state,
         hub,
         history,
@@ -370,36 +442,4 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     };
     app.tell_config();
     Ok(app)
-}
-
-/// Reads the kept journal into the engine and the normaliser's memory.
-async fn replay(
-    journal: Journal,
-    (stored, archived): (Position, Option<Cursor>),
-    mut normaliser: Normaliser,
-    mut booting: Booting,
-) -> Result<(Normaliser, Booting), StartError> {
-    let tallies = journal.tallies().clone();
-    let replayed = tokio::task::spawn_blocking(move || {
-        let mut awaiting = AwaitingClock::default();
-        journal.replay(&mut |entry| {
-            awaiting.note(&entry);
-            if entry.position > stored {
-                tallies.carried_over(history::CURSOR, &entry);
-            }
-            if archived
-                .as_ref()
-                .is_some_and(|c| c.is_undone(entry.position))
-            {
-                tallies.carried_over(archive::CURSOR, &entry);
-            }
-            for reading in entry.batches.iter().flat_map(|b| &b.readings) {
-                normaliser.remember(reading);
-            }
-            booting.replay(&entry);
-        });
-        awaiting.carry_over(&[history::CURSOR, archive::CURSOR], &tallies);
-        (normaliser, booting)
-    });
-    replayed.await.map_err(|_| StartError::Replay)
 }

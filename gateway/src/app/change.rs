@@ -30,6 +30,8 @@ pub(super) struct Difference {
     pub(super) webhooks_begun: Vec<String>,
     /// Dead-man's switches outside.
     pub(super) heartbeats: bool,
+    /// Routes and inhibitions.
+    pub(super) routes: bool,
     /// `InfluxDB`, or what its lines are made with.
     pub(super) archive: bool,
     /// Retention, size, flush interval of the history.
@@ -54,6 +56,7 @@ impl Difference {
             && !(self.normalise
                 || self.heartbeats
                 || self.engine
+                || self.routes
                 || self.archive
                 || self.history
                 || self.site
@@ -80,6 +83,7 @@ impl Difference {
             ("units, ranges or calibrations", self.normalise),
             ("rules, devices or store", self.engine),
             ("heartbeats", self.heartbeats),
+            ("routes", self.routes),
             ("InfluxDB", self.archive),
             ("history", self.history),
             ("site", self.site),
@@ -101,6 +105,7 @@ impl Difference {
         every_setting_has_its_place(new);
         let mut difference = Self {
             normalise: old.normalise != new.normalise,
+            routes: old.routing != new.routing,
             site: old.site != new.site,
             heartbeats: old.heartbeats != new.heartbeats,
             history: old.history.is_some() && new.history.is_some() && old.history != new.history,
@@ -170,10 +175,12 @@ fn every_setting_has_its_place(config: &Config) {
         stop_within: _,
         watch: _,
         log: Log { level: _, json: _ },
-        http: Http {
-            listen: _,
-            allowed_hosts: _,
-        },
+        http:
+            Http {
+                listen: _,
+                allowed_hosts: _,
+                public_url: _,
+            },
         push: _,
         journal: _,
         card: _,
@@ -208,6 +215,9 @@ fn every_setting_has_its_place(config: &Config) {
         sources: _,
         webhooks: _,
         heartbeats: _,
+        // As `engine.rules`, and their places, which `rules.rs` tells.
+        rules: _,
+        routing: _,
         files: _,
         doubts: _,
     } = config;
@@ -245,6 +255,10 @@ fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         (
             "http.allowed_hosts",
             old.http.allowed_hosts != new.http.allowed_hosts,
+        ),
+        (
+            "http.public_url",
+            old.http.public_url != new.http.public_url,
         ),
         ("push.enabled", old.push != new.push),
         ("journal", old.journal != new.journal),
@@ -366,6 +380,7 @@ mod tests {
                 "send_resolved = false",
                 "webhooks ended: ops; webhooks begun: ops",
             ),
+            ("group_wait = \"10s\"", "group_wait = \"20s\"", "routes"),
             (
                 "level = \"info\"",
                 "level = \"warn\"",
@@ -431,7 +446,7 @@ mod tests {
                 "push.enabled",
             ),
             (
-                "commit_prompt = \"2ms\"",
+                "commit_prompt = \"auto\"",
                 "commit_prompt = \"3ms\"",
                 "journal",
             ),

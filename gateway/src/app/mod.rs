@@ -5,13 +5,15 @@
 //! | file | job |
 //! |---|---|
 //! | `build` | from a config to a running gateway |
-//! | `attention` | what people do about alerts, to the browsers |
+//! | `attention` | what people do about alerts, to the browsers; whether anybody looks, to the journal |
 //! | `sources` | the ways in as named tasks, started and stopped one by one |
 //! | `telling` | what browsers may have missed of earlier runs |
 //! | `outlets` | webhooks and archive, ended and begun one by one |
 //! | `heartbeats` | beats to dead-man's switches outside, begun and ended together |
 //! | `change` | the difference of two configs; pure |
+//! | `replay` | what earlier runs left, into engine and normaliser |
 //! | `reload` | that difference, applied |
+//! | `rules` | the rules of the config and of people as one list |
 //!
 //! Starting: sockets are bound first, then state, journal, engine (with the journal's replay), hub, notifiers,
 //! archives, ingest, HTTP, and last the sources. Stopping: sources, HTTP, then each stage ends because its input
@@ -23,6 +25,8 @@ mod change;
 mod heartbeats;
 mod outlets;
 mod reload;
+mod replay;
+mod rules;
 mod sources;
 mod telling;
 
@@ -38,7 +42,6 @@ use crate::{
     archive::influx,
     clock::Clock,
     config::Config,
-    engine::Engine,
     history::{History, HistoryError},
     http,
     journal::{self, Journal},
@@ -102,6 +105,9 @@ pub enum StartError {
         sources::MAX_SEATS
     )]
     TooManySources,
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers for a key: is /dev/urandom there?")]
+    Random,
     /// The replay died; the journal was not changed.
     #[error("the replay of the journal did not finish")]
     Replay,
@@ -138,7 +144,7 @@ pub struct App {
     sources: Sources,
     outlets: Outlets,
     beating: Beating,
-    engine: Engine,
+    rules: rules::Desk,
     state: State,
     hub: Hub,
     history: Option<History>,

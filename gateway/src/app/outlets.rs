@@ -8,10 +8,11 @@ use tokio_util::sync::CancellationToken;
 use super::StartError;
 use crate::{
     archive::{self, ArchiveStatus, Archiver, DeadLetters},
+    cause,
     clock::Clock,
     config::Config,
     journal::Journal,
-    notify::{Notifier, WebhookConfig},
+    notify::{Links, Notifier, WebhookConfig},
     shutdown::Parts,
     state::{Recipient, State},
 };
@@ -26,6 +27,7 @@ pub(super) struct Outlets {
     letters: DeadLetters,
     state: State,
     journal: Journal,
+    links: Links,
     clock: Clock,
     /// Of all that run; a stopping gateway waits for them for a short while.
     pub(super) parts: Parts,
@@ -46,6 +48,7 @@ impl Outlets {
         journal: Journal,
         archive_metrics: archive::Metrics,
         letters: DeadLetters,
+        links: Links,
         clock: Clock,
     ) -> Self {
         Self {
@@ -56,6 +59,7 @@ impl Outlets {
             letters,
             state,
             journal,
+            links,
             clock,
             parts: Parts::default(),
             stop: CancellationToken::new(),
@@ -71,6 +75,7 @@ impl Outlets {
     pub(super) fn prepare_webhook(&self, config: &WebhookConfig) -> Result<Notifier, StartError> {
         Ok(Notifier::new(
             config.clone(),
+            self.links.clone(),
             self.state.clone(),
             self.clock.clone(),
         )?)
@@ -153,4 +158,12 @@ pub(super) fn recipients(webhooks: &[WebhookConfig]) -> Vec<Recipient> {
             send_resolved: webhook.send_resolved,
         })
         .collect()
+}
+
+/// Makes the routes of this config those in force. If the state file refuses, its groups follow later.
+pub(super) async fn set_routes(state: &State, config: &Config) {
+    // On the heap: starting a gateway is a large future already.
+    if let Err(error) = Box::pin(state.set_routes(config.routing.clone())).await {
+        tracing::error!(error = %cause::chain(&error), "groups of alerts cannot be changed to the routes of the config; trying again");
+    }
 }

@@ -21,7 +21,7 @@ use prometheus_client::{
 use super::{
     App, StartError,
     change::{Difference, in_force},
-    outlets::recipients,
+    outlets::{self, recipients},
 };
 use crate::{cause, config::Config, http, ingest::Change, model::SourceName};
 
@@ -69,6 +69,8 @@ impl App {
         }
         let result = if difference.is_empty() {
             tracing::info!("the config was read again: nothing to do");
+            // Rules may stand on other lines.
+            self.rules.reload(&config, false).await;
             "unchanged"
         } else {
             let words = difference.words();
@@ -85,7 +87,6 @@ impl App {
         let sources: Arc<[_]> = self.sources.statuses().into();
         self.configured.send_modify(|configured| {
             configured.sources = sources;
-            configured.rules = self.config.engine.rules.clone().into();
             configured.webhooks = self.config.webhooks.clone().into();
             configured.config.loaded_at = now;
             configured.config.reloads += u64::from(result == "applied");
@@ -162,6 +163,13 @@ impl App {
             self.outlets.change_archive(archiver).await;
         }
         self.change_recipients(config).await;
+        // Webhooks that come may bring alerts of groups up to date.
+        if difference.routes
+            || !difference.webhooks_begun.is_empty()
+            || !difference.webhooks_ended.is_empty()
+        {
+            outlets::set_routes(&self.state, config).await;
+        }
         for (name, notifier) in notifiers {
             self.outlets.begin_webhook(name, notifier);
         }
@@ -171,15 +179,7 @@ impl App {
         if difference.site {
             self.hub.set_site(config.site.clone());
         }
-        if difference.engine
-            && self
-                .engine
-                .reconfigure(config.engine.clone())
-                .await
-                .is_err()
-        {
-            tracing::debug!("the engine ends: it takes no other rules");
-        }
+        self.rules.reload(config, difference.engine).await;
         if difference.normalise {
             let settings = Change::Settings(config.normalise.clone());
             drop(self.sources.around.changes.send(settings).await);

@@ -1,4 +1,4 @@
-//! The command line: `gateway run`, `demo`, `check`, `ports`. Exit codes: 0 done, 1 failed, 2 wrong use or wrong config.
+//! The command line: `gateway run`, `demo`, `check`, `ports`, `webhook`. Exit codes: 0 done, 1 failed, 2 wrong use or wrong config.
 
 mod check;
 mod demo;
@@ -6,6 +6,7 @@ mod log;
 mod ports;
 mod run;
 mod watch;
+mod webhook;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
@@ -51,6 +52,21 @@ enum Command {
     },
     /// Lists the serial ports of this machine
     Ports,
+    /// Tries the webhooks of a config
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum WebhookCommand {
+    /// Sends a message that says that it is a test, and shows the real answer
+    Test {
+        /// The webhook's name
+        name: String,
+        /// The config file that it is in
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
 }
 
 /// What `gateway demo` can be told.
@@ -77,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::demo(arguments),
         Command::Check { file } => check::check(&file),
         Command::Ports => ports::ports(),
+        Command::Webhook(WebhookCommand::Test { name, config }) => webhook::test(&name, &config),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -47,29 +47,38 @@ pub(super) fn read(table: &mut Table<'_>) -> (Life, DependsOn) {
 
 /// Reports rules that depend on one that is not there, on themselves, or round in a ring.
 pub(super) fn check_dependence(root: &Table<'_>, rules: &[Rule], written: &[(SmolStr, DependsOn)]) {
+    let all: Vec<(SmolStr, Vec<SmolStr>)> = rules
+        .iter()
+        .map(|rule| (rule.name.clone(), rule.life.depends_on.clone()))
+        .collect();
     for (name, depends_on) in written {
         let Some(Placed { value, span }) = depends_on else {
             continue;
         };
-        for on in value {
-            if rules.iter().all(|rule| rule.name != *on) {
-                let mean = did_you_mean(on, rules.iter().map(|rule| rule.name.as_str()));
-                root.report(
-                    span.clone(),
-                    format!("there is no rule named \"{on}\"{mean}"),
-                );
-            } else if reaches(rules, on, name) {
-                let message = format!(
-                    "\"{name}\" and \"{on}\" depend on each other: neither could be trusted to be told"
-                );
-                root.report(span.clone(), message);
-            }
+        for fault in value
+            .iter()
+            .filter_map(|on| dependence_fault(&all, name, on))
+        {
+            root.report(span.clone(), fault);
         }
     }
 }
 
+/// What is wrong with a rule that depends on another; `None`: nothing. `rules` are the names of all that there are, this one among them,
+/// each with those that it depends on.
+#[must_use]
+pub fn dependence_fault(rules: &[(SmolStr, Vec<SmolStr>)], name: &str, on: &str) -> Option<String> {
+    if rules.iter().all(|(rule, _)| rule != on) {
+        let mean = did_you_mean(on, rules.iter().map(|(rule, _)| rule.as_str()));
+        return Some(format!("there is no rule named \"{on}\"{mean}"));
+    }
+    reaches(rules, on, name).then(|| {
+        format!("\"{name}\" and \"{on}\" depend on each other: neither could be trusted to be told")
+    })
+}
+
 /// Whether a rule depends on another, over however many; one always on itself.
-fn reaches(rules: &[Rule], from: &SmolStr, to: &SmolStr) -> bool {
+fn reaches(rules: &[(SmolStr, Vec<SmolStr>)], from: &str, to: &str) -> bool {
     let mut seen = vec![from];
     let mut at = 0;
     while let Some(name) = seen.get(at).copied() {
@@ -77,9 +86,9 @@ fn reaches(rules: &[Rule], from: &SmolStr, to: &SmolStr) -> bool {
             return true;
         }
         at += 1;
-        let on = rules.iter().filter(|rule| rule.name == *name);
-        for next in on.flat_map(|rule| &rule.life.depends_on) {
-            if !seen.contains(&next) {
+        let on = rules.iter().filter(|(rule, _)| rule == name);
+        for next in on.flat_map(|(_, depends_on)| depends_on) {
+            if !seen.contains(&next.as_str()) {
                 seen.push(next);
             }
         }

@@ -13,6 +13,8 @@ pub struct Mistake {
     pub column: usize,
     /// What is wrong and what to do, without the place.
     pub message: String,
+    /// The key that is not there, where the mistake is that it is missing.
+    pub missing: Option<&'static str>,
     /// The line itself, for a caret under it.
     excerpt: String,
     /// How many characters the caret marks.
@@ -51,13 +53,54 @@ impl Reporter {
         }
     }
 
+    /// What stands there.
+    pub(super) fn text(&self, span: Range<usize>) -> &str {
+        self.text.get(span).unwrap_or_default()
+    }
+
     pub(super) fn report(&self, span: Range<usize>, message: impl Into<String>) {
         self.list.borrow_mut().push(self.mistake(span, message));
+    }
+
+    /// A key that must be there is not.
+    pub(super) fn report_missing(
+        &self,
+        span: Range<usize>,
+        key: &'static str,
+        message: impl Into<String>,
+    ) {
+        self.list.borrow_mut().push(Mistake {
+            missing: Some(key),
+            ..self.mistake(span, message)
+        });
+    }
+
+    /// The line on which a span begins, from 1.
+    pub(super) fn line_of(&self, span: &Range<usize>) -> usize {
+        let start = floor_boundary(&self.text, span.start);
+        self.text[..start].matches('\n').count() + 1
     }
 
     /// What may be right, but looks like a slip.
     pub(super) fn doubt(&self, span: Range<usize>, message: impl Into<String>) {
         self.doubts.borrow_mut().push(self.mistake(span, message));
+    }
+
+    /// The place of a piece of a text that stands at `span` in quotes; the whole of it where it is written with escapes.
+    pub(super) fn inside(
+        &self,
+        span: Range<usize>,
+        text: &str,
+        piece: Range<usize>,
+    ) -> Range<usize> {
+        let found = self.text.get(span.clone()).and_then(|raw| raw.find(text));
+        match found {
+            Some(at) if !text.is_empty() => {
+                let start = span.start + at;
+                start + piece.start..start + piece.end
+            }
+            _ => span,
+        }
     }
 
     fn mistake(&self, span: Range<usize>, message: impl Into<String>) -> Mistake {
@@ -68,9 +111,10 @@ impl Reporter {
             .clamp(start, line_start + excerpt.len().max(start - line_start));
         Mistake {
             file: self.file.to_string(),
-            line: self.text[..start].matches('\n').count() + 1,
+            line: self.line_of(&span),
             column: self.text[line_start..start].chars().count() + 1,
             message: message.into(),
+            missing: None,
             excerpt: excerpt.to_owned(),
             width: self.text[start..end].chars().count().max(1),
         }
@@ -94,6 +138,16 @@ impl Reporter {
         });
         mistakes.dedup();
         mistakes
+    }
+}
+
+/// What is no TOML.
+pub(super) fn report_syntax(reporter: &Reporter, errors: &[toml::de::Error]) {
+    for error in errors {
+        reporter.report(
+            error.span().unwrap_or(0..0),
+            error.message().replace('\n', "; "),
+        );
     }
 }
 

@@ -4,36 +4,45 @@
 //! Reading has no side effects: files and environment come in through [`Surroundings`]. Each module owns its
 //! own `Config` struct and defaults; this room only fills them in. `config/full.toml` shows every key.
 
+mod condition;
 mod heartbeats;
 mod life;
 mod mapping;
 mod mistake;
 mod pattern;
 mod reader;
+mod route;
 mod rule;
+mod rule_json;
 mod scalar;
 mod secret;
 mod section;
 mod source;
+mod template;
+mod webhook;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use smol_str::SmolStr;
 use toml::de::DeTable;
 
-use self::{
-    mistake::Reporter,
-    reader::{Placed, Table, did_you_mean},
-};
 pub use self::{
+    life::dependence_fault,
     mistake::{Mistake, Mistakes},
+    rule_json::{RuleBody, RuleFault, WrittenRule, read_rule},
     source::{SourceConfig, SourceKind},
 };
+use self::{
+    mistake::{Reporter, report_syntax},
+    reader::{Placed, Table, did_you_mean},
+};
 use crate::{
+    alert::route::Routing,
     archive, engine, heartbeat, history, journal, live, normalise,
     notify::{self, WebhookConfig},
     wear::card,
@@ -83,6 +92,10 @@ pub struct Config {
     pub webhooks: Vec<WebhookConfig>,
     /// Dead-man's switches outside that hear of the gateway as long as it works.
     pub heartbeats: Vec<heartbeat::Config>,
+    /// The rules of `engine` as they are written, in the same order.
+    pub rules: Vec<WrittenRule>,
+    /// Which alerts go where, put together how.
+    pub routing: Routing,
     /// The files that it was read from, and what was in them: certificates too, which are read again only by who uses them.
     pub files: Files,
     /// What is not wrong but looks like a slip, such as a rule on a metric that is nearly one that the config names.
@@ -108,6 +121,8 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Names under which browsers may reach a loopback listener, besides localhost: for a reverse proxy.
     pub allowed_hosts: Vec<String>,
+    /// Where people reach the page, for the links in messages; none: messages have no links.
+    pub public_url: Option<String>,
 }
 
 /// What reading a config may look at outside the text.
@@ -150,6 +165,7 @@ impl Default for Config {
             http: Http {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
                 allowed_hosts: Vec::new(),
+                public_url: None,
             },
             push: true,
             journal: journal::Config::default(),
@@ -162,6 +178,8 @@ impl Default for Config {
             sources: Vec::new(),
             webhooks: Vec::new(),
             heartbeats: Vec::new(),
+            rules: Vec::new(),
+            routing: Routing::default(),
             files: Files::new(),
             doubts: Vec::new(),
         }
@@ -315,7 +333,7 @@ fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) 
     for (webhook, name) in root
         .tables("webhook")
         .into_iter()
-        .filter_map(|t| rule::webhook(t, around))
+        .filter_map(|t| webhook::read(t, around))
     {
         if config.webhooks.iter().any(|w| w.name == webhook.name) {
             root.report(
@@ -325,14 +343,22 @@ fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) 
         }
         config.webhooks.push(webhook);
     }
-    let mut dependence = Vec::new();
-    for written in root.tables("rule").into_iter().filter_map(rule::read) {
-        if config
-            .engine
-            .rules
-            .iter()
-            .any(|r| r.name == written.rule.name)
-        {
+    config.routing = route::read(root, &config.webhooks);
+    let depending = rules(root, config);
+    life::check_dependence(root, &config.engine.rules, &depending);
+}
+
+/// The rules, against what the config has besides. Gives back what each depends on: that is checked when all rules are read.
+fn rules(root: &mut Table<'_>, config: &mut Config) -> Vec<(SmolStr, life::DependsOn)> {
+    let before = config.engine.rules.iter();
+    let mut names: HashSet<_> = before.map(|rule| rule.name.clone()).collect();
+    let mut depending = Vec::new();
+    for table in root.tables("rule") {
+        let (line, body) = (table.line(), rule_json::body_of(table.entries()));
+        let Some(written) = rule::read(table) else {
+            continue;
+        };
+        if !names.insert(written.rule.name.clone()) {
             root.report(
                 written.name.span,
                 format!("there are two rules named \"{}\"", written.name.value),
@@ -351,19 +377,15 @@ fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) 
             }
         }
         pattern::doubt_series(root, &written.series, config);
-        dependence.push((written.rule.name.clone(), written.depends_on));
+        depending.push((written.rule.name.clone(), written.depends_on));
+        config.rules.push(WrittenRule {
+            name: written.rule.name.clone(),
+            line,
+            body,
+        });
         config.engine.rules.push(written.rule);
     }
-    life::check_dependence(root, &config.engine.rules, &dependence);
-}
-
-fn report_syntax(reporter: &Reporter, errors: &[toml::de::Error]) {
-    for error in errors {
-        reporter.report(
-            error.span().unwrap_or(0..0),
-            error.message().replace('\n', "; "),
-        );
-    }
+    depending
 }
 
 fn is_name(text: &str) -> bool {

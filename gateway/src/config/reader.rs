@@ -58,6 +58,16 @@ impl<'a> Table<'a> {
         self.span.clone()
     }
 
+    /// The line on which it begins, from 1.
+    pub(super) fn line(&self) -> usize {
+        self.reporter.line_of(&self.span)
+    }
+
+    /// All that is written in it.
+    pub(super) const fn entries(&self) -> &'a DeTable<'a> {
+        self.entries
+    }
+
     /// Whether the key is written, whatever its value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
@@ -154,7 +164,8 @@ impl<'a> Table<'a> {
     pub(super) fn required_placed<T: Scalar>(&mut self, key: &'static str) -> Option<Placed<T>> {
         if !self.has(key) {
             self.known.push(key);
-            self.report(self.span(), format!("{} needs `{key}`", self.name));
+            let message = format!("{} needs `{key}`", self.name);
+            self.reporter.report_missing(self.span(), key, message);
             return None;
         }
         self.placed(key)

@@ -1,19 +1,14 @@
-//! `[[rule]]` and `[[webhook]]` tables.
+//! `[[rule]]` tables.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use smol_str::SmolStr;
 
 use super::{
-    Surroundings, life, pattern,
+    condition, life, pattern,
     reader::{Placed, Table},
-    secret,
 };
-use crate::{
-    alert::{Condition, Rule, Severity},
-    backoff,
-    notify::WebhookConfig,
-};
+use crate::alert::{Rule, Severity};
 
 /// A rule with the place of the webhook names, which are checked when all are read.
 #[derive(Debug)]
@@ -37,11 +32,25 @@ pub(super) fn read(mut table: Table<'_>) -> Option<Written> {
             );
         }
     }
-    let series = table.required_placed::<SmolStr>("series");
+    let matching = matching(&mut table);
+    let series = if matching.is_empty() {
+        if !table.has("series") && !table.has("match") {
+            table.report(
+                table.span(),
+                format!("{} needs `series`, such as \"*/temperature\", or `match`, such as {{ site = \"north\" }}", table.name),
+            );
+        }
+        table.placed::<SmolStr>("series")
+    } else {
+        table.placed("series").or(Some(Placed {
+            value: SmolStr::new_static("*/*"),
+            span: table.span(),
+        }))
+    };
     if let Some(series) = &series {
         pattern::check_series(&table, series);
     }
-    let condition = condition(&mut table);
+    let condition = condition::read(&mut table);
     let hold = table.optional("for").unwrap_or(Duration::ZERO);
     let severities = [
         ("info", Severity::Info),
@@ -58,6 +67,7 @@ pub(super) fn read(mut table: Table<'_>) -> Option<Written> {
     let rule = Rule {
         name: name.value.clone(),
         series: series.value.clone(),
+        matching,
         condition: condition?,
         hold,
         severity,
@@ -78,163 +88,16 @@ pub(super) fn read(mut table: Table<'_>) -> Option<Written> {
     })
 }
 
-fn condition(table: &mut Table<'_>) -> Option<Condition> {
-    let above = table.placed::<f64>("above");
-    let below = table.placed::<f64>("below");
-    let clear = table.placed::<f64>("clear");
-    let change = table.placed::<f64>("change_above");
-    let over = table.placed::<Duration>("over");
-    let silence = table.placed::<Duration>("no_data_for");
-    let given = ["above", "below", "change_above", "no_data_for"]
-        .iter()
-        .filter(|key| table.has(key))
-        .count();
-    if given != 1 {
-        let found = if given == 0 {
-            "none is given"
-        } else {
-            "more than one is given"
-        };
-        table.report(table.span(), format!("{} needs one of `above`, `below`, `change_above` (with `over`), `no_data_for`: {found}", table.name));
-        return None;
-    }
-    if let Some(clear) = &clear
-        && above.is_none()
-        && below.is_none()
-    {
-        table.report(clear.span.clone(), "`clear` goes with `above` or `below`");
-    }
-    if let Some(over) = &over
-        && change.is_none()
-    {
-        table.report(over.span.clone(), "`over` goes with `change_above`");
-    }
-    if let Some(limit) = above {
-        let clear = clear.unwrap_or_else(|| limit.clone());
-        if clear.value > limit.value {
+/// `match = { site = "north", room = "cold*" }`.
+fn matching(table: &mut Table<'_>) -> BTreeMap<String, String> {
+    let matching = table.texts("match");
+    for (label, pattern) in &matching {
+        if label.is_empty() || pattern.is_empty() {
             table.report(
-                clear.span,
-                format!(
-                    "`clear` must not be above the limit of {}: it would never fire for long",
-                    limit.value
-                ),
-            );
-        }
-        return Some(Condition::Above {
-            limit: limit.value,
-            clear: clear.value,
-        });
-    }
-    if let Some(limit) = below {
-        let clear = clear.unwrap_or_else(|| limit.clone());
-        if clear.value < limit.value {
-            table.report(
-                clear.span,
-                format!(
-                    "`clear` must not be below the limit of {}: it would never fire for long",
-                    limit.value
-                ),
-            );
-        }
-        return Some(Condition::Below {
-            limit: limit.value,
-            clear: clear.value,
-        });
-    }
-    if let Some(limit) = change {
-        if limit.value <= 0.0 {
-            table.report(
-                limit.span,
-                "`change_above` must be more than 0: it is taken in both directions",
-            );
-        }
-        let Some(over) = over else {
-            table.report(
-                table.span(),
-                format!(
-                    "{}: `change_above` needs `over`, such as over = \"10m\"",
-                    table.name
-                ),
-            );
-            return None;
-        };
-        if over.value < Duration::from_secs(1) {
-            table.report(over.span, "`over` must be at least \"1s\"");
-        }
-        return Some(Condition::ChangeOver {
-            limit: limit.value,
-            over: over.value,
-        });
-    }
-    let silence = silence?;
-    if silence.value < Duration::from_secs(1) {
-        table.report(silence.span, "`no_data_for` must be at least \"1s\"");
-    }
-    Some(Condition::NoDataFor {
-        silence: silence.value,
-    })
-}
-
-/// Reads one `[[webhook]]`.
-pub(super) fn webhook(
-    mut table: Table<'_>,
-    around: &Surroundings<'_>,
-) -> Option<(WebhookConfig, Placed<SmolStr>)> {
-    let name = table.required_placed::<SmolStr>("name");
-    if let Some(name) = &name {
-        table.name = format!("[[webhook]] \"{}\"", name.value);
-        if !super::is_name(&name.value) {
-            table.report(name.span.clone(), super::NAME_RULE);
-        }
-    }
-    let url = table.required_placed::<String>("url");
-    if let Some(url) = &url {
-        super::check_http_url(&table, "url", url);
-        super::check_outside(&table, url);
-    }
-    let token = secret::read(&mut table, around, "token");
-    let headers = table.texts("headers");
-    for (name, value) in &headers {
-        let usable = reqwest::header::HeaderName::try_from(name).is_ok()
-            && reqwest::header::HeaderValue::try_from(value).is_ok();
-        if !usable {
-            table.report(
-                table.span_of("headers"),
-                format!("\"{name}: {value}\" is no header that HTTP knows: names have letters, digits and `-`"),
+                table.span_of("match"),
+                "`match` holds names of labels and what they must be, such as { site = \"north\" }; \"*\" is any",
             );
         }
     }
-    let mut timeout = Duration::from_secs(10);
-    table.set_within_seconds("timeout", &mut timeout, 1, 120);
-    let mut backoff = backoff::Config {
-        initial: Duration::from_secs(1),
-        max: Duration::from_secs(300),
-    };
-    table.set("first_wait", &mut backoff.initial);
-    table.set("longest_wait", &mut backoff.max);
-    if backoff.initial.is_zero() || backoff.initial > backoff.max {
-        table.report(
-            table.span(),
-            format!(
-                "{}: `first_wait` must be more than nothing and at most `longest_wait`",
-                table.name
-            ),
-        );
-    }
-    let mut give_up_after = Duration::from_secs(86_400);
-    table.set("give_up_after", &mut give_up_after);
-    let send_resolved = table.optional("send_resolved").unwrap_or(true);
-    table.finish();
-    let name = name?;
-    let webhook = WebhookConfig {
-        name: name.value.clone(),
-        url: url?.value,
-        token,
-        headers,
-        timeout,
-        backoff,
-        give_up_after,
-        send_resolved,
-    };
-    Some((webhook, name))
+    matching
 }

@@ -5,6 +5,12 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use smol_str::SmolStr;
 use toml::de::DeValue;
 
+use crate::{journal::Rhythm, model::Value};
+
+/// One value or a list of them: what a series may be equal to.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Values(pub(super) Vec<Value>);
+
 /// A number of bytes, written `4096` or `"64 MiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Size(pub(super) u64);
@@ -104,6 +110,19 @@ impl Scalar for Duration {
     }
 }
 
+impl Scalar for Rhythm {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        match value.as_str() {
+            Some("auto") => Ok(Self::Auto),
+            Some(text) if duration(text).is_some() => Duration::read(value).map(Self::Fixed),
+            _ => Err(expected(
+                "\"auto\", or a duration such as \"50ms\" or \"1s\"",
+                value,
+            )),
+        }
+    }
+}
+
 impl Scalar for Size {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
         let wanted = "a size such as \"64 MiB\", \"500 kB\" or a whole number of bytes";
@@ -147,6 +166,28 @@ impl Scalar for (f64, f64) {
     }
 }
 
+impl Scalar for Values {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let one = |value: &DeValue<'_>| match value {
+            DeValue::Boolean(value) => Ok(Value::Bool(*value)),
+            DeValue::Integer(_) => i64::read(value).map(Value::Int),
+            DeValue::Float(_) => f64::read(value).map(Value::Float),
+            DeValue::String(text) => Ok(Value::Text(text.as_ref().into())),
+            _ => Err(expected(
+                "true, false, a number or a text, or a list of them",
+                value,
+            )),
+        };
+        match value {
+            DeValue::Array(list) => {
+                let values: Result<_, _> = list.iter().map(|item| one(item.get_ref())).collect();
+                values.map(Self)
+            }
+            value => one(value).map(|value| Self(vec![value])),
+        }
+    }
+}
+
 fn split_number(text: &str) -> Option<(f64, &str)> {
     let text = text.trim();
     let end = text
@@ -156,7 +197,8 @@ fn split_number(text: &str) -> Option<(f64, &str)> {
     Some((number, text[end..].trim()))
 }
 
-fn duration(text: &str) -> Option<Duration> {
+/// A span of time as people write it.
+pub(super) fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split_number(text)?;
     let seconds = match unit {
         "ms" => 0.001,

@@ -5,16 +5,26 @@ use std::path::PathBuf;
 use super::{Surroundings, reader::Table};
 use crate::model::Secret;
 
+/// The keys of a secret's file and variable.
+const fn elsewhere(key: &str) -> (&'static str, &'static str) {
+    match key.as_bytes() {
+        b"password" => ("password_file", "password_env"),
+        b"url" => ("url_file", "url_env"),
+        b"topic" => ("topic_file", "topic_env"),
+        b"signing_keys" => ("signing_keys_file", "signing_keys_env"),
+        b"routing_key" => ("routing_key_file", "routing_key_env"),
+        b"api_key" => ("api_key_file", "api_key_env"),
+        _ => ("token_file", "token_env"),
+    }
+}
+
 /// Reads `KEY_file` or `KEY_env`.
 pub(super) fn read(
     table: &mut Table<'_>,
     around: &Surroundings<'_>,
     key: &'static str,
 ) -> Option<Secret> {
-    let (file_key, env_key) = match key {
-        "password" => ("password_file", "password_env"),
-        _ => ("token_file", "token_env"),
-    };
+    let (file_key, env_key) = elsewhere(key);
     if table.has(key) {
         let message = format!(
             "`{key}` must not stand in the config: put it in a file and name that with `{file_key}`, or in the environment with `{env_key}`"
@@ -22,6 +32,22 @@ pub(super) fn read(
         table.optional::<String>(key);
         table.report(table.span_of(key), message);
     }
+    from_elsewhere(table, around, key)
+}
+
+/// Whether `KEY_file` or `KEY_env` is there.
+pub(super) fn is_elsewhere(table: &Table<'_>, key: &str) -> bool {
+    let (file_key, env_key) = elsewhere(key);
+    table.has(file_key) || table.has(env_key)
+}
+
+/// Reads `KEY_file` or `KEY_env`; `KEY` itself may be there too, for what need not be a secret.
+pub(super) fn from_elsewhere(
+    table: &mut Table<'_>,
+    around: &Surroundings<'_>,
+    key: &'static str,
+) -> Option<Secret> {
+    let (file_key, env_key) = elsewhere(key);
     if table.has(file_key) && table.has(env_key) {
         table.report(
             table.span_of(env_key),

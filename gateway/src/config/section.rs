@@ -11,7 +11,9 @@ use super::{
     secret,
 };
 use crate::{
-    archive, backoff, engine, history, journal, live,
+    archive, backoff, engine, history,
+    journal::{self, Rhythm},
+    live,
     model::Unit,
     normalise::{self, Calibration, MetricConfig},
     store::{DeviceConfig, WindowSpec},
@@ -131,6 +133,10 @@ pub(super) fn http(table: Option<Table<'_>>, http: &mut Http) {
         }
         http.listen = listen.value;
     }
+    if let Some(url) = table.placed::<String>("public_url") {
+        super::check_http_url(&table, "public_url", &url);
+        http.public_url = Some(url.value);
+    }
     table.finish();
 }
 
@@ -144,11 +150,11 @@ pub(super) fn journal(table: Option<Table<'_>>, journal: &mut journal::Config) {
     );
     table.set_size("max_size", &mut journal.max_bytes, 1 << 20, 1 << 40);
     table.set_size("keep", &mut journal.keep_bytes, 0, 1 << 40);
-    if let Some(prompt) = table.placed::<Duration>("commit_prompt") {
-        if prompt.value <= Duration::from_secs(2) {
-            journal.commit_prompt = prompt.value;
+    if let Some(prompt) = table.placed::<Rhythm>("commit_prompt") {
+        if matches!(prompt.value, Rhythm::Fixed(apart) if apart > Duration::from_secs(2)) {
+            table.report(prompt.span, "`commit_prompt` in [journal] is \"auto\" or at most \"2s\": senders wait that long for their acknowledgement");
         } else {
-            table.report(prompt.span, "`commit_prompt` in [journal] is at most \"2s\": senders wait that long for their acknowledgement");
+            journal.commit_prompt = prompt.value;
         }
     }
     if let Some(patient) = table.placed::<Duration>("commit_patient") {

@@ -300,7 +300,7 @@ fn subscriptions(table: &Table<'_>, written: &[mapping::Written]) -> Vec<mqtt::S
     subscriptions
 }
 
-fn split_url(url: &str) -> Option<(bool, &str, Option<u16>)> {
+pub(super) fn split_url(url: &str) -> Option<(bool, &str, Option<u16>)> {
     let (scheme, rest) = url.split_once("://")?;
     let tls = match scheme {
         "mqtt" | "tcp" => false,

@@ -1,6 +1,10 @@
 use std::path::Path;
 
 use super::*;
+use crate::{
+    alert::{Condition, Counted, Direction, Expression, Of, Side},
+    model::{Metric, SeriesKey, Value},
+};
 
 pub(super) fn parse_text(text: &str) -> Result<Config, Mistakes> {
     let around = Surroundings {
@@ -89,7 +93,10 @@ fn secrets_come_from_files_and_the_environment_and_are_not_printed() {
         config.archive.as_ref().unwrap().token.as_ref().unwrap().0,
         "s3cret"
     );
-    assert_eq!(config.webhooks[0].token.as_ref().unwrap().0, "hunter2");
+    let crate::notify::Destination::Http(endpoint, _) = &config.webhooks[0].to else {
+        panic!("{config:?}");
+    };
+    assert_eq!(endpoint.token.as_ref().unwrap().0, "hunter2");
     let printed = format!("{config:?}");
     assert!(
         !printed.contains("s3cret") && !printed.contains("hunter2"),
@@ -262,4 +269,297 @@ fn a_rule_on_nearly_a_known_metric_is_a_doubt_and_no_mistake() {
     ] {
         assert!(config(fine).doubts.is_empty(), "{fine}");
     }
+}
+
+/// The conditions of rules that are written so.
+fn conditions(lines: &[&str]) -> Vec<Condition> {
+    let rules: String = lines
+        .iter()
+        .enumerate()
+        .map(|(at, line)| format!("[[rule]]\nname = \"{at}\"\nseries = \"*/t\"\n{line}\n"))
+        .collect();
+    let config = parse_text(&rules).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let rules = config.engine.rules.into_iter();
+    rules.map(|rule| rule.condition).collect()
+}
+
+#[test]
+fn each_condition_is_read_with_its_defaults() {
+    let found = conditions(&[
+        "outside = [2, 8]",
+        "inside = [2, 8]\nclear = [1, 9]",
+        "equals = \"error\"",
+        "not_equals = [true, 3, 1.5, \"ok\"]",
+        "rate_above = 2\nper = \"1m\"\nover = \"5m\"\ndirection = \"rising\"",
+        "deviation_above = 3\nover = \"1h\"",
+        "below_percentile = 5\nover = \"1h\"\nleast = 100\nby = 0.5\nclear = 10",
+        "above_metric = \"setpoint\"\nby = 2\nclear_by = 1\nmax_age = \"5m\"",
+        "below_series = \"boiler/return\"",
+        "stuck_for = \"1h\"",
+        "equals = true\nmore_than = 5\nover = \"1h\"\ncounted = \"beginnings\"",
+        "when = \"value > 3 and mean('5m') > 2\"\nclear_when = \"value < 2\"",
+        "anomaly = \"low\"",
+        "anomaly = \"medium\"",
+        "anomaly = \"high\"",
+        "anomaly_above = 0.8",
+    ]);
+    let span = Duration::from_secs;
+    let duration = |text: &str| (text == "5m").then_some(span(300));
+    let expression = |text| Expression::compile(text, &duration).unwrap();
+    let expected = [
+        Condition::Outside {
+            range: (2.0, 8.0),
+            clear: (2.0, 8.0),
+        },
+        Condition::Inside {
+            range: (2.0, 8.0),
+            clear: (1.0, 9.0),
+        },
+        Condition::Equals {
+            values: vec![Value::Text("error".into())],
+            wanted: true,
+        },
+        Condition::Equals {
+            values: vec![
+                Value::Bool(true),
+                Value::Int(3),
+                Value::Float(1.5),
+                Value::Text("ok".into()),
+            ],
+            wanted: false,
+        },
+        Condition::Rate {
+            limit: 2.0,
+            clear: 2.0,
+            per: span(60),
+            over: span(300),
+            direction: Direction::Up,
+        },
+        Condition::Deviation {
+            limit: 3.0,
+            clear: 3.0,
+            over: span(3600),
+            least: 10,
+            by: 0.0,
+            direction: Direction::Either,
+        },
+        Condition::Percentile {
+            side: Side::Below,
+            limit: 5.0,
+            clear: 10.0,
+            over: span(3600),
+            least: 100,
+            by: 0.5,
+        },
+        Condition::Versus {
+            side: Side::Above,
+            other: Of::Metric(Metric("setpoint".into())),
+            by: 2.0,
+            clear_by: 1.0,
+            max_age: Some(span(300)),
+        },
+        Condition::Versus {
+            side: Side::Below,
+            other: Of::Series(SeriesKey::parse("boiler/return").unwrap()),
+            by: 0.0,
+            clear_by: 0.0,
+            max_age: None,
+        },
+        Condition::Stuck {
+            span: span(3600),
+            tolerance: 0.0,
+            least: 3,
+        },
+        Condition::Count {
+            each: Box::new(Condition::Equals {
+                values: vec![Value::Bool(true)],
+                wanted: true,
+            }),
+            more_than: 5,
+            over: span(3600),
+            counted: Counted::Beginnings,
+        },
+        Condition::When {
+            when: expression("value > 3 and mean('5m') > 2"),
+            clear: Some(expression("value < 2")),
+        },
+        Condition::Unusual { limit: 0.65 },
+        Condition::Unusual { limit: 0.5 },
+        Condition::Unusual { limit: 0.35 },
+        Condition::Unusual { limit: 0.8 },
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn mistakes_of_a_condition_stand_at_their_key_and_say_what_to_do() {
+    for (condition, line, column, part) in [
+        ("outside = [8, 2]", 4, 11, "must not be above the second"),
+        ("outside = 8", 4, 11, "list"),
+        (
+            "outside = [2, 8]\nclear = [1, 8]",
+            5,
+            9,
+            "must lie within [2, 8]",
+        ),
+        ("inside = [2, 8]\nclear = [3, 9]", 5, 9, "must hold [2, 8]"),
+        ("inside = [2, 8]\nclear = 3", 5, 9, "list"),
+        ("above = 3\nclear = [1, 2]", 5, 9, "a number"),
+        (
+            "above = 3\nper = \"1m\"",
+            5,
+            7,
+            "`per` goes with `rate_above`, not with `above`",
+        ),
+        (
+            "above = 3\nover = \"1m\"",
+            5,
+            8,
+            "only together with `more_than`",
+        ),
+        ("above = 3\nmore_than = 5", 1, 1, "needs `over`"),
+        (
+            "above = 3\nmore_than = 0\nover = \"1m\"",
+            5,
+            13,
+            "between 1 and 499",
+        ),
+        (
+            "above = 3\nmore_than = 2\nover = \"1m\"\ncounted = \"reading\"",
+            7,
+            11,
+            "did you mean `readings`?",
+        ),
+        (
+            "no_data_for = \"1m\"\nmore_than = 3",
+            5,
+            13,
+            "goes with `above`",
+        ),
+        ("no_data_for = \"10ms\"", 4, 15, "at least \"1s\""),
+        ("change_above = 3", 1, 1, "needs `over`"),
+        ("change_above = 0\nover = \"1m\"", 4, 16, "more than 0"),
+        (
+            "rate_above = -1\nper = \"1m\"\nover = \"1m\"",
+            4,
+            14,
+            "`direction`",
+        ),
+        ("rate_above = 1\nover = \"1m\"", 1, 1, "needs `per`"),
+        (
+            "rate_above = 1\nper = \"1m\"\nover = \"1m\"\nclear = 2",
+            7,
+            9,
+            "between 0 and the limit of 1",
+        ),
+        (
+            "rate_above = 1\nper = \"1m\"\nover = \"1m\"\ndirection = \"above\"",
+            7,
+            13,
+            "\"rising\"",
+        ),
+        (
+            "deviation_above = 3\nover = \"1m\"\nleast = 1",
+            6,
+            9,
+            "between 2 and",
+        ),
+        (
+            "above_percentile = 101\nover = \"1m\"",
+            4,
+            20,
+            "between 0 and 100",
+        ),
+        (
+            "below_percentile = 5\nover = \"1m\"\nclear = 4",
+            6,
+            9,
+            "must not be below 5",
+        ),
+        ("above_metric = \"a/b\"", 4, 16, "without `/`"),
+        (
+            "above_metric = \"*\"",
+            4,
+            16,
+            "one metric of the same device",
+        ),
+        ("above_series = \"setpoint\"", 4, 16, "`above_metric`"),
+        (
+            "above_metric = \"a\"\nclear_by = 1",
+            5,
+            12,
+            "must not be above `by`",
+        ),
+        (
+            "stuck_for = \"1h\"\ntolerance = -1",
+            5,
+            13,
+            "must not be below 0",
+        ),
+        ("anomaly = \"hihg\"", 4, 11, "did you mean `high`?"),
+        ("anomaly_above = 1.0", 4, 17, "below 1, found 1"),
+        ("anomaly_above = 0", 4, 17, "above 0"),
+        ("anomaly = \"low\"\nclear = 3", 5, 9, "not with `anomaly`"),
+        ("equals = []", 4, 10, "at least one value"),
+        ("equals = [[1]]", 4, 10, "true, false, a number or a text"),
+        (
+            "when = \"value > 3 and vaule < 9\"",
+            4,
+            23,
+            "did you mean `value`?",
+        ),
+        (
+            "when = '''\nvalue > 3\nand mena(\"5m\") < 9'''",
+            6,
+            5,
+            "did you mean `mean`?",
+        ),
+        (
+            "when = \"value > mean(\\\"5 apples\\\")\"",
+            4,
+            8,
+            "a time of at least",
+        ),
+        (
+            "when = \"value > 3\"\nclear_when = \"value <\"",
+            5,
+            15,
+            "no expression",
+        ),
+        (
+            "above = 3\nmatch = { site = \"\" }",
+            5,
+            9,
+            "names of labels",
+        ),
+        ("above = 3\nmatch = { site = 3 }", 5, 18, "text in quotes"),
+        ("abvoe = 3", 1, 1, "none is given"),
+    ] {
+        let text = format!("[[rule]]\nname = \"a\"\nseries = \"*/t\"\n{condition}\n");
+        let found = mistakes(&text);
+        let is_it = |(l, c, message): &(usize, usize, String)| {
+            (*l, *c) == (line, column) && message.contains(part)
+        };
+        assert!(found.iter().any(is_it), "{condition}: {found:?}");
+    }
+}
+
+#[test]
+fn a_rule_chooses_by_pattern_by_label_or_by_both() {
+    let rule = |choice: &str| format!("[[rule]]\nname = \"a\"\n{choice}\nabove = 1\n");
+    let chosen = |choice: &str| {
+        let rule = parse_text(&rule(choice)).unwrap().engine.rules.remove(0);
+        (rule.series.to_string(), rule.matching)
+    };
+    let north = BTreeMap::from([(String::from("site"), String::from("north"))]);
+    assert_eq!(
+        chosen("match = { site = \"north\" }"),
+        (String::from("*/*"), north.clone())
+    );
+    assert_eq!(
+        chosen("series = \"*/t\"\nmatch = { site = \"north\" }"),
+        (String::from("*/t"), north)
+    );
+    let found = mistakes(&rule(""));
+    assert!(found[0].2.contains("needs `series`"), "{found:?}");
 }

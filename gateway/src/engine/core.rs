@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Config, Labels, Resumption, outgoing::Outgoing, recent::Recorder};
+use super::{
+    Config, Inventory, Known, Labels, Resumption, UndecidedRule, outgoing::Outgoing,
+    recent::Recorder, view::StoreView,
+};
 use crate::{
     alert::{Alert, Counts, Lapsed, Machine, Moment, Own, Transition, lapse},
     journal::{Committed, Entry, Position},
@@ -43,6 +46,10 @@ pub(super) struct Core {
     replayed: Position,
     /// The newest record that was applied.
     position: Position,
+    /// The record that is being applied.
+    applying: Position,
+    /// The record that the newest reading of each series came with.
+    newest: Vec<Position>,
     /// What arrives later than this after it was measured is not judged, in nanoseconds.
     judge_within: i64,
     /// What changed and was not handed on yet.
@@ -59,6 +66,8 @@ impl Core {
             evaluated: resumption.evaluated,
             replayed: Position::default(),
             position: resumption.evaluated,
+            applying: Position::default(),
+            newest: Vec::new(),
             judge_within: nanos(config.judge_within),
             transitions: Vec::new(),
         };
@@ -97,6 +106,7 @@ impl Core {
         } else {
             Mode::Recall
         };
+        self.applying = entry.position;
         self.machine.begin_record(entry.position.0);
         for batch in &entry.batches {
             self.batch(batch, mode, now, &mut Ear::Memory(recorder));
@@ -109,11 +119,14 @@ impl Core {
     pub(super) fn apply(&mut self, committed: &Committed, now: Moment, outgoing: &mut Outgoing) {
         let known = committed.position <= self.replayed;
         outgoing.begin(committed.position);
-        self.machine.begin_record(committed.position.0);
+        self.applying = committed.position;
+        // Connections alone are not in the journal, and have no position of their own.
+        if !known && committed.batches.iter().any(|b| !b.readings.is_empty()) {
+            self.machine.begin_record(committed.position.0);
+        }
         for batch in &*committed.batches {
             if !known {
                 self.batch(batch, Mode::Live, now, &mut Ear::Hub(outgoing));
-                // Connections alone are not in the journal, and have no position of their own.
                 if !batch.readings.is_empty() {
                     self.position = committed.position;
                 }
@@ -124,6 +137,45 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Makes a series known by what an earlier run wrote down of it.
+    pub(super) fn know(&mut self, known: &Known, now: Moment) {
+        let Some(series) = self.store.know(&known.source, &known.reading) else {
+            return;
+        };
+        self.set_newest(series, known.position);
+        self.watch(series, now);
+        let store = &self.store;
+        let view = StoreView { store, series };
+        self.machine.begin_record(known.position.0);
+        self.machine
+            .recall(series, &known.reading, true, now, &view);
+    }
+
+    /// The series whose newest reading came after this record.
+    pub(super) fn inventory(&self, after: Position) -> Inventory {
+        let changed = (0..).zip(&self.newest).filter(|(_, at)| **at > after);
+        let known = changed.filter_map(|(series, at)| {
+            let (source, reading) = self.store.known(series)?;
+            Some(Known {
+                source,
+                reading,
+                position: *at,
+            })
+        });
+        Inventory {
+            position: self.position,
+            series: known.collect(),
+        }
+    }
+
+    fn set_newest(&mut self, series: SeriesIndex, position: Position) {
+        let at = series as usize;
+        if self.newest.len() <= at {
+            self.newest.resize(at + 1, Position::default());
+        }
+        self.newest[at] = position;
     }
 
     /// Takes other rules, devices, cap, lateness and age up to which readings are judged. The alerts of rules that are gone or ask something else end.
@@ -142,14 +194,16 @@ impl Core {
         {
             outgoing.device(device);
         }
+        let known = 0..SeriesIndex::try_from(self.store.series_known()).unwrap_or(SeriesIndex::MAX);
+        // Before the rules, which may choose by label.
+        for series in known.clone() {
+            self.machine
+                .relabel(series, labels(self.store.device_of(series)));
+        }
         for (key, lapsed) in self.machine.set_rules(rules, now) {
             self.transitions.push(lapse(lapsed, key, now.clock));
         }
-        for series in
-            0..SeriesIndex::try_from(self.store.series_known()).unwrap_or(SeriesIndex::MAX)
-        {
-            self.machine
-                .relabel(series, labels(self.store.device_of(series)));
+        for series in known {
             self.watch(series, now);
         }
     }
@@ -178,6 +232,17 @@ impl Core {
         }
     }
 
+    /// The rules that could not always be decided.
+    pub(super) fn undecided(&self) -> impl Iterator<Item = UndecidedRule> {
+        self.machine
+            .undecided()
+            .map(|(rule, troubles)| UndecidedRule {
+                rule: rule.name.to_string(),
+                times: troubles.times,
+                last: troubles.last().unwrap_or_default(),
+            })
+    }
+
     /// What changed since this was last asked, in order.
     pub(super) fn take_transitions(&mut self) -> Vec<Transition> {
         std::mem::take(&mut self.transitions)
@@ -193,7 +258,7 @@ impl Core {
             self.clock_jumped(by, mode, now, ear);
         }
         for reading in &batch.readings {
-            self.machine.next_reading();
+            self.machine.next_of_record();
             let shown = matches!(batch.stamps, Stamps::SinceBoot(_)) && reading.retained
                 || batch.is_provisional(reading);
             let applied = if shown {
@@ -203,6 +268,9 @@ impl Core {
                 self.apply_reading(batch, reading, mode, ear)
             };
             let Some(applied) = applied else { continue };
+            if applied.series_changed || matches!(applied.order, Order::InOrder | Order::Rewound) {
+                self.set_newest(applied.series, self.applying);
+            }
             if applied.new_series {
                 self.watch(applied.series, now);
             }
@@ -271,18 +339,19 @@ impl Core {
         let in_order = matches!(applied.order, Order::InOrder | Order::Rewound);
         let judged = in_order && applied.age <= self.judge_within;
         let store = &self.store;
-        let earliest = |from, to| store.first_number(series, from, to);
+        let view = StoreView { store, series };
         if mode == Mode::Recall {
-            self.machine.recall(series, reading, judged, now, earliest);
+            self.machine.recall(series, reading, judged, now, &view);
             return;
         }
         let out = &mut self.transitions;
         self.machine
-            .observe(series, reading, judged, now, earliest, out);
+            .observe(series, reading, judged, now, &view, out);
     }
 
     /// The gateway's clock was set while it ran: what is on that clock goes with it.
     fn clock_jumped(&mut self, by: i64, mode: Mode, now: Moment, ear: &mut Ear<'_>) {
+        self.machine.next_of_record();
         let mut closed = Vec::new();
         let moved = self.store.clock_jumped(by, |series, spec, window| {
             closed.push((series.clone(), spec, window.clone()));
@@ -292,12 +361,21 @@ impl Core {
         for (series, spec, window) in &closed {
             ear.window(series, *spec, window);
         }
-        // Alerts that were taken up from an earlier run have moved already.
-        if mode != Mode::Recall {
-            for series in moved {
-                self.machine
-                    .clock_jumped(series, by, now, &mut self.transitions);
+        for series in moved {
+            // Alerts that were taken up from an earlier run have moved already.
+            if mode == Mode::Recall {
+                self.machine.recall_clock_jump(series, by);
+            } else {
+                let out = &mut self.transitions;
+                self.machine.clock_jumped(series, by, now, out);
             }
+        }
+    }
+
+    /// Makes a series known before its first reading.
+    pub(super) fn expect(&mut self, key: &SeriesKey, now: Moment) {
+        if let Some(series) = self.store.expect(key) {
+            self.watch(series, now);
         }
     }
 
@@ -308,7 +386,8 @@ impl Core {
     }
 }
 
-fn labels(device: &Device) -> Labels {
+/// The labels that alerts on a device's series carry.
+pub(super) fn labels(device: &Device) -> Labels {
     let mut labels = device.labels.clone();
     if let Some(site) = &device.site {
         labels.insert(String::from("site"), site.clone());

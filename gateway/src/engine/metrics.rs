@@ -31,6 +31,7 @@ pub(super) struct Metrics {
     alerts: Family<StateLabel, Gauge>,
     transitions: Family<StateLabel, Counter>,
     alerts_refused: Counter,
+    rules_undecided: Counter,
     points_conflated: Counter,
     windows_untold: Counter,
     seen: Seen,
@@ -79,6 +80,11 @@ impl Metrics {
             "gateway_alerts_refused",
             "Alerts that did not begin because there were too many",
             &new.alerts_refused,
+        );
+        counter(
+            "gateway_rules_undecided",
+            "Times that a rule's condition could not be decided, such as for want of another series' value",
+            &new.rules_undecided,
         );
         counter(
             "gateway_live_points_conflated",
@@ -147,6 +153,8 @@ impl Metrics {
         self.windows_closed.inc_by(store.closed - seen.store.closed);
         self.alerts_refused
             .inc_by(alert.refused - seen.alert.refused);
+        self.rules_undecided
+            .inc_by(alert.undecided - seen.alert.undecided);
         self.points_conflated
             .inc_by(dropped.points - seen.dropped.points);
         self.windows_untold

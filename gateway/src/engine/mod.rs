@@ -13,10 +13,13 @@
 //! What it does not do: read or write anything durable, know a browser or a webhook.
 
 mod core;
+mod inventory;
 mod metrics;
 mod outgoing;
 mod recent;
+mod rehearsal;
 mod task;
+mod view;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -25,8 +28,12 @@ use smol_str::SmolStr;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::recent::{Recent, RecentRecord, Remember};
 use self::{core::Core, metrics::Metrics, outgoing::Outgoing, recent::Recorder, task::Task};
+pub use self::{
+    inventory::{Inventory, Known},
+    recent::{Recent, RecentRecord, Remember},
+    rehearsal::Rehearsal,
+};
 use crate::{
     alert::{Alert, Memory, Moment, Rule, Transition},
     clock::Clock,
@@ -140,6 +147,24 @@ pub struct EngineStatus {
     pub firing: usize,
     /// Alerts pending now.
     pub pending: usize,
+    /// Times that a rule's condition could not be decided.
+    pub undecided: u64,
+    /// Of which rules, the first [`UNDECIDED_SHOWN`].
+    pub undecided_rules: Vec<UndecidedRule>,
+}
+
+/// So many rules that could not be decided are named.
+pub const UNDECIDED_SHOWN: usize = 20;
+
+/// A rule whose condition could not always be decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UndecidedRule {
+    /// Its name.
+    pub rule: String,
+    /// Readings of which it could not, since the start or since the rules were changed.
+    pub times: u64,
+    /// Which series it was about the last time, and why.
+    pub last: String,
 }
 
 /// The engine has ended.
@@ -170,6 +195,10 @@ pub(crate) enum Query {
         answer: oneshot::Sender<Option<Vec<(WindowSpec, Window)>>>,
     },
     Alerts(oneshot::Sender<Vec<Alert>>),
+    Inventory {
+        after: Position,
+        answer: oneshot::Sender<Inventory>,
+    },
     Reconfigure(Box<Config>, oneshot::Sender<()>),
     Status(oneshot::Sender<EngineStatus>),
     /// Nobody waits for an answer.
@@ -246,6 +275,15 @@ impl Engine {
     /// [`Ended`]
     pub async fn alerts(&self) -> Result<Vec<Alert>, Ended> {
         self.ask(Query::Alerts).await
+    }
+
+    /// The series whose newest reading came after this record, with that reading. Those that only wait for the clock are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`]
+    pub async fn inventory(&self, after: Position) -> Result<Inventory, Ended> {
+        self.ask(|answer| Query::Inventory { after, answer }).await
     }
 
     /// Numbers for the status page.
@@ -342,6 +380,20 @@ impl Booting {
         self.recorder.begin(entry.position);
         self.core.replay(entry, now, &mut self.recorder);
         self.recorder.end();
+    }
+
+    /// Makes a series known of which the replay does not bring the newest reading, as an earlier run wrote it down: it is shown and its time is
+    /// the newest of its series; it counts in no window. Before the replay, unless the series is not in that.
+    pub fn know(&mut self, known: &Known) {
+        self.core.know(known, at_start(&self.clock));
+    }
+
+    /// Whether the series is known by now, with a reading.
+    #[must_use]
+    pub fn knows(&self, series: &SeriesKey) -> bool {
+        let store = &self.core.store;
+        let found = store.find(series);
+        found.is_some_and(|series| store.info(series).latest.is_some())
     }
 
     /// From now on, the newest records of the replay are kept for live clients.

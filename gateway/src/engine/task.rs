@@ -14,7 +14,8 @@ use tokio::{
 };
 
 use super::{
-    Config, Decided, Ends, EngineStatus, Query, core::Core, metrics::Metrics, outgoing::Outgoing,
+    Config, Decided, Ends, EngineStatus, Query, UNDECIDED_SHOWN, core::Core, metrics::Metrics,
+    outgoing::Outgoing,
 };
 use crate::{alert::Moment, clock::Clock, journal::Committed, journal::Position};
 
@@ -288,6 +289,7 @@ impl Task {
             Query::Alerts(answer) => {
                 drop(answer.send(self.core.alerts().cloned().collect()));
             }
+            Query::Inventory { after, answer } => drop(answer.send(self.core.inventory(after))),
             Query::Status(answer) => drop(answer.send(self.status())),
             // The loop does this one itself: it changes what the others look at.
             Query::Reconfigure(_, answer) => drop(answer),
@@ -309,6 +311,8 @@ impl Task {
             left_out: store.counts().left_out,
             firing: alerts.firing,
             pending: alerts.pending,
+            undecided: alerts.undecided,
+            undecided_rules: self.core.undecided().take(UNDECIDED_SHOWN).collect(),
         }
     }
 }

@@ -1,4 +1,5 @@
 mod clock;
+mod conditions;
 mod life;
 
 use std::sync::Arc;
@@ -72,6 +73,7 @@ fn rule(name: &str, condition: Condition) -> Rule {
     Rule {
         name: name.into(),
         series: "*/temperature".into(),
+        matching: BTreeMap::new(),
         condition,
         hold: Duration::ZERO,
         severity: Severity::Critical,
@@ -413,6 +415,61 @@ async fn a_series_known_from_before_that_never_speaks_again_is_reported() {
     let begin = tokio::time::Instant::now();
     let fired = rig.transitions().await;
     assert!(begin.elapsed() >= Duration::from_secs(60));
+    assert_eq!(fired.transitions[0].alert.state, AlertState::Firing);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_inventory_knows_is_as_if_its_newest_reading_had_been_replayed_but_in_no_window() {
+    let series = |name: &str| SeriesKey::parse(name).unwrap();
+    let before = start(vec![]);
+    before.read(1, "boiler/temperature", 0, 20.0).await;
+    before.read(2, "boiler/temperature", 1, 95.0).await;
+    before.read(3, "boiler/temperature", -20, 1.0).await;
+    before.read(4, "pump/temperature", 3, 7.0).await;
+    before.engine.status().await.unwrap();
+    let inventory = before.engine.inventory(Position(0)).await.unwrap();
+    assert_eq!(inventory.position, Position(4));
+    let later = before.engine.inventory(Position(2)).await.unwrap();
+    let keys: Vec<_> = later.series.iter().map(|k| &k.reading.series).collect();
+    assert_eq!(
+        keys,
+        [&series("pump/temperature")],
+        "a late reading is none"
+    );
+
+    let mut booting = booting(vec![silent()], Resumption::default());
+    for known in &inventory.series {
+        booting.know(known);
+    }
+    assert!(booting.knows(&series("boiler/temperature")));
+    assert!(!booting.knows(&series("boiler/other")));
+    booting.replay(&entry(5, vec![reading("pump/temperature", 4, 8.0)]));
+    let mut after = start_with(booting, 64, 64);
+    let all = after.engine.series().await.unwrap();
+    let latest: Vec<_> = all
+        .iter()
+        .map(|info| info.latest.clone().unwrap().value)
+        .collect();
+    assert_eq!(latest, [Value::Float(95.0), Value::Float(8.0)]);
+    let devices = after.engine.devices().await.unwrap();
+    assert_eq!(devices[0].source.as_deref(), Some("mqtt"));
+    assert_eq!(devices[0].last_seen_ms, Some((START + 1) * 1_000));
+    let windows = |name| after.engine.windows(series(name), None);
+    let boiler = windows("boiler/temperature").await.unwrap().unwrap();
+    assert!(boiler.is_empty(), "{boiler:?}");
+    let pump = windows("pump/temperature").await.unwrap().unwrap();
+    assert!(pump.iter().all(|(_, window)| window.count == 1), "{pump:?}");
+    // It can be written down again, with nothing lost.
+    let again = after.engine.inventory(Position(0)).await.unwrap();
+    let known = |inventory: &Inventory| {
+        let boiler = series("boiler/temperature");
+        let mut all = inventory.series.iter();
+        all.find(|k| k.reading.series == boiler).cloned()
+    };
+    assert_eq!(known(&again), known(&inventory));
+    assert_eq!(again.series.len(), 2);
+    // And its silence is reported.
+    let fired = after.transitions().await;
     assert_eq!(fired.transitions[0].alert.state, AlertState::Firing);
 }
 

@@ -1,6 +1,4 @@
-//! The inventory over REST: devices, series, and rules and webhooks as configured.
-
-use std::sync::Arc;
+//! The inventory over REST: devices and series.
 
 use axum::{
     Json, Router,
@@ -9,13 +7,11 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use serde_json::{Value as JsonValue, json};
+use serde_json::json;
 
 use super::{Api, problem::Problem};
 use crate::{
-    alert::{Condition, Rule},
     model::{Quality, Value},
-    notify::WebhookConfig,
     store::SeriesInfo,
 };
 
@@ -23,8 +19,6 @@ pub(super) fn router() -> Router<Api> {
     Router::new()
         .route("/api/v1/devices", get(devices))
         .route("/api/v1/series", get(series))
-        .route("/api/v1/rules", get(rules))
-        .route("/api/v1/webhooks", get(webhooks))
 }
 
 /// A Series as `docs/http-api.md` describes it.
@@ -83,61 +77,4 @@ async fn series(State(api): State<Api>) -> Result<Response, Problem> {
         series: series.into_iter().map(Series::from).collect(),
     })
     .into_response())
-}
-
-async fn rules(State(api): State<Api>) -> Response {
-    let configured = Arc::clone(&api.parts.configured.borrow().rules);
-    let rules: Vec<JsonValue> = configured.iter().map(rule).collect();
-    Json(json!({"rules": rules})).into_response()
-}
-
-async fn webhooks(State(api): State<Api>) -> Response {
-    let configured = Arc::clone(&api.parts.configured.borrow().webhooks);
-    let webhooks: Vec<JsonValue> = configured.iter().map(webhook).collect();
-    Json(json!({"webhooks": webhooks})).into_response()
-}
-
-fn rule(rule: &Rule) -> JsonValue {
-    let condition = match rule.condition {
-        Condition::Above { limit, clear } => json!({"above": limit, "clear": clear}),
-        Condition::Below { limit, clear } => json!({"below": limit, "clear": clear}),
-        Condition::ChangeOver { limit, over } => {
-            json!({"change": limit, "over_ms": over.as_millis()})
-        }
-        Condition::NoDataFor { silence } => json!({"no_data_ms": silence.as_millis()}),
-    };
-    json!({
-        "name": rule.name,
-        "series": rule.series,
-        "condition": condition,
-        "for_ms": rule.hold.as_millis(),
-        "severity": rule.severity,
-        "summary": rule.summary,
-        "webhooks": rule.webhooks,
-        "labels": rule.labels,
-    })
-}
-
-/// Without secrets: the token, the headers' values, and all of the address but its host, as many services put their
-/// secret in the path.
-fn webhook(webhook: &WebhookConfig) -> JsonValue {
-    let host = webhook.url.split_once("://").map_or_else(
-        || String::from("…"),
-        |(scheme, rest)| {
-            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            let host = authority
-                .rsplit_once('@')
-                .map_or(authority, |(_, host)| host);
-            format!("{scheme}://{host}/…")
-        },
-    );
-    json!({
-        "name": webhook.name,
-        "url": host,
-        "has_token": webhook.token.is_some(),
-        "headers": webhook.headers.keys().collect::<Vec<_>>(),
-        "timeout_ms": webhook.timeout.as_millis(),
-        "give_up_after_ms": webhook.give_up_after.as_millis(),
-        "send_resolved": webhook.send_resolved,
-    })
 }

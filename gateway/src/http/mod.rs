@@ -5,18 +5,23 @@
 //! (RFC 9457). Not here: logins and TLS.
 
 mod account;
+mod acknowledge;
 mod alerts;
 mod api;
 mod deliveries;
+mod dry_run;
 mod guard;
 mod letters;
 mod page;
 mod points;
 pub mod problem;
+mod routes;
+mod rules;
 mod serve;
 mod silences;
 mod status;
 mod times;
+mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,9 +38,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower_http::{CompressionLevel, compression::CompressionLayer};
 
 use self::problem::Problem;
-pub use self::serve::{Metrics, serve};
+pub use self::{
+    rules::{
+        Answer, MAX_RULE_REQUESTS, RuleEntry, RuleFault, RuleOrigin, RuleRefusal, RuleRequest,
+        RuleWish, Rules, place as rule_place,
+    },
+    serve::{Metrics, serve},
+};
 use crate::{
-    alert::Rule,
     archive::{ArchiveStatus, DeadLetters},
     clock::Clock,
     damage::SetAside,
@@ -45,7 +55,7 @@ use crate::{
     ingest::Account,
     journal::Journal,
     model::Timestamp,
-    notify::WebhookConfig,
+    notify::{Links, Signer, WebhookConfig},
     rejects::Rejects,
     source::SourceStatus,
     state,
@@ -98,8 +108,8 @@ pub enum Readiness {
 pub struct Configured {
     /// How each source stands, those included that were taken out of the config since the start.
     pub sources: Arc<[watch::Receiver<SourceStatus>]>,
-    /// The rules.
-    pub rules: Arc<[Rule]>,
+    /// The rules, of the config and of people.
+    pub rules: Arc<[RuleEntry]>,
     /// The webhooks.
     pub webhooks: Arc<[WebhookConfig]>,
     /// Where it is from and how its changes went.
@@ -151,12 +161,18 @@ pub struct Parts {
     pub archive: watch::Receiver<ArchiveStatus>,
     /// What the config in force says.
     pub configured: watch::Receiver<Configured>,
+    /// Who takes changes of rules.
+    pub rules: Rules,
+    /// What messages to people link to.
+    pub links: Links,
     /// What the archive refused for good.
     pub letters: DeadLetters,
     /// Dead-man's switches outside.
     pub heartbeats: Heartbeats,
     /// What is written to disk.
     pub disk: Meter,
+    /// Knows the links in messages again.
+    pub signer: Signer,
     /// For `now`.
     pub clock: Clock,
     /// When the process started.
@@ -171,6 +187,8 @@ struct Api {
     parts: Parts,
     /// Range queries at once; each may hold many points.
     ranges: Arc<Semaphore>,
+    /// Dry runs at once.
+    dry_runs: Arc<Semaphore>,
 }
 
 /// The whole interface. `fragments` are the routers of other rooms: live events, push, metrics. `address` is where it
@@ -184,15 +202,20 @@ pub fn router(
     let api = Api {
         parts,
         ranges: Arc::new(Semaphore::new(points::MAX_RANGES)),
+        dry_runs: Arc::new(Semaphore::new(dry_run::MAX_RUNS)),
     };
     let mut router = api::router()
         .merge(alerts::router())
+        .merge(acknowledge::router())
+        .merge(routes::router())
         .merge(silences::router())
+        .merge(rules::router())
         .merge(status::router())
         .merge(account::router())
         .merge(points::router())
         .merge(letters::router())
         .merge(deliveries::router())
+        .merge(webhooks::router())
         .with_state(api);
     for fragment in fragments {
         router = router.merge(fragment);

@@ -138,7 +138,7 @@ async fn points(
 }
 
 /// Both by time, each time once; where both have a time, memory is right, as it is newer.
-fn merge(stored: Vec<Point>, held: Vec<Point>) -> Vec<Point> {
+pub(super) fn merge(stored: Vec<Point>, held: Vec<Point>) -> Vec<Point> {
     if held.is_empty() || stored.is_empty() {
         let mut only = if held.is_empty() { stored } else { held };
         only.dedup_by_key(|point| point.time);
@@ -292,6 +292,11 @@ fn key(path: Result<Path<(String, String)>, PathRejection>) -> Result<SeriesKey,
         device: DeviceId(device.into()),
         metric: Metric(metric.into()),
     })
+}
+
+/// The values of a form (`application/x-www-form-urlencoded`) by name; what is none has no values.
+pub(super) fn pairs(form: &str) -> BTreeMap<String, String> {
+    Uri::try_from(format!("/?{form}")).map_or_else(|_| BTreeMap::new(), |uri| query(&uri))
 }
 
 /// The query's values by name, the last of equals. What can't be decoded becomes U+FFFD.

@@ -81,7 +81,7 @@ fn answer(status: StatusCode, silence: &Silence) -> Response {
 }
 
 /// The version in `If-Match`; `None` without the header or for `*`.
-fn expected(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+pub(super) fn expected(headers: &HeaderMap, what: &str) -> Result<Option<u64>, Problem> {
     let Some(value) = headers.get(header::IF_MATCH) else {
         return Ok(None);
     };
@@ -96,7 +96,7 @@ fn expected(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
         .ok_or_else(|| {
             Problem::new(
                 StatusCode::PRECONDITION_FAILED,
-                "If-Match must be the ETag of the silence, or *",
+                format!("If-Match must be the ETag of the {what}, or *"),
             )
         })
 }
@@ -143,7 +143,7 @@ async fn change(
             "say in If-Match which version you change: the ETag that came with it, or *",
         ));
     }
-    let version = expected(&headers)?;
+    let version = expected(&headers, "silence")?;
     let Json(asked) = body?;
     let draft = asked.draft("by", api.parts.clock.now())?;
     let silence = api.parts.state.change_silence(&id, version, draft).await?;
@@ -156,7 +156,7 @@ async fn end(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let (version, by) = (expected(&headers)?, by(&uri)?);
+    let (version, by) = (expected(&headers, "silence")?, by(&uri)?);
     let silence = api.parts.state.end_silence(&id, version, by).await?;
     Ok(answer(StatusCode::OK, &silence))
 }

@@ -204,12 +204,16 @@ impl Cursor {
         let mut failures = 0;
         loop {
             let (shared, mut taken) = (Arc::clone(&self.shared), std::mem::take(reader));
+            let name = self.name.clone();
             let give_up = failures >= TRIES;
             let read = tokio::task::spawn_blocking(move || {
                 let mut read = taken.read(&shared, (after, until), max_readings, give_up);
                 if let Ok(read) = &mut read {
                     let entries = read.entries.iter_mut();
                     entries.for_each(Entry::leave_provisional_out);
+                }
+                for first in std::mem::take(&mut taken.damaged) {
+                    shared.reckon_damage(&name, first);
                 }
                 (taken, read)
             });
@@ -402,6 +406,8 @@ pub(super) struct Read {
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     open: Option<(u64, Scanner)>,
+    /// Segments in which damage was met. Bounded by the segments of one reading, if somebody takes them.
+    damaged: Vec<u64>,
 }
 
 impl Reader {
@@ -457,6 +463,7 @@ impl Reader {
                         return Err(error);
                     }
                     shared.metrics.damaged.inc();
+                    self.damaged.push(first);
                     tracing::error!(segment = first, %error, "a segment cannot be read and is passed over");
                 }
             }
@@ -481,7 +488,7 @@ impl Reader {
             }
         };
         let before = scanner.tally().damaged;
-        let mut wanted = true;
+        let (mut wanted, mut unreadable) = (true, false);
         while wanted {
             let Some((header, body)) = scanner.next(after, end)? else {
                 break;
@@ -495,6 +502,7 @@ impl Reader {
                 }
                 Err(error) => {
                     shared.metrics.damaged.inc();
+                    unreadable = true;
                     tracing::warn!(position = header.position, %error, "a record of the journal is skipped");
                 }
             }
@@ -507,6 +515,9 @@ impl Reader {
                 damaged,
                 "damaged records of the journal are skipped"
             );
+        }
+        if (damaged > 0 || unreadable) && self.damaged.last() != Some(&first) {
+            self.damaged.push(first);
         }
         Ok(wanted)
     }

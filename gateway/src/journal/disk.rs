@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-use crate::wear::Writes;
+use crate::wear::{PAGE, Writes};
 
 /// The journal's directory.
 #[derive(Debug)]
@@ -59,9 +59,45 @@ impl Disk {
         self.write_counted(file, bytes, offset, &self.writes)
     }
 
+    /// Zeros from the end of what was just written up to `end`: what is written over them later makes the file no longer, and its
+    /// sync writes nothing but its page. Without room for them the file ends where it ended.
+    pub(super) fn lengthen(&self, file: &File, from: u64, end: u64) -> bool {
+        // Page by page: what comes in one write may be kept in one piece, and counted as written whenever a byte of it is.
+        let zeros = [0; PAGE as usize];
+        let mut at = from;
+        let mut page = || -> io::Result<()> {
+            while at < end {
+                let next = (at + 1).next_multiple_of(PAGE).min(end);
+                let length = usize::try_from(next - at).unwrap_or(zeros.len());
+                file.write_all_at(&zeros[..length], at)?;
+                at = next;
+            }
+            Ok(())
+        };
+        if let Err(error) = page() {
+            tracing::debug!(%error, "a segment is not made longer ahead");
+            if let Err(error) = file.set_len(from) {
+                tracing::debug!(%error, "some zeros stay behind the end of a segment");
+            }
+            return false;
+        }
+        // The first page is part of the write before.
+        let whole = from.next_multiple_of(PAGE);
+        self.writes.wrote(whole, end.saturating_sub(whole));
+        true
+    }
+
     /// fdatasync(2): contents, and the length if it grew.
     pub(super) fn sync(&self, file: &File) -> io::Result<()> {
         self.sync_counted(file, &self.writes)
+    }
+
+    /// As [`Disk::sync`], of a file that is as long as at its last sync.
+    pub(super) fn sync_in_place(&self, file: &File) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.on_sync()?;
+        self.writes.synced_in_place();
+        file.sync_data()
     }
 
     /// Makes names durable: a new file is lost with its directory entry if the power fails before this.

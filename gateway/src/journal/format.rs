@@ -6,8 +6,11 @@
 //! segment file  "<first position, 20 digits>.seg"
 //!   header   24  magic "gwjrnl\r\n" · version u32 · first position u64 · crc32 of the 20 bytes before
 //!   record*
-//!   footer   36  only once the segment is closed: magic FE 'E' 'N' 'D' · records u64 · readings u64 ·
-//!                last position u64 · bytes before the footer u32 · crc32 of the 32 bytes before
+//!   summary      only once the segment is closed: sources varint · (source: string · archivable readings: varint)* ·
+//!                stamped u8: 1 if a batch has stamps other than 0 and 1
+//!   footer   44  only once the segment is closed: magic FE 'S' 'U' 'M' · records u64 · readings u64 ·
+//!                last position u64 · bytes before the footer u32 · bytes before the summary u32 · crc32 of the
+//!                summary · crc32 of the 40 bytes before
 //! record
 //!   header   28  magic FE 'R' 'E' 'C' · body length u32 · position u64 · readings u32 · crc32 of the body ·
 //!                crc32 of the 24 bytes before
@@ -29,9 +32,13 @@
 //!
 //! A record stands alone: its dictionary begins empty. The header has its own checksum, so that a damaged body is stepped
 //! over exactly; a damaged header is found again by its magic, whose first byte never occurs in UTF-8 text.
-//! Version 1, which older gateways wrote, has no `stamps` (all are of a clock that was set) and is read as well.
+//! Version 1, which older gateways wrote, has no `stamps` (all are of a clock that was set) and is read as well; so is their
+//! footer, of 36 bytes: magic FE 'E' 'N' 'D' · records · readings · last position · bytes before the footer · crc32.
+//! The summary is a cache: what it says follows from the records, and where there is none or it is damaged, they are read.
 //! Positions grow from record to record and from file to file; what does not grow is void.
 //! `Batch::peer` and `Batch::presence` are not written.
+
+mod closing;
 
 use std::hash::BuildHasher;
 
@@ -40,6 +47,7 @@ use hashbrown::HashTable;
 use smol_str::SmolStr;
 use thiserror::Error;
 
+pub(super) use self::closing::{FOOTER, Footer, OLD_FOOTER, Summary};
 use super::varint::{Bytes, put, put_signed, put_text};
 use crate::model::{
     Batch, Boot, DeviceId, Metric, Quality, Reading, SeriesKey, SourceName, Stamps, Timestamp,
@@ -48,8 +56,6 @@ use crate::model::{
 
 /// Length of a segment's header.
 pub(super) const SEGMENT_HEADER: usize = 24;
-/// Length of a closed segment's footer.
-pub(super) const FOOTER: usize = 36;
 /// Length of a record's header.
 pub(super) const RECORD_HEADER: usize = 28;
 /// What every record begins with.
@@ -57,7 +63,6 @@ pub(super) const RECORD_MAGIC: [u8; 4] = [0xfe, b'R', b'E', b'C'];
 
 const SEGMENT_MAGIC: [u8; 8] = *b"gwjrnl\r\n";
 const SEGMENT_VERSION: u32 = 1;
-const FOOTER_MAGIC: [u8; 4] = [0xfe, b'E', b'N', b'D'];
 const BODY_VERSION: u8 = 2;
 /// Without stamps.
 const FIRST_BODY_VERSION: u8 = 1;
@@ -87,43 +92,6 @@ pub(super) fn segment_header(first: u64) -> [u8; SEGMENT_HEADER] {
     let crc = crc32fast::hash(&out[..20]);
     out[20..].copy_from_slice(&crc.to_le_bytes());
     out
-}
-
-/// What is in a closed segment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Footer {
-    /// Records.
-    pub(super) records: u64,
-    /// Readings in them.
-    pub(super) readings: u64,
-    /// The last position.
-    pub(super) last: u64,
-    /// Where the footer begins: guards against a footer that was left in the middle of something else.
-    pub(super) offset: u32,
-}
-
-impl Footer {
-    pub(super) fn write(&self) -> [u8; FOOTER] {
-        let mut out = [0; FOOTER];
-        out[..4].copy_from_slice(&FOOTER_MAGIC);
-        out[4..12].copy_from_slice(&self.records.to_le_bytes());
-        out[12..20].copy_from_slice(&self.readings.to_le_bytes());
-        out[20..28].copy_from_slice(&self.last.to_le_bytes());
-        out[28..32].copy_from_slice(&self.offset.to_le_bytes());
-        let crc = crc32fast::hash(&out[..32]);
-        out[32..].copy_from_slice(&crc.to_le_bytes());
-        out
-    }
-
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let mut bytes = checked(bytes, FOOTER, FOOTER_MAGIC)?;
-        Some(Self {
-            records: u64::from_le_bytes(bytes.array()?),
-            readings: u64::from_le_bytes(bytes.array()?),
-            last: u64::from_le_bytes(bytes.array()?),
-            offset: u32::from_le_bytes(bytes.array()?),
-        })
-    }
 }
 
 /// The start of a record.

@@ -10,10 +10,14 @@
 //! | `disk.rs` | the few file operations that the promises rest on |
 //! | `segment.rs` | names of segment files, reading past damage, what a file holds at start |
 //! | `writer.rs` | the one thread that writes: group commit, a failing disk |
+//! | `rhythm.rs` | how far apart commits are, by who waits for them; pure |
+//! | `pace.rs` | who is held back by a commit that waits; pure |
+//! | `signals.rs` | what writer and handles tell each other: closing, a disk that refuses |
 //! | `cursor.rs` | reading behind |
 //! | `progress.rs` | how far a cursor is, and what it left behind; pure |
 //! | `recovery.rs` | taking the directory and finding what is in it |
 //! | `retention.rs` | what may and must go |
+//! | `stock.rs` | what archives have yet to do at the start, and the replay |
 //! | `restamp.rs` | what came before the clock was set gets its right time |
 //!
 //! # Files of the directory
@@ -28,14 +32,15 @@
 //! 2. Positions grow by one from record to record, and never repeat: the newest segment is never deleted, and after a torn or
 //!    damaged tail the numbering skips all that could have been in it and goes on in a new segment.
 //! 3. Opening never fails over the contents of a file. A torn tail is cut; damage elsewhere costs the records that it touches,
-//!    met and counted when they are read (closed segments are trusted to their footers at start, so that a start is quick).
+//!    met and counted when they are read (closed segments are trusted to their ends at start, so that a start is quick: `stock.rs`).
 //! 4. The segments together never exceed `max_bytes`, but for a single delivery larger than that. The oldest go first, and
 //!    readings that a cursor had not read are counted.
 //! 5. A reading that was stamped with a time since boot is not seen by cursors; once the clock is set it is written again with its
 //!    right time, once, and then is as any other. Until then its record is held as if a cursor stood before it.
 //! 6. Waiting for the writer are at most [`MAX_WAITING`] batches; more wait in [`Journal::submit`]. Nothing is dropped.
-//! 7. Two classes: what somebody waits for ([`Urgency::Prompt`]) is committed soon and takes along what came before it; what
-//!    nobody waits for gathers, so that a card is not worn out by one sync a reading. Order is that of submission.
+//! 7. Three classes ([`Urgency`]): who does nothing else until it is answered is answered soon; what is acknowledged to who goes on
+//!    meanwhile gathers as long as that holds nobody up; what nobody waits for gathers. So a card is not worn out by one
+//!    sync a reading. A commit takes along what came before it: order is that of submission.
 //!
 //! It does not encrypt or compress; it does not look into readings; it does not delete by age.
 
@@ -43,11 +48,15 @@ mod cursor;
 mod disk;
 mod format;
 mod metrics;
+mod pace;
 mod progress;
 mod recovery;
 mod restamp;
 mod retention;
+mod rhythm;
 mod segment;
+mod signals;
+mod stock;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -74,15 +83,16 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     cursor::Cursor,
     progress::{MAX_STRETCHES, Stretch},
-    tally::{AwaitingClock, Tallies, Tally},
+    rhythm::Rhythm,
+    tally::{Tallies, Tally},
 };
 use self::{
-    cursor::Reader,
     disk::Disk,
     metrics::Metrics,
     recovery::{lock, recover},
     restamp::Unset,
     retention::Index,
+    tally::AwaitingClock,
     writer::{Submission, Writer},
 };
 use crate::{
@@ -124,13 +134,13 @@ pub struct Config {
     pub keep_bytes: u64,
     /// A segment is closed at this size. Default 4 MiB; 64 KiB to 64 MiB.
     pub segment_bytes: u64,
-    /// The least time between two commits while somebody waits for the acknowledgement. Default 2 ms. What comes after a
-    /// pause is committed at once.
-    pub commit_prompt: Duration,
+    /// The least time between two commits while somebody waits for the acknowledgement. Default [`Rhythm::Auto`]. What comes after
+    /// a pause is committed at once.
+    pub commit_prompt: Rhythm,
     /// The same while nobody waits. Default 1 s: at most so much of what was never acknowledged is lost with the power, and so
     /// late it is seen when traffic is dense. Each commit costs a card four blocks of 4 KiB at least.
     pub commit_patient: Duration,
-    /// How often a moving cursor is written down. Default 10 s: so much is archived again after a crash, as the same points.
+    /// How often a moving cursor is written down. Default 60 s: so much is archived again after a crash, as the same points.
     pub note_every: Duration,
 }
 
@@ -209,6 +219,8 @@ struct Shared {
     /// The newest durable record; its sender ends with the writer.
     durable: watch::Receiver<Position>,
     closing: (Mutex<bool>, Condvar),
+    /// Somebody looks at what is committed.
+    watched: AtomicBool,
     /// Nothing is patient from here on.
     hurried: AtomicBool,
     /// The writer no longer runs: the directory may be another's.
@@ -288,9 +300,9 @@ impl Default for Config {
             max_bytes: 1 << 30,
             keep_bytes: 64 << 20,
             segment_bytes: 4 << 20,
-            commit_prompt: Duration::from_millis(2),
+            commit_prompt: Rhythm::Auto,
             commit_patient: Duration::from_secs(1),
-            note_every: Duration::from_secs(10),
+            note_every: Duration::from_secs(60),
         }
     }
 }
@@ -364,6 +376,7 @@ impl Journal {
             writing_since: Mutex::default(),
             durable: seen,
             closing: (Mutex::new(false), Condvar::new()),
+            watched: AtomicBool::new(false),
             hurried: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             ended: CancellationToken::new(),
@@ -427,6 +440,11 @@ impl Journal {
         drop(self.submissions.try_send(Submission::Hurry));
     }
 
+    /// Whether somebody sees readings as they are committed; nobody, at first. Holds from the next commit on.
+    pub fn set_watched(&self, watched: bool) {
+        self.shared.watched.store(watched, Ordering::Release);
+    }
+
     /// What each archive did with the readings of each source.
     #[must_use]
     pub fn tallies(&self) -> &Tallies {
@@ -471,6 +489,12 @@ impl Journal {
         }
     }
 
+    /// Size and rhythm as they are in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
     /// The newest durable record, and the number that the next one gets.
     #[must_use]
     pub fn newest_and_next(&self) -> (Position, Position) {
@@ -486,36 +510,6 @@ impl Journal {
             .cursors
             .get(cursor)
             .map_or_else(Backlog::default, |progress| index.backlog(progress))
-    }
-
-    /// Reads all kept records in order, for the replay at start; blocking. Damaged ones are skipped. Readings that have only a time
-    /// since boot are in it, and so are those with their right times, if they got them. What still waits for the clock is known
-    /// from here on.
-    pub fn replay(&self, each: &mut dyn FnMut(Entry)) {
-        /// So much is in memory at a time.
-        const READINGS: usize = 4096;
-        let mut reader = Reader::default();
-        let mut after = 0;
-        let mut give_up = false;
-        loop {
-            match reader.read(&self.shared, (after, u64::MAX), READINGS, give_up) {
-                Ok(read) => {
-                    give_up = false;
-                    if read.entries.is_empty() {
-                        return;
-                    }
-                    for entry in read.entries {
-                        after = entry.position.0;
-                        self.shared.note_stamps(after, &entry.batches);
-                        each(entry);
-                    }
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "replaying a segment failed, trying once more");
-                    give_up = true;
-                }
-            }
-        }
     }
 
     /// Why nothing becomes durable now: the last error, or that the disk takes longer than [`SLOW`]. `None` when writing works.

@@ -25,6 +25,14 @@ pub(super) struct Progress {
     stretches: Vec<Stretch>,
 }
 
+/// How much of some records is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Share {
+    All,
+    Part,
+    None,
+}
+
 impl Progress {
     /// With nothing left behind.
     pub(super) const fn at(front: u64) -> Self {
@@ -83,6 +91,20 @@ impl Progress {
     pub(super) fn is_undone(&self, record: u64) -> bool {
         self.undone()
             .any(|(after, until)| after < record && record <= until)
+    }
+
+    /// How much is to be done of the records from `first` to `last`.
+    pub(super) fn share(&self, first: u64, last: u64) -> Share {
+        let mut share = Share::None;
+        for (after, until) in self.undone() {
+            if after < first && last <= until {
+                return Share::All;
+            }
+            if after < last && first <= until {
+                share = Share::Part;
+            }
+        }
+        share
     }
 
     pub(super) fn note(&self) -> String {

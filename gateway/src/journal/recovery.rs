@@ -77,7 +77,7 @@ pub(super) fn recover(dir: &Path, disk: &Disk) -> io::Result<Recovered> {
                 continue;
             }
         };
-        let segment = found.segment;
+        let mut segment = found.segment;
         recovery.records += segment.records;
         recovery.damaged_records += found.damaged;
         next = next.max(segment.first).max(segment.last + 1);
@@ -90,6 +90,12 @@ pub(super) fn recover(dir: &Path, disk: &Disk) -> io::Result<Recovered> {
                 next = next.max(segment.last + 1 + found.torn.div_ceil(RECORD_HEADER as u64));
             } else if !found.closed && next == segment.last + 1 {
                 active = disk.open(&segment::name(first)).ok();
+                // Without the zeros that it was made longer with: reading may have brought them in as one large piece.
+                if let Some(file) = &active
+                    && file.set_len(segment.end).is_ok()
+                {
+                    segment.size = segment.end;
+                }
             }
             // A process that was killed between writing and syncing leaves records that can be read and are not durable.
             // What is read here counts as durable from here on.

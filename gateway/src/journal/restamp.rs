@@ -58,7 +58,6 @@ struct Stay {
 }
 
 impl Unset {
-    #[cfg(test)]
     pub(super) const fn first(&self) -> Option<u64> {
         self.first
     }

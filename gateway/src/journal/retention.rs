@@ -17,6 +17,7 @@ use super::{
     progress::Progress,
     restamp,
     segment::{self, Scanner, Segment},
+    stock::{self, Believed},
     tally::{by_source, provisional_by_source},
 };
 use crate::model::SourceName;
@@ -34,6 +35,8 @@ pub(super) struct Index {
     pub(super) in_hand: BTreeMap<String, Progress>,
     /// What the byte limit took of records in hand, by cursor and record: lost if the hand is given up. Bounded by what is in hand.
     taken: BTreeMap<String, BTreeMap<u64, Vec<(SourceName, u64)>>>,
+    /// What was counted at the start without being read.
+    pub(super) believed: Believed,
     /// The number that the next record gets.
     pub(super) next: u64,
     /// The newest durable record.
@@ -148,8 +151,10 @@ impl Index {
     fn lose(&mut self, segment: &Segment, disk: &Disk, swept: &mut Swept) -> io::Result<()> {
         let path = disk.path(&segment::name(segment.first));
         let mut scanner = Scanner::open(&path, segment.first, segment.last + 1)?;
+        let mut damaged = false;
         while let Some((header, body)) = scanner.next(0, segment.end)? {
             let Ok(batches) = format::decode(body) else {
+                damaged = true;
                 continue;
             };
             let entry = Entry {
@@ -178,6 +183,17 @@ impl Index {
                 for (source, count) in by_source(&entry) {
                     let lost = swept.lost.entry((name.clone(), source.clone()));
                     *lost.or_default() += count;
+                }
+            }
+        }
+        let believers = self.believed.take_all(segment.first);
+        if (damaged || scanner.tally().damaged > 0) && !believers.is_empty() {
+            for (source, count) in stock::missing(segment, disk)? {
+                for name in &believers {
+                    *swept
+                        .lost
+                        .entry((name.clone(), source.clone()))
+                        .or_default() += count;
                 }
             }
         }
@@ -231,6 +247,7 @@ impl Index {
                 _ => {}
             }
             self.segments.pop_front();
+            self.believed.take_all(oldest.first);
             swept.segments += 1;
             swept.dropped_unread += unread;
         }

@@ -9,7 +9,8 @@ use std::{
 };
 
 use super::format::{
-    FOOTER, Footer, Header, RECORD_HEADER, RECORD_MAGIC, SEGMENT_HEADER, segment_header,
+    self, FOOTER, Footer, Header, OLD_FOOTER, RECORD_HEADER, RECORD_MAGIC, SEGMENT_HEADER, Summary,
+    segment_header,
 };
 
 /// How much is read from a file at a time.
@@ -28,7 +29,7 @@ pub(super) struct Segment {
     pub(super) last: u64,
     /// Where its records end.
     pub(super) end: u64,
-    /// Its length on disk.
+    /// Its length on disk: zeros may follow the records of one that is being written.
     pub(super) size: u64,
     /// Records in it.
     pub(super) records: u64,
@@ -264,7 +265,7 @@ pub(super) fn inspect(path: &PathBuf, first: u64, below: u64) -> io::Result<Foun
             segment: Segment {
                 first,
                 last: footer.last,
-                end: size - FOOTER as u64,
+                end: u64::from(footer.end),
                 size,
                 records: footer.records,
                 readings: footer.readings,
@@ -289,9 +290,28 @@ pub(super) fn inspect(path: &PathBuf, first: u64, below: u64) -> io::Result<Foun
     Ok(Found {
         segment,
         damaged,
-        torn: size.saturating_sub(segment.end),
+        torn: written_after(path, segment.end)?.saturating_sub(segment.end),
         closed: !has_header(path, first)?,
     })
+}
+
+/// Where the file's bytes behind `end` stop being anything but the zeros that it was made longer with; `end` if that is all.
+fn written_after(path: &Path, end: u64) -> io::Result<u64> {
+    let file = File::open(path)?;
+    let (mut offset, mut last) = (end, end);
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let read = match file.read_at(&mut chunk, offset) {
+            Ok(0) => return Ok(last),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if let Some(at) = chunk[..read].iter().rposition(|byte| *byte != 0) {
+            last = offset + at as u64 + 1;
+        }
+        offset += read as u64;
+    }
 }
 
 /// Records are only ever added behind a whole header.
@@ -303,11 +323,42 @@ fn has_header(path: &Path, first: u64) -> io::Result<bool> {
     }
 }
 
+/// The footer at the end of a file of this size, if it was closed.
 fn footer(path: &Path, size: u64) -> io::Result<Option<Footer>> {
-    let Some(offset) = size.checked_sub(FOOTER as u64) else {
+    let file = File::open(path)?;
+    let mut bytes = [0; FOOTER];
+    let length = bytes.len().min(usize::try_from(size).unwrap_or(FOOTER));
+    let tail = &mut bytes[FOOTER - length..];
+    file.read_exact_at(tail, size - length as u64)?;
+    let begins = |footer: &Footer, length: usize| {
+        u64::from(footer.offset) + length as u64 == size && footer.end as usize >= SEGMENT_HEADER
+    };
+    let old = || Footer::read_old(tail.get(tail.len().checked_sub(OLD_FOOTER)?..)?);
+    Ok(Footer::read(tail)
+        .filter(|footer| begins(footer, FOOTER))
+        .or_else(|| old().filter(|footer| begins(footer, OLD_FOOTER))))
+}
+
+/// The summary of a closed segment; `None` if there is none, or it is damaged.
+pub(super) fn summary(path: &Path) -> io::Result<Option<Summary>> {
+    let size = std::fs::metadata(path)?.len();
+    let Some(footer) = footer(path, size)? else {
         return Ok(None);
     };
-    let mut bytes = [0; FOOTER];
-    File::open(path)?.read_exact_at(&mut bytes, offset)?;
-    Ok(Footer::read(&bytes).filter(|f| u64::from(f.offset) == offset))
+    let mut bytes = vec![0; (footer.offset - footer.end) as usize];
+    File::open(path)?.read_exact_at(&mut bytes, u64::from(footer.end))?;
+    Ok(Summary::read(&bytes, footer.summary))
+}
+
+/// What the records of a segment hold that can be read now.
+pub(super) fn summarise(path: &Path, segment: &Segment) -> io::Result<Summary> {
+    let mut scanner = Scanner::open(path, segment.first, segment.last.saturating_add(1))?;
+    let mut summary = Summary::default();
+    while let Some((_, body)) = scanner.next(0, segment.end)? {
+        // One that this version can't read is none for any reader.
+        if let Ok(batches) = format::decode(body) {
+            summary.add(&batches);
+        }
+    }
+    Ok(summary)
 }

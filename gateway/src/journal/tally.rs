@@ -1,7 +1,7 @@
 //! What each archive did with the readings of each source, for the loss account.
 //!
 //! An archive counts what it has stored and what was refused for good when that is certain; the byte limit counts what it
-//! took from an archive; the replay at the start counts what an archive had still to do, so that the sum holds over restarts.
+//! took from an archive; the start counts what an archive had still to do (`stock.rs`), so that the sum holds over restarts.
 //! Last-known values (retained messages) are not archived and not counted.
 //!
 //! Bounded by the names of archives (two) and of sources.
@@ -18,7 +18,7 @@ use prometheus_client::{
 };
 
 use super::{Entry, Position};
-use crate::model::{Reading, SourceName, Stamps};
+use crate::model::{SourceName, Stamps};
 
 /// One archive and one source, since the start of the process. Readings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Tally {
     pub archived: u64,
     /// Refused for good: dead letters.
     pub refused: u64,
-    /// Went at the journal's byte limit before this archive had them.
+    /// Went at the journal's byte limit before this archive had them, or were damaged in it.
     pub dropped: u64,
 }
 
@@ -44,7 +44,7 @@ pub struct Tallies {
 }
 
 impl Tallies {
-    /// Opens the books of an archive, before the journal is replayed. What an archive without books does is not counted.
+    /// Opens the books of an archive, before stock is taken. What an archive without books does is not counted.
     pub fn open(&self, archive: &'static str) {
         self.lock().entry(archive).or_default();
     }
@@ -61,10 +61,15 @@ impl Tallies {
     }
 
     /// The archive had not done with this record at the start.
-    pub fn carried_over(&self, archive: &str, entry: &Entry) {
+    pub(super) fn carried_over(&self, archive: &str, entry: &Entry) {
         for (source, count) in by_source(entry) {
-            self.change(archive, source, |tally| tally.carried_over += count);
+            self.carried(archive, source, count);
         }
+    }
+
+    /// The archive had not done with so many readings of a source at the start.
+    pub(super) fn carried(&self, archive: &str, source: &SourceName, count: u64) {
+        self.change(archive, source, |tally| tally.carried_over += count);
     }
 
     /// So many readings of a source are stored.
@@ -77,7 +82,7 @@ impl Tallies {
         self.change(archive, source, |tally| tally.refused += count);
     }
 
-    /// The byte limit took so many readings of a source that the archive had not done with.
+    /// The byte limit, or damage, took so many readings of a source that the archive had not done with.
     pub(super) fn dropped(&self, archive: &str, source: &SourceName, count: u64) {
         self.change(archive, source, |tally| tally.dropped += count);
     }
@@ -134,11 +139,10 @@ impl Collector for Tallies {
 
 /// The readings of a record that archives store.
 pub(super) fn by_source(entry: &Entry) -> impl Iterator<Item = (&SourceName, u64)> {
-    entry.batches.iter().map(|batch| {
-        let stored = |r: &&Reading| !r.retained && !batch.is_provisional(r);
-        let count = batch.readings.iter().filter(stored).count();
-        (&batch.source, count as u64)
-    })
+    entry
+        .batches
+        .iter()
+        .map(|batch| (&batch.source, batch.archivable()))
 }
 
 /// The readings of a record that wait for the clock.
@@ -150,14 +154,14 @@ pub(super) fn provisional_by_source(entry: &Entry) -> impl Iterator<Item = (&Sou
     })
 }
 
-/// What of the replayed journal still waits for the clock: archives have it yet to do, wherever they are. Bounded by the records
+/// What of the kept journal still waits for the clock: archives have it yet to do, wherever they are. Bounded by the records
 /// in the journal that wait.
 #[derive(Debug, Default)]
-pub struct AwaitingClock(BTreeMap<Position, BTreeMap<SourceName, u64>>);
+pub(super) struct AwaitingClock(BTreeMap<Position, BTreeMap<SourceName, u64>>);
 
 impl AwaitingClock {
-    /// The next record of the replay.
-    pub fn note(&mut self, entry: &Entry) {
+    /// The next record, in order.
+    pub(super) fn note(&mut self, entry: &Entry) {
         for batch in &entry.batches {
             if let Stamps::Restamped { from, .. } = batch.stamps {
                 self.0.remove(&Position(from));
@@ -172,8 +176,8 @@ impl AwaitingClock {
         }
     }
 
-    /// The replay has ended: each of these archives has the rest to do.
-    pub fn carry_over(self, archives: &[&str], tallies: &Tallies) {
+    /// There are no more records: each of these archives has the rest to do.
+    pub(super) fn carry_over(self, archives: &[&str], tallies: &Tallies) {
         for (source, count) in self.0.into_values().flatten() {
             for archive in archives {
                 tallies.change(archive, &source, |tally| tally.carried_over += count);
@@ -185,7 +189,9 @@ impl AwaitingClock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Batch, Boot, DeviceId, Metric, Quality, SeriesKey, Timestamp, Value};
+    use crate::model::{
+        Batch, Boot, DeviceId, Metric, Quality, Reading, SeriesKey, Timestamp, Value,
+    };
 
     #[test]
     fn only_archives_with_books_are_counted() {

@@ -1,9 +1,13 @@
 //! The one thread that writes: it takes what waits, makes one record of it, writes and syncs once, and only then says so.
 //!
 //! Group commit: while a sync runs, submissions queue up and form the next record. What comes after a pause is committed at
-//! once; after that the next commit waits until `commit_prompt` has passed since the last one, or `commit_patient` while
-//! everything in the group is patient. A group that somebody waits for goes early when nothing comes any more. A patient group of [`PATIENT_BYTES`] goes without waiting: a longer record costs
-//! the disk no less a byte.
+//! once; after that the next commit waits until a time has passed since the last one (`rhythm.rs`), unless that holds somebody up
+//! (`pace.rs`).
+//!
+//! A group of [`ENOUGH_BYTES`] goes without waiting: a longer record costs the disk hardly less a byte.
+//!
+//! A segment is made longer ahead, in steps, while records are short: a sync of a file that did not grow writes the page of the
+//! record, and nothing into the file system's journal.
 //!
 //! What a failing disk does to it:
 //!
@@ -19,7 +23,7 @@
 use std::{
     fs::File,
     io,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -29,14 +33,17 @@ use tokio::{
 };
 
 use super::{
-    Committed, OnDurable, Position, Shared,
+    Committed, OnDurable, Position, Rhythm, Shared,
     disk::is_full,
-    format::{Encoder, FOOTER, Footer, SEGMENT_HEADER, segment_header},
+    format::{Encoder, FOOTER, Footer, SEGMENT_HEADER, Summary, segment_header},
+    pace::Pace,
+    rhythm::{self, Group},
     segment::{self, Segment},
 };
 use crate::{
     backoff::{self, Backoff},
     model::{Batch, Urgency},
+    wear::PAGE,
 };
 
 /// A record is closed at about this size.
@@ -45,11 +52,13 @@ const RECORD_TARGET: usize = 1 << 20;
 const MAX_GROUP: usize = 4096;
 /// The room that is held back for cursors and the like, below the size of a segment.
 pub(super) const RESERVE: &str = "reserve";
-/// When nothing came for this share of `commit_prompt`, those who wait may have sent all that they may have under way: the
-/// group is committed early.
-const QUIET_SHARE: u32 = 4;
-/// A group that nobody waits for is committed at this size; those who sent it may wait for room.
-const PATIENT_BYTES: usize = 64 << 10;
+/// A group is committed at this size, if nobody in it is prompt: the page that the next one writes again is then a quarter at most, and
+/// dense readings are seen soon.
+const ENOUGH_BYTES: usize = 16 << 10;
+/// A segment grows in steps of this size, or of a sixteenth of the largest segment if that is less; while records are shorter than
+/// [`GROW_BELOW`], since the zeros cost as much as the records.
+const GROW: u64 = 64 << 10;
+const GROW_BELOW: u64 = 8 << 10;
 /// The waits while the disk refuses.
 const RETRY: backoff::Config = backoff::Config {
     initial: Duration::from_millis(100),
@@ -74,13 +83,17 @@ pub(super) struct Writer {
     durable: watch::Sender<Position>,
     /// The file of the index's last segment, if it can be added to.
     active: Option<File>,
+    /// What the index's last segment holds; none if that could not be read at the start.
+    summary: Option<Summary>,
     /// Kept open for its lock.
     _lock: File,
     encoder: Encoder,
     batches: Vec<Batch>,
     waiting: Vec<OnDurable>,
-    /// Somebody waits for the group.
-    prompt: bool,
+    group: Group,
+    pace: Pace,
+    /// So many submissions were there before the last commit was answered, and are not taken yet.
+    unanswered: usize,
     last_commit: Option<Instant>,
     /// For waiting with a deadline, on this thread alone.
     timer: tokio::runtime::Runtime,
@@ -107,11 +120,14 @@ impl Writer {
             committed,
             durable,
             active,
+            summary: None,
             _lock: lock,
             encoder: Encoder::default(),
             batches: Vec::new(),
             waiting: Vec::new(),
-            prompt: false,
+            group: Group::default(),
+            pace: Pace::default(),
+            unanswered: 0,
             last_commit: None,
             timer,
             reserve_released: false,
@@ -124,9 +140,10 @@ impl Writer {
         if let Err(error) = self.hold_reserve() {
             tracing::warn!(%error, "no room is held back for a full disk until there is some");
         }
+        self.summarise_active();
         while let Some(submission) = self.submissions.blocking_recv() {
             self.encoder.begin();
-            self.prompt = false;
+            self.group = Group::default();
             self.take(submission);
             self.take_waiting();
             self.gather();
@@ -143,13 +160,51 @@ impl Writer {
             }
             self.last_commit = Some(Instant::now());
         }
+        self.cut_zeros();
         self.shared.set_closed();
     }
 
+    /// Nothing more is written: the segment ends with its records.
+    fn cut_zeros(&self) {
+        let mut index = self.shared.index();
+        if let (Some(file), Some(last)) = (&self.active, index.segments.back_mut())
+            && last.size > last.end
+        {
+            match file.set_len(last.end) {
+                Ok(()) => last.size = last.end,
+                Err(error) => {
+                    tracing::debug!(%error, "some zeros stay behind the end of a segment")
+                }
+            }
+        }
+    }
+
+    /// An earlier run began the segment that is added to: what is in it is read again, for the summary at its end.
+    fn summarise_active(&mut self) {
+        let last = self.shared.index().segments.back().copied();
+        if let (Some(_), Some(last)) = (&self.active, last) {
+            let path = self.shared.disk.path(&segment::name(last.first));
+            self.summary = segment::summarise(&path, &last)
+                .inspect_err(|error| tracing::debug!(%error, segment = last.first, "a segment stays without its summary"))
+                .ok();
+        }
+    }
+
     fn take(&mut self, submission: Submission) {
+        let unanswered = self.unanswered > 0;
+        self.unanswered = self.unanswered.saturating_sub(1);
         match submission {
             Submission::Batch(urgency, batch, on_durable) => {
-                self.prompt |= urgency == Urgency::Prompt;
+                match urgency {
+                    Urgency::Prompt => self.group.prompt = true,
+                    Urgency::Steady { messages } => {
+                        self.group.steady = true;
+                        let sender = (batch.source.clone(), batch.peer.clone());
+                        self.pace
+                            .came(sender, messages.into(), unanswered, Instant::now());
+                    }
+                    Urgency::Patient => {}
+                }
                 self.add(batch);
                 self.waiting.push(on_durable);
             }
@@ -193,8 +248,10 @@ impl Writer {
             let Some(due) = self.due().filter(|due| *due > Instant::now()) else {
                 return;
             };
-            let quiet = Instant::now() + self.shared.config.commit_prompt / QUIET_SHARE;
-            let until = if self.prompt { due.min(quiet) } else { due };
+            let until = match rhythm::quiet(self.shared.config.commit_prompt, self.group) {
+                Some(quiet) => due.min(Instant::now() + quiet),
+                None => due,
+            };
             let next = self.submissions.recv();
             let Ok(submission) = self
                 .timer
@@ -213,20 +270,30 @@ impl Writer {
     /// When the group is to be committed; `None`: at once.
     fn due(&self) -> Option<Instant> {
         let config = &self.shared.config;
-        let apart = if self.encoder.readings() == 0 || self.shared.hurried.load(Ordering::Acquire) {
+        if self.encoder.readings() == 0 || self.shared.hurried.load(Ordering::Acquire) {
             return None;
-        } else if self.prompt {
-            config.commit_prompt
-        } else if self.encoder.len() < PATIENT_BYTES {
-            config.commit_patient
-        } else {
+        }
+        if !self.group.prompt && self.encoder.len() >= ENOUGH_BYTES {
             return None;
-        };
-        self.last_commit.map(|last| last + apart)
+        }
+        let last = self.last_commit?;
+        let watched = self.shared.watched.load(Ordering::Acquire);
+        let apart = rhythm::apart(
+            config.commit_prompt,
+            config.commit_patient,
+            self.group,
+            watched,
+        );
+        let due = last + apart;
+        match (config.commit_prompt, self.pace.due()) {
+            (Rhythm::Auto, Some(held)) => Some(held.min(due)),
+            _ => Some(due),
+        }
     }
 
     /// Writes the group and tells everybody. False: the journal closes and the disk still refuses.
     fn commit(&mut self) -> bool {
+        let began = Instant::now();
         let position = if self.encoder.readings() == 0 {
             self.shared.index().newest
         } else {
@@ -238,6 +305,8 @@ impl Writer {
             self.durable.send_replace(Position(position));
             position
         };
+        self.unanswered = self.submissions.len();
+        self.pace.committed(began, Instant::now());
         for on_durable in self.waiting.drain(..) {
             on_durable(Position(position));
         }
@@ -290,8 +359,11 @@ impl Writer {
     /// One try. Afterwards the record is durable, or there is nothing of it that a reader would see.
     fn write(&mut self, position: u64) -> io::Result<()> {
         let length = self.encoder.len() as u64;
-        // With what sealing this segment and beginning another would add.
-        self.shared.sweep(length + (FOOTER + SEGMENT_HEADER) as u64);
+        // With what sealing this segment and beginning another would add, or making it longer.
+        let summary = self.summary.as_ref().map_or(0, Summary::length);
+        let ahead = if length < GROW_BELOW { self.step() } else { 0 };
+        self.shared
+            .sweep(length + ahead + (summary + FOOTER + SEGMENT_HEADER) as u64);
         let last = self.shared.index().segments.back().copied();
         let segment = match (self.active.take(), last) {
             (Some(file), Some(last))
@@ -316,7 +388,7 @@ impl Writer {
         let segment = Segment {
             last: position,
             end,
-            size: end,
+            size: segment.size.max(end),
             records: segment.records + 1,
             readings: segment.readings + readings,
             ..segment
@@ -335,24 +407,58 @@ impl Writer {
         let metrics = &self.shared.metrics;
         metrics.set_size(index.bytes());
         drop(index);
+        if let Some(summary) = &mut self.summary {
+            summary.add(&self.batches);
+        }
         metrics.records.inc();
         metrics.readings.inc_by(readings);
         metrics.written.inc_by(length);
         Ok(())
     }
 
+    /// In what steps segments grow ahead; 0 for those that are too small for it.
+    fn step(&self) -> u64 {
+        let step = GROW.min(self.shared.config.segment_bytes / 16);
+        step - step % PAGE
+    }
+
+    /// Makes a file longer, of which a record of this length is now the end; returns where it ends then.
+    fn lengthen(&self, file: &File, length: u64, end: u64) -> u64 {
+        let step = self.step();
+        if length >= GROW_BELOW || step == 0 {
+            return end;
+        }
+        let longer = end
+            .next_multiple_of(step)
+            .min(self.shared.config.segment_bytes);
+        if longer > end && self.shared.disk.lengthen(file, end, longer) {
+            longer
+        } else {
+            end
+        }
+    }
+
     /// Adds the record to the open segment.
-    fn append(&mut self, file: File, segment: Segment, position: u64) -> io::Result<Segment> {
+    fn append(&mut self, file: File, mut segment: Segment, position: u64) -> io::Result<Segment> {
         let disk = &self.shared.disk;
         let record = self.encoder.finish(position);
+        let length = record.len() as u64;
         if let Err(error) = disk.write_at(&file, record, segment.end) {
             // Kept only if the torn part is gone; else the next try begins a new segment behind it.
             if file.set_len(segment.end).is_ok() {
                 self.active = Some(file);
+                if let Some(last) = self.shared.index().segments.back_mut() {
+                    last.size = segment.end;
+                }
             }
             return Err(error);
         }
-        if let Err(error) = self.sync(&file) {
+        let end = segment.end + length;
+        let grows = end > segment.size;
+        if grows {
+            segment.size = self.lengthen(&file, length, end);
+        }
+        if let Err(error) = self.sync(&file, grows) {
             if let Err(error) = file.set_len(segment.end) {
                 tracing::debug!(%error, "an unsynced record stays behind the end of a segment");
             }
@@ -366,12 +472,16 @@ impl Writer {
     fn begin_segment(&mut self, position: u64) -> io::Result<Segment> {
         let disk = &self.shared.disk;
         let name = segment::name(position);
-        let segment = Segment::new(position);
+        let mut segment = Segment::new(position);
+        let length = self.encoder.len() as u64;
         let file = disk.create(&name)?;
         let written = disk
             .write_at(&file, &segment_header(position), 0)
             .and_then(|()| disk.write_at(&file, self.encoder.finish(position), segment.end))
-            .and_then(|()| self.sync(&file))
+            .and_then(|()| {
+                segment.size = self.lengthen(&file, length, segment.end + length);
+                self.sync(&file, true)
+            })
             .and_then(|()| self.shared.disk.sync_names());
         if let Err(error) = written {
             if let Err(error) = self.shared.disk.remove(&name) {
@@ -380,6 +490,7 @@ impl Writer {
             return Err(error);
         }
         self.active = Some(file);
+        self.summary = Some(Summary::default());
         // The disk may have been too full for it at the start.
         if let Err(error) = self.hold_reserve() {
             tracing::debug!(%error, "there is still no room to hold back");
@@ -389,25 +500,37 @@ impl Writer {
 
     /// Ends a full segment. Without its footer it is read as a whole at the next start, so failing here costs only time.
     fn seal(&self, file: &File, segment: Segment) {
+        let summary = self.summary.as_ref().map(Summary::write);
+        let mut closing = summary.unwrap_or_default();
+        let offset = segment.end + closing.len() as u64;
         let footer = Footer {
             records: segment.records,
             readings: segment.readings,
             last: segment.last,
-            offset: u32::try_from(segment.end).unwrap_or(u32::MAX),
-        }
-        .write();
-        if let Err(error) = self.shared.disk.write_at(file, &footer, segment.end) {
+            offset: u32::try_from(offset).unwrap_or(u32::MAX),
+            end: u32::try_from(segment.end).unwrap_or(u32::MAX),
+            summary: crc32fast::hash(&closing),
+        };
+        closing.extend_from_slice(&footer.write());
+        let ended = file
+            .set_len(segment.end)
+            .and_then(|()| self.shared.disk.write_at(file, &closing, segment.end));
+        if let Err(error) = ended {
             tracing::debug!(%error, segment = segment.first, "a segment stays without its footer");
             return;
         }
         if let Some(last) = self.shared.index().segments.back_mut() {
-            last.size = segment.end + footer.len() as u64;
+            last.size = segment.end + closing.len() as u64;
         }
     }
 
-    fn sync(&self, file: &File) -> io::Result<()> {
+    fn sync(&self, file: &File, grown: bool) -> io::Result<()> {
         let began = Instant::now();
-        let result = self.shared.disk.sync(file);
+        let result = if grown {
+            self.shared.disk.sync(file)
+        } else {
+            self.shared.disk.sync_in_place(file)
+        };
         let metrics = &self.shared.metrics;
         metrics.syncs.inc();
         metrics.sync_seconds.observe(began.elapsed().as_secs_f64());
@@ -444,56 +567,5 @@ impl Writer {
             self.reserve_released = false;
         }
         Ok(())
-    }
-}
-
-impl Shared {
-    pub(super) fn is_closing(&self) -> bool {
-        *self
-            .closing
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn set_closing(&self) {
-        *self
-            .closing
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = true;
-        self.closing.1.notify_all();
-    }
-
-    /// Sleeps, but not beyond the call to close.
-    fn wait_or_closing(&self, wait: Duration) {
-        let closing = self
-            .closing
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        drop(
-            self.closing
-                .1
-                .wait_timeout_while(closing, wait, |closing| !*closing),
-        );
-    }
-
-    fn set_writing_since(&self, since: Option<Instant>) {
-        *self
-            .writing_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = since;
-    }
-
-    fn set_failing(&self, error: Option<&io::Error>) {
-        self.metrics.failing.set(i64::from(error.is_some()));
-        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = error.map(|error| {
-            if is_full(error) {
-                format!("the disk is full ({error}): make room, it goes on by itself")
-            } else {
-                format!("writing failed ({error}): check the disk, it goes on by itself")
-            }
-        });
     }
 }

@@ -70,7 +70,9 @@ impl Kind {
 /// Why a filter can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum FilterError {
-    #[error("unknown event type {0:?}: use readings, window, alert, silence, device or status")]
+    #[error(
+        "unknown event type {0:?}: use readings, window, alert, rule, silence, device or status"
+    )]
     UnknownType(String),
     #[error("more than {MAX_GLOBS} globs in series")]
     TooManyGlobs,

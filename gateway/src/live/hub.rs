@@ -61,6 +61,11 @@ pub(super) enum Command {
         attention: Attention,
         answer: oneshot::Sender<()>,
     },
+    /// Rules are new, changed or gone.
+    Rules {
+        news: Vec<serde_json::Value>,
+        answer: oneshot::Sender<()>,
+    },
 }
 
 #[derive(Debug)]
@@ -408,6 +413,18 @@ impl State {
                 self.attend(attention);
                 self.wake();
                 // Who asked may be gone; it is said all the same.
+                let _gone = answer.send(());
+            }
+            Command::Rules { news, answer } => {
+                for rule in news {
+                    let id = self.next_id(News::Other);
+                    let mut frame = Frame::begin(Kind::Rule, Some(id), 512);
+                    frame.json(&rule);
+                    let frame = frame.end();
+                    self.publish(Kind::Rule, News::Other, About::Everyone, frame);
+                }
+                self.wake();
+                // As above.
                 let _gone = answer.send(());
             }
         }

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     alert::{
         Alert, AlertState,
+        route::Standing,
         silence::{Attended, Attention, Silence, SilenceState},
     },
     model::{DeviceId, Metric, SeriesKey},
@@ -198,6 +199,7 @@ impl Latest {
             .values()
             .filter(|alert| {
                 before.acknowledged.get(&alert.id) != attention.acknowledged.get(&alert.id)
+                    || before.routed.standing(alert) != attention.routed.standing(alert)
                     || silenced_otherwise(alert)
             })
             .cloned()
@@ -351,6 +353,7 @@ pub(crate) fn attended<'a>(attention: Option<&'a Attention>, alert: &'a Alert) -
             alert,
             acknowledged: None,
             silenced_by: Vec::new(),
+            standing: Standing::default(),
         },
     }
 }

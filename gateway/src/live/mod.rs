@@ -44,7 +44,7 @@ pub mod sse;
 use std::{sync::Arc, time::Duration};
 
 use prometheus_client::registry::Registry;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::place::EarlierRun;
@@ -144,11 +144,27 @@ impl Hub {
         self.shared.set_site(site);
     }
 
+    /// How many clients are listening, and each change of that.
+    #[must_use]
+    pub fn clients(&self) -> watch::Receiver<usize> {
+        self.shared.clients.subscribe()
+    }
+
     /// Says what people did since this was last called: each silence that is new or changed, and each alert that is acknowledged or
     /// silenced otherwise than before. Returns when it is said, or when the hub has ended.
     pub async fn attend(&self, attention: Attention) {
         let (answer, answered) = oneshot::channel();
         let said = hub::Command::Attend { attention, answer };
+        // A hub that has ended has no clients to tell.
+        if self.commands.send(said).await.is_ok() {
+            drop(answered.await);
+        }
+    }
+
+    /// Says what rules are new, changed or gone. Returns when it is said, or when the hub has ended.
+    pub async fn rules(&self, news: Vec<serde_json::Value>) {
+        let (answer, answered) = oneshot::channel();
+        let said = hub::Command::Rules { news, answer };
         // A hub that has ended has no clients to tell.
         if self.commands.send(said).await.is_ok() {
             drop(answered.await);

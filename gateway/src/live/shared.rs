@@ -2,10 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -33,7 +30,7 @@ pub(super) struct Shared {
     /// Every stream ends with `bye` when this is cancelled.
     pub(super) closing: CancellationToken,
     pub(super) wake: watch::Sender<Wake>,
-    clients: AtomicUsize,
+    pub(super) clients: watch::Sender<usize>,
     // std: held for a push or a look, never over an await.
     pub(super) ring: Mutex<Ring>,
     pub(super) site: Mutex<Option<String>>,
@@ -69,7 +66,7 @@ impl Shared {
             metrics: Metrics::new(registry),
             closing: stop.child_token(),
             wake: watch::Sender::default(),
-            clients: AtomicUsize::new(0),
+            clients: watch::Sender::default(),
             statuses: Mutex::default(),
             status_said: Notify::new(),
         }
@@ -92,11 +89,14 @@ impl Shared {
 
     /// A seat, unless all are taken.
     pub(super) fn seat(self: &Arc<Self>) -> Option<Seat> {
-        self.clients
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
-                (n < self.config.max_clients).then_some(n + 1)
-            })
-            .ok()?;
+        let seated = self.clients.send_if_modified(|n| {
+            let free = *n < self.config.max_clients;
+            *n += usize::from(free);
+            free
+        });
+        if !seated {
+            return None;
+        }
         self.metrics.clients.inc();
         Some(Seat(Arc::clone(self)))
     }
@@ -119,7 +119,7 @@ impl Shared {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.clients.fetch_sub(1, Ordering::AcqRel);
+        self.0.clients.send_modify(|n| *n -= 1);
         self.0.metrics.clients.dec();
     }
 }

@@ -5,17 +5,42 @@
 //! stays in the outbox as a dead letter.
 
 mod addresses;
+mod alertmanager;
+mod config;
+mod formats;
+mod http;
+mod links;
+pub mod mqtt;
 mod pace;
 mod receiver;
+mod samples;
+mod signature;
+pub mod smtp;
+mod template;
+mod token;
+mod trial;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use smol_str::SmolStr;
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-pub use self::addresses::{Refused, check_url, client};
+pub use self::{
+    addresses::{Refused, check_url, client},
+    config::{Destination, Endpoint, WebhookConfig},
+    formats::{
+        Format, alertmanager::Config as AlertmanagerConfig, json::Config as JsonConfig,
+        mqtt::Publishing, ntfy::Config as NtfyConfig, opsgenie::Config as OpsgenieConfig,
+        pagerduty::Config as PagerDutyConfig, slack::Config as SlackConfig,
+    },
+    links::Links,
+    signature::SigningKey,
+    template::{Escape, Fault, Template},
+    token::{Claim, KEY_BYTES, Signer, TokenError},
+    trial::{Trial, trial},
+};
 use self::{
     pace::{Pace, Turn},
     receiver::{Answer, Receiver},
@@ -23,7 +48,6 @@ use self::{
 use crate::{
     backoff::Backoff,
     clock::Clock,
-    model::Secret,
     state::{Delivery, State, StateError, Verdict},
 };
 
@@ -32,27 +56,6 @@ const OUTBOX_RETRY: crate::backoff::Config = crate::backoff::Config {
     initial: Duration::from_millis(500),
     max: Duration::from_secs(5),
 };
-
-/// A destination for alerts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WebhookConfig {
-    /// Unique; rules name it.
-    pub name: SmolStr,
-    /// Where to POST. `http` or `https`.
-    pub url: String,
-    /// Sent as `Authorization: Bearer …`.
-    pub token: Option<Secret>,
-    /// Further headers.
-    pub headers: BTreeMap<String, String>,
-    /// How long one try may take. Default 10 s.
-    pub timeout: Duration,
-    /// The waits between tries, of one delivery and of the webhook as a whole. Default 1 s to 5 min.
-    pub backoff: crate::backoff::Config,
-    /// After this long without success a delivery is given up, counted and shown. Default 24 h.
-    pub give_up_after: Duration,
-    /// Whether `resolved` is told too. Default true.
-    pub send_resolved: bool,
-}
 
 /// The clock is believed in what it says of an earlier run once it has gone so long without a jump.
 const STEADY: Duration = Duration::from_secs(3_600);
@@ -86,6 +89,22 @@ pub enum NotifyError {
         /// Which header.
         header: String,
     },
+    /// The mail server can't be used with these settings.
+    #[error("cannot prepare the mail server of the webhook \"{name}\": {reason}")]
+    Mail {
+        /// Which webhook.
+        name: SmolStr,
+        /// Why.
+        reason: String,
+    },
+    /// TLS to the broker can't be used with these settings.
+    #[error("cannot prepare TLS to the broker of the webhook \"{name}\": {reason}")]
+    Tls {
+        /// Which webhook.
+        name: SmolStr,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// One webhook, ready to run.
@@ -103,8 +122,13 @@ impl Notifier {
     /// # Errors
     ///
     /// [`NotifyError`]
-    pub fn new(config: WebhookConfig, state: State, clock: Clock) -> Result<Self, NotifyError> {
-        let receiver = Receiver::new(&config, clock.clone())?;
+    pub fn new(
+        config: WebhookConfig,
+        links: Links,
+        state: State,
+        clock: Clock,
+    ) -> Result<Self, NotifyError> {
+        let receiver = Receiver::new(&config, links, clock.clone())?;
         Ok(Self {
             config,
             receiver,
@@ -117,7 +141,13 @@ impl Notifier {
     /// come to its end.
     pub async fn run(self, stop: CancellationToken, leave: CancellationToken) {
         // Ends between two awaits: what was not settled is tried again after the restart, with the same id.
-        stop.run_until_cancelled(self.deliver_all(&leave)).await;
+        let delivering = async {
+            tokio::select! {
+                () = self.deliver_all(&leave) => {}
+                () = self.receiver.keep_reminded(&self.state) => {}
+            }
+        };
+        stop.run_until_cancelled(delivering).await;
     }
 
     async fn deliver_all(&self, leave: &CancellationToken) {

@@ -1,18 +1,26 @@
-//! One destination: makes a request from a delivery, sends it, and says how that ended. It tries once; when to try again is the
-//! notifier's business. Redirects are not followed.
+//! One destination: says a delivery in its words, sends it, and says how that ended. It tries once; when to try again is the
+//! notifier's business.
+
+use super::{
+    Destination, Links, NotifyError, WebhookConfig,
+    alertmanager::Pusher,
+    formats::{Format, Notice},
+    http::HttpSender,
+    mqtt, smtp,
+};
+use crate::{
+    clock::Clock,
+    model::Timestamp,
+    state::{Delivery, Message, State},
+};
 
 use std::time::Duration;
 
-use reqwest::{StatusCode, header};
-
-use super::{
-    NotifyError, WebhookConfig,
-    addresses::{check_url, client},
-};
-use crate::{clock::Clock, model::Secret, state::Delivery};
+/// A link to acknowledge is good for a week after its message was made.
+const ACKNOWLEDGE_FOR_MS: i64 = 7 * 86_400_000;
 
 /// How one try ended, before it is judged.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// The receiver has it.
     Accepted,
@@ -30,13 +38,51 @@ pub(super) enum Answer {
     },
 }
 
+/// One try, with what the receiver said.
+#[derive(Debug)]
+pub(super) struct Tried {
+    pub(super) answer: Answer,
+    /// The status as the protocol words it: `204 No Content`, `250`, `PUBACK`; none without an answer.
+    pub(super) status: Option<String>,
+    /// The beginning of its answer, without our secrets.
+    pub(super) said: String,
+}
+
+impl Tried {
+    /// It can't be sent at all.
+    pub(super) fn refused(error: String) -> Self {
+        Self {
+            answer: Answer::Refused { error },
+            status: None,
+            said: String::new(),
+        }
+    }
+
+    /// There was no answer.
+    pub(super) fn later(error: String, after: Option<Duration>) -> Self {
+        Self {
+            answer: Answer::Later { error, after },
+            status: None,
+            said: String::new(),
+        }
+    }
+}
+
 /// A destination, ready to be sent to.
 #[derive(Debug)]
 pub(super) struct Receiver {
-    client: reqwest::Client,
-    url: String,
-    token: Option<Secret>,
+    webhook: String,
+    via: Via,
+    links: Links,
     clock: Clock,
+}
+
+#[derive(Debug)]
+enum Via {
+    Http(HttpSender, Box<Format>),
+    Alertmanager(HttpSender, Pusher),
+    Email(smtp::Mailer),
+    Mqtt(Box<mqtt::Publisher>),
 }
 
 impl Receiver {
@@ -45,90 +91,84 @@ impl Receiver {
     /// # Errors
     ///
     /// [`NotifyError`]
-    pub(super) fn new(config: &WebhookConfig, clock: Clock) -> Result<Self, NotifyError> {
-        let mut headers = header::HeaderMap::new();
-        for (name, value) in &config.headers {
-            let pair = (
-                header::HeaderName::try_from(name),
-                header::HeaderValue::try_from(value),
-            );
-            let (Ok(name), Ok(value)) = pair else {
-                return Err(NotifyError::Header {
-                    name: config.name.clone(),
-                    header: name.clone(),
-                });
-            };
-            headers.insert(name, value);
-        }
-        if let Ok(url) = reqwest::Url::parse(&config.url) {
-            check_url(&url).map_err(|source| NotifyError::Address {
-                name: config.name.clone(),
-                source,
-            })?;
-        }
-        let client = client(config.timeout)
-            .default_headers(headers)
-            .build()
-            .map_err(|source| NotifyError::Client {
-                name: config.name.clone(),
-                source,
-            })?;
+    pub(super) fn new(
+        config: &WebhookConfig,
+        links: Links,
+        clock: Clock,
+    ) -> Result<Self, NotifyError> {
+        let via = match &config.to {
+            Destination::Http(endpoint, format) => {
+                let sender = HttpSender::new(config, endpoint, format.secrets(), clock.clone())?;
+                match format.as_ref() {
+                    Format::Alertmanager(config) => {
+                        Via::Alertmanager(sender, Pusher::new(config.clone()))
+                    }
+                    _ => Via::Http(sender, format.clone()),
+                }
+            }
+            Destination::Email(mail) => Via::Email(smtp::Mailer::new(config, mail)?),
+            Destination::Mqtt(broker) => Via::Mqtt(Box::new(mqtt::Publisher::new(config, broker)?)),
+        };
         Ok(Self {
-            client,
-            url: config.url.clone(),
-            token: config.token.clone(),
+            webhook: config.name.to_string(),
+            via,
+            links,
             clock,
         })
     }
 
     /// Tries once.
     pub(super) async fn send(&self, delivery: &Delivery) -> Answer {
-        let mut request = self
-            .client
-            .post(&self.url)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header("webhook-id", &delivery.id)
-            .header(
-                "webhook-timestamp",
-                (self.clock.now().as_millis() / 1000).to_string(),
-            )
-            .body(delivery.body.clone());
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(&token.0);
-        }
-        match request.send().await {
-            // The address may hold a secret: it stays out of the text.
-            Err(error) => Answer::Later {
-                error: crate::cause::chain(&error.without_url()),
-                after: None,
+        match Message::from_body(&delivery.body) {
+            Ok(message) => {
+                let attempt = self.attempt(&delivery.id, &message, Some(delivery.created));
+                attempt.await.answer
+            }
+            Err(error) => Answer::Refused {
+                error: format!("what the outbox holds can't be read: {error}"),
             },
-            Ok(response) => judge(response.status(), response.headers()),
+        }
+    }
+
+    /// Tries once, and tells what the receiver said. `created`: when the delivery was made; none: a person tries the webhook.
+    pub(super) async fn attempt(
+        &self,
+        id: &str,
+        message: &Message,
+        created: Option<Timestamp>,
+    ) -> Tried {
+        let notice = Notice {
+            id,
+            webhook: &self.webhook,
+            message,
+            links: &self.links,
+            test: created.is_none(),
+            // The same at each try. While the clock is not set, nobody knows when it would end.
+            until: created.filter(|at| at.is_set()).map(|at| {
+                Timestamp::from_millis(at.as_millis().saturating_add(ACKNOWLEDGE_FOR_MS))
+            }),
+            now: self.clock.now(),
+        };
+        // In a box each: what one kind needs must not make the task of every webhook larger.
+        match &self.via {
+            Via::Http(sender, format) => match format.request(&notice) {
+                Ok(request) => Box::pin(sender.post(id, request)).await,
+                Err(fault) => Tried::refused(fault.to_string()),
+            },
+            Via::Alertmanager(sender, pusher) => Box::pin(pusher.send(sender, &notice)).await,
+            Via::Email(mailer) => Box::pin(mailer.send(&notice)).await,
+            Via::Mqtt(publisher) => Box::pin(publisher.send(&notice)).await,
+        }
+    }
+
+    /// Tells again what the receiver would forget; never ends. Most forget nothing.
+    pub(super) async fn keep_reminded(&self, state: &State) {
+        match &self.via {
+            Via::Alertmanager(sender, pusher) => {
+                let from = (self.webhook.as_str(), &self.links, &self.clock);
+                Box::pin(pusher.keep_reminded(sender, state, from)).await;
+            }
+            Via::Http(..) | Via::Email(_) | Via::Mqtt(_) => std::future::pending().await,
         }
     }
 }
-
-/// 2xx is delivered; 408, 425, 429 and 5xx are tried again; everything else is refused for good.
-fn judge(status: StatusCode, headers: &header::HeaderMap) -> Answer {
-    if status.is_success() {
-        return Answer::Accepted;
-    }
-    let error = format!("the receiver answered {status}");
-    let later = status.is_server_error()
-        || [
-            StatusCode::REQUEST_TIMEOUT,
-            StatusCode::TOO_EARLY,
-            StatusCode::TOO_MANY_REQUESTS,
-        ]
-        .contains(&status);
-    if later {
-        Answer::Later {
-            error,
-            after: crate::backoff::retry_after(headers),
-        }
-    } else {
-        Answer::Refused { error }
-    }
-}
-
-#[cfg(test)]
-mod tests;

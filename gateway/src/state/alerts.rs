@@ -1,9 +1,24 @@
-//! The table of alerts: one row each, as it stands after its last change.
+//! Alerts on disk: one row each, as it was after its last change.
 
 use rusqlite::{Connection, Transaction, params};
+use serde::Serialize;
 
+use super::{KEPT_ALERTS, State, StateError};
 use crate::alert::{Alert, AlertState, Transition};
 
+impl State {
+    /// Past and current alerts, the latest change first, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`]
+    pub async fn alerts(&self, limit: usize) -> Result<Vec<Alert>, StateError> {
+        self.with(move |connection| read_alerts(connection, "true ORDER BY changed DESC", limit))
+            .await
+    }
+}
+
+/// Writes an alert as it is after a change. One that came to nothing goes.
 pub(super) fn write_alert(
     transaction: &Transaction<'_>,
     transition: &Transition,
@@ -25,11 +40,24 @@ pub(super) fn write_alert(
     Ok(())
 }
 
-pub(super) fn as_json(alert: &Alert) -> rusqlite::Result<String> {
-    serde_json::to_string(alert)
+/// Forgets the oldest that are over, but for those that a group has still to tell. Says how many.
+pub(super) fn forget_old(transaction: &Transaction<'_>) -> rusqlite::Result<usize> {
+    transaction
+        .prepare_cached(
+            "DELETE FROM alerts WHERE state = 'resolved' AND changed <=
+             (SELECT changed FROM alerts WHERE state = 'resolved' ORDER BY changed DESC LIMIT 1 OFFSET ?1)
+             AND NOT EXISTS (SELECT 1 FROM members WHERE alert = alerts.id)",
+        )?
+        .execute(params![KEPT_ALERTS])
+}
+
+/// As a column has it.
+pub(super) fn as_json(of: &impl Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(of)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
+/// Those that `condition` names, which may end in an order.
 pub(super) fn read_alerts(
     connection: &Connection,
     condition: &'static str,
@@ -53,6 +81,7 @@ pub(super) fn read_alerts(
     Ok(alerts)
 }
 
+/// As columns and ids have it.
 pub(super) const fn state_name(state: AlertState) -> &'static str {
     match state {
         AlertState::Pending => "pending",

@@ -17,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     State, StateError,
     audit::{self, Action, AuditEntry},
+    groups::{self, Looks},
     silences::{self, MAX_SILENCES, Now},
 };
 use crate::{
     alert::{
         Alert, AlertState,
+        route::Routed,
         silence::{Acknowledgement, Attention, Draft, Silence, SilenceState},
     },
     model::Timestamp,
@@ -67,15 +69,17 @@ pub(super) struct Signals {
     changed: watch::Sender<u64>,
     /// Deliveries were added or let go.
     added: watch::Sender<u64>,
+    looks: Looks,
 }
 
 impl Signals {
-    pub(super) fn new(added: watch::Sender<u64>) -> Self {
+    pub(super) fn new(added: watch::Sender<u64>, looks: Looks) -> Self {
         Self {
             // The first look reads the file.
             next_edge: Arc::new(AtomicI64::new(i64::MIN)),
             changed: watch::Sender::new(0),
             added,
+            looks,
         }
     }
 
@@ -113,6 +117,12 @@ impl Signals {
     /// The file was set aside and a new one begun.
     pub(super) fn begun_anew(&self) {
         self.next_edge.store(i64::MIN, Ordering::Release);
+        self.looks.begun_anew();
+        self.told_otherwise();
+    }
+
+    /// What people see of alerts changed, by what their groups did.
+    pub(super) fn told_otherwise(&self) {
         self.changed.send_modify(|n| *n += 1);
     }
 
@@ -129,7 +139,8 @@ impl Signals {
                 tracing::warn!(%error, "it cannot be read when the next silence begins or ends");
             }
         }
-        self.changed.send_modify(|n| *n += 1);
+        self.looks.read(connection);
+        self.told_otherwise();
         self.added.send_modify(|n| *n += 1);
     }
 }
@@ -184,6 +195,37 @@ impl State {
         .await
     }
 
+    /// One alert, of now or before; `None`: there is none by this id, or it was long ago.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`]
+    pub async fn one_alert(&self, id: &str) -> Result<Option<Alert>, StateError> {
+        let id = id.to_owned();
+        self.with(move |connection| {
+            let body: Option<String> = connection
+                .prepare_cached("SELECT body FROM alerts WHERE id = ?1")?
+                .query_row(params![id], |row| row.get(0))
+                .optional()?;
+            Ok(body.and_then(|body| serde_json::from_str(&body).ok()))
+        })
+        .await
+    }
+
+    /// Who takes care of an alert; `None`: nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`]
+    pub async fn acknowledgement(
+        &self,
+        alert: &str,
+    ) -> Result<Option<Acknowledgement>, StateError> {
+        let id = alert.to_owned();
+        self.with(move |connection| acknowledgement(connection, &id))
+            .await
+    }
+
     /// Nobody takes care of it any more. Of an alert that is not acknowledged this is true already.
     ///
     /// # Errors
@@ -200,6 +242,7 @@ impl State {
                 .prepare_cached("DELETE FROM acknowledgements WHERE alert = ?1")?
                 .execute(params![id])?;
             if gone > 0 {
+                groups::look_at(transaction, &id)?;
                 let detail = about(&alert, "");
                 audit::add(
                     transaction,
@@ -341,6 +384,7 @@ impl State {
     ///
     /// [`StateError`]
     pub async fn attention(&self, ended: i64) -> Result<Attention, StateError> {
+        let routing = self.routing();
         self.with(move |connection| {
             let silences = silences::list(connection, ended)?;
             let mut statement = connection.prepare_cached(
@@ -357,7 +401,12 @@ impl State {
                     }))
                 })?
                 .collect::<rusqlite::Result<_>>()?;
-            Ok(Attention { silences, acknowledged })
+            let routed = Routed {
+                routing,
+                inhibited: groups::inhibited(connection)?,
+                escalates: groups::escalates(connection)?,
+            };
+            Ok(Attention { silences, acknowledged, routed })
         })
         .await
     }
@@ -471,7 +520,7 @@ fn firing(
 }
 
 fn acknowledgement(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     id: &str,
 ) -> rusqlite::Result<Option<Acknowledgement>> {
     transaction

@@ -1,4 +1,4 @@
-//! The audit trail: who did what to which alert, silence or delivery, and when. Written in the transaction that does it.
+//! The audit trail: who did what to which alert, silence, rule or delivery, and when. Written in the transaction that does it.
 //!
 //! Bounded: the newest [`KEPT_ENTRIES`].
 
@@ -21,6 +21,9 @@ pub(super) enum Action {
     SilenceEnded,
     DeliveryReplayed,
     DeliveryDiscarded,
+    RuleCreated,
+    RuleChanged,
+    RuleDeleted,
 }
 
 impl Action {
@@ -33,6 +36,9 @@ impl Action {
             Self::SilenceEnded => "silence_ended",
             Self::DeliveryReplayed => "delivery_replayed",
             Self::DeliveryDiscarded => "delivery_discarded",
+            Self::RuleCreated => "rule_created",
+            Self::RuleChanged => "rule_changed",
+            Self::RuleDeleted => "rule_deleted",
         }
     }
 }
@@ -48,12 +54,11 @@ pub struct AuditEntry {
     pub at_ms: i64,
     /// Who, as they said.
     pub by: String,
-    /// `alert_acknowledged`, `alert_unacknowledged`, `silence_created`, `silence_changed`, `silence_ended`, `delivery_replayed` or
-    /// `delivery_discarded`.
+    /// What was done: `alert_acknowledged`, `silence_created`, `rule_changed`, `delivery_replayed` and so on; `docs/http-api.md` has all.
     pub action: String,
-    /// The id of the alert, silence or delivery.
+    /// The id of the alert, silence, rule or delivery.
     pub target: String,
-    /// The thing as it was then: the alert's rule and series with the comment, or the silence; of a changed one `before` and `after`.
+    /// The thing as it was then: the alert's rule and series with the comment, the silence, or the rule; of a changed one `before` and `after`.
     pub detail: JsonValue,
 }
 

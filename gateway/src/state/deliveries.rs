@@ -9,7 +9,9 @@ use std::{
 use serde_json::json;
 use tokio::{sync::watch, time::timeout};
 
-use super::{Delivery, State, StateError, Verdict, WebhookLabel, hears, outbox, urgent::Urgent};
+use super::{
+    Delivery, State, StateError, Verdict, WebhookLabel, outbox, record::hears, urgent::Urgent,
+};
 use crate::{alert, engine::Decided, model::Timestamp};
 
 /// A disk that takes longer to write an outcome down does not hold up the next delivery.
@@ -34,12 +36,13 @@ impl State {
     /// The deliveries that a decision brings about the gateway itself.
     pub(super) fn urgent_of(&self, decided: &Decided) -> Vec<Delivery> {
         let (recipients, now) = (self.recipients(), self.clock.now());
+        let routing = self.routing();
         let own = decided
             .transitions
             .iter()
             .filter(|t| alert::is_own(&t.alert));
         own.flat_map(|transition| {
-            let hearing = recipients.iter().filter(|r| hears(r, transition));
+            let hearing = recipients.iter().filter(|r| hears(r, transition, &routing));
             hearing.filter_map(move |recipient| {
                 outbox::delivery(recipient, transition, now)
                     .inspect_err(|error| tracing::error!(%error, "a delivery cannot be encoded"))

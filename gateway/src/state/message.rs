@@ -96,11 +96,14 @@ pub struct GroupMessage {
     pub group_key: String,
     /// What the alerts of the group have in common by definition.
     pub group_labels: BTreeMap<String, String>,
-    /// What changed since the last message, and what fires still.
+    /// What changed since the last message to this webhook, each change in one message; in a reminder or an escalation what fires still.
     pub alerts: Vec<AlertMessage>,
-    /// Alerts of the group that are told by another message of the same moment.
+    /// Alerts of the group that are told by other messages of the same moment.
     #[serde(default)]
     pub more: u64,
+    /// How many alerts of the group fire after this message, as far as this webhook was told.
+    #[serde(default)]
+    pub firing: u64,
 }
 
 /// Why a group's message is sent.
@@ -225,7 +228,7 @@ mod tests {
         member.as_object_mut().unwrap().remove("id");
         let group = json!({
             "id": "9.1.ops", "event": "firing", "reason": "change", "time": "2026-11-20T09:00:30Z", "route": "night",
-            "group_key": "9", "group_labels": {"site": "greenhouse"}, "alerts": [member], "more": 0
+            "group_key": "9", "group_labels": {"site": "greenhouse"}, "alerts": [member], "more": 0, "firing": 1
         });
         let message = Message::from_body(&group.to_string()).unwrap();
         assert_eq!(message.event(), Event::Firing);

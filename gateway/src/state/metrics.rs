@@ -18,6 +18,10 @@ pub(super) struct Metrics {
     pub(super) given_up: Family<WebhookLabel, Counter>,
     pub(super) withdrawn: Family<WebhookLabel, Counter>,
     pub(super) silences_refused: Counter,
+    pub(super) inventories: Counter,
+    pub(super) rules_refused: Counter,
+    pub(super) untold: Counter,
+    pub(super) ungrouped: Counter,
     pub(super) failures: Counter,
     pub(super) failing: Gauge,
     pub(super) circuits_open: Family<WebhookLabel, Gauge>,
@@ -31,6 +35,10 @@ impl Metrics {
             given_up: Family::default(),
             withdrawn: Family::default(),
             silences_refused: Counter::default(),
+            inventories: Counter::default(),
+            rules_refused: Counter::default(),
+            untold: Counter::default(),
+            ungrouped: Counter::default(),
             failures: Counter::default(),
             failing: Gauge::default(),
             circuits_open: Family::default(),
@@ -59,6 +67,26 @@ impl Metrics {
             "gateway_silences_refused",
             "Silences refused because too many were planned or active",
             metrics.silences_refused.clone(),
+        );
+        registry.register(
+            "gateway_inventories",
+            "Times that the inventory of series was written down",
+            metrics.inventories.clone(),
+        );
+        registry.register(
+            "gateway_rules_refused",
+            "Rules of people refused because there were too many",
+            metrics.rules_refused.clone(),
+        );
+        registry.register(
+            "gateway_group_alerts_untold",
+            "Alerts of groups that were over before anybody was told of them",
+            metrics.untold.clone(),
+        );
+        registry.register(
+            "gateway_group_alerts_refused",
+            "Alerts that were told by themselves because the groups had no room",
+            metrics.ungrouped.clone(),
         );
         registry.register(
             "gateway_state_failures",

@@ -1,11 +1,11 @@
-//! What was decided, in one SQLite file (`state.sqlite`): alerts, the outbox of deliveries to webhooks, and what people did:
-//! acknowledgements, silences, the audit trail.
+//! What was decided, in one SQLite file (`state.sqlite`): alerts, their groups, the outbox of deliveries to webhooks, and what people did:
+//! acknowledgements, silences, rules, the audit trail; and the inventory of series.
 //!
 //! One thread owns the connection; callers await its answer. Every write is a transaction with `synchronous=FULL`: when a call
 //! returns, the change survives a power cut. Bounded: [`KEPT_ALERTS`] ended alerts, [`KEPT_TRANSITIONS`] of their changes,
 //! [`MAX_WAITING`] waiting deliveries a webhook (the oldest is given up, and counted), [`KEPT_DELIVERIES`] finished ones, [`KEPT_DEAD_LETTERS`] dead letters,
-//! [`MAX_SILENCES`] silences (one more is refused) and [`KEPT_SILENCES`] that are over, [`KEPT_ENTRIES`] lines of the trail,
-//! [`KEPT_RUNS`] runs.
+//! [`MAX_SILENCES`] silences and [`MAX_RULES`] rules (one more is refused) and [`KEPT_SILENCES`] that are over, [`KEPT_ENTRIES`] lines of the trail,
+//! [`KEPT_RUNS`] runs, [`MAX_MEMBERS`] alerts in the groups of routes, and as many series as the cap on series allows.
 
 mod alerts;
 mod attention;
@@ -13,14 +13,21 @@ mod audit;
 mod changes;
 mod dead_letters;
 mod deliveries;
+mod groups;
+mod inventory;
 mod memories;
 mod message;
 mod metrics;
 mod outbox;
+mod record;
 mod recorder;
+mod rules;
 mod runs;
 mod schema;
+mod secrets;
 mod silences;
+mod steady;
+mod told;
 mod urgent;
 
 use std::{
@@ -30,15 +37,18 @@ use std::{
 };
 
 use prometheus_client::registry::Registry;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 use smol_str::SmolStr;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
-    alerts::{as_json, read_alerts, state_name, write_alert},
+    alerts::{as_json, read_alerts, state_name},
+    groups::Groups,
     metrics::{Metrics, WebhookLabel},
+    record::names_of,
+    steady::Steady,
     urgent::Urgent,
 };
 pub use self::{
@@ -46,21 +56,18 @@ pub use self::{
     audit::{AuditEntry, KEPT_ENTRIES},
     changes::{ChangeEntry, KEPT_CHANGES, KEPT_OF_ONE},
     dead_letters::{DeadLetter, DeadLetterError},
+    groups::{GroupShown, MAX_MEMBERS},
+    inventory::keep_inventory,
     memories::KEPT_MEMORIES,
     message::{AlertMessage, Event, GroupMessage, Message, Reason},
     outbox::{Delivery, Verdict},
     recorder::write_down,
+    rules::{MAX_RULES, OwnRule, RuleDraft, RuleError},
     runs::{Beginning, JournalAtStart, Recorded, Run, Told},
     silences::{KEPT_SILENCES, MAX_SILENCES},
 };
 use crate::{
-    alert::{Alert, AlertState, Transition},
-    cause,
-    clock::Clock,
-    damage,
-    engine::{Decided, Resumption},
-    journal::Position,
-    model::Timestamp,
+    cause, clock::Clock, damage, engine::Resumption, journal::Position, model::Timestamp,
     wear::Writes,
 };
 
@@ -171,6 +178,7 @@ pub struct State {
     /// Changes whenever deliveries were added or let go.
     added: watch::Sender<u64>,
     signals: attention::Signals,
+    groups: Groups,
     /// Why the last use failed. std: held for a look only.
     failing: Arc<Mutex<Option<String>>>,
     // std: held for a look only.
@@ -199,7 +207,12 @@ impl State {
         let (work, mut queued) = mpsc::channel::<Work>(MAX_QUEUED);
         let shown = path.display().to_string();
         let added = watch::Sender::new(0);
-        let signals = attention::Signals::new(added.clone());
+        let steady = Steady::new(clock.clone(), &connection);
+        let groups = Groups::new(steady.map_err(|source| StateError::Database {
+            path: shown.clone(),
+            source,
+        })?);
+        let signals = attention::Signals::new(added.clone(), groups.looks.clone());
         let told = signals.clone();
         let counted = writes.clone();
         std::thread::Builder::new()
@@ -225,6 +238,7 @@ impl State {
             metrics,
             added,
             signals,
+            groups,
             failing: Arc::default(),
             urgent: Arc::default(),
             circuits: Arc::default(),
@@ -271,118 +285,6 @@ impl State {
             .await
     }
 
-    /// Writes transitions and the deliveries that follow from them in one transaction, and numbers the transitions; durable when it
-    /// returns.
-    /// What is there already (a replay after a crash) is not written twice.
-    ///
-    /// # Errors
-    ///
-    /// [`StateError`]; nothing was written then.
-    pub async fn record(&self, decided: Decided) -> Result<Recorded, StateError> {
-        let (recipients, metrics) = (self.recipients(), self.metrics.clone());
-        let (signals, moment) = (self.signals.clone(), self.moment());
-        let now = moment.time;
-        let urgent: Vec<String> = self
-            .urgent_of(&decided)
-            .into_iter()
-            .map(|delivery| delivery.id)
-            .collect();
-        let told: Vec<String> = {
-            let memory = self.urgent();
-            urgent
-                .iter()
-                .filter(|id| memory.knows(id))
-                .cloned()
-                .collect()
-        };
-        let (added, recorded) = self
-            .write(move |connection| {
-                let transaction = connection.transaction()?;
-                let mut added: Vec<&str> = Vec::new();
-                let mut silences = Vec::new();
-                if !decided.transitions.is_empty() {
-                    signals.turn(&transaction, moment)?;
-                    silences = silences::active(&transaction)?;
-                }
-                let mut withdrawn: Vec<String> = Vec::new();
-                let mut finished = Vec::new();
-                let mut first = None;
-                for transition in &decided.transitions {
-                    write_alert(&transaction, transition)?;
-                    let number = runs::number(&transaction, transition, decided.position)?;
-                    first.get_or_insert(number);
-                    changes::add(&transaction, number, transition)?;
-                    memories::write(&transaction, number, transition)?;
-                    let silenced = silences.iter().any(|s| s.holds(transition.alert.facts()));
-                    if transition.alert.state == AlertState::Resolved {
-                        withdrawn.extend(outbox::withdraw(&transaction, &recipients, &transition.alert.id, now)?);
-                    }
-                    for recipient in recipients.iter().filter(|r| hears(r, transition)) {
-                        if outbox::was_withdrawn(&transaction, recipient, transition)? {
-                            continue;
-                        }
-                        let delivery = outbox::delivery(recipient, transition, now)?;
-                        // What memory had before the file may be told already.
-                        let offered = !silenced || told.contains(&delivery.id);
-                        let new = outbox::add(&transaction, &delivery, silenced, offered)?;
-                        added.extend(new.then_some(recipient.name.as_str()));
-                    }
-                }
-                // Once for all of a storm.
-                for recipient in recipients.iter().filter(|r| added.contains(&r.name.as_str())) {
-                    let given_up = outbox::give_up_oldest(&transaction, &recipient.name, now)?;
-                    finished.push((recipient.name.to_string(), given_up));
-                }
-                if finished.iter().any(|(_, given_up)| *given_up > 0) || !withdrawn.is_empty() {
-                    outbox::prune(&transaction)?;
-                }
-                let position = i64::try_from(decided.position.0).unwrap_or(i64::MAX);
-                transaction.execute(
-                    "INSERT INTO meta (key, value) VALUES ('evaluated', ?1) ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
-                    params![position],
-                )?;
-                if !decided.transitions.is_empty() {
-                    let gone = transaction.execute(
-                        "DELETE FROM alerts WHERE state = 'resolved' AND changed <= (SELECT changed FROM alerts WHERE state = 'resolved' ORDER BY changed DESC LIMIT 1 OFFSET ?1)",
-                        params![KEPT_ALERTS],
-                    )?;
-                    runs::forget_old(&transaction)?;
-                    changes::forget_old(&transaction, gone > 0)?;
-                    memories::forget_old(&transaction)?;
-                    if gone > 0 {
-                        attention::forget_acknowledgements(&transaction)?;
-                    }
-                }
-                let recorded = Recorded {
-                    first: first.unwrap_or_default(),
-                    epoch: runs::epoch(&transaction)?,
-                };
-                transaction.commit()?;
-                if !decided.transitions.is_empty() {
-                    signals.turned(connection, moment);
-                }
-                // Only now: a transaction that fails is tried again.
-                for (webhook, given_up) in finished {
-                    metrics.given_up.get_or_create(&WebhookLabel { webhook }).inc_by(given_up);
-                }
-                for webhook in withdrawn {
-                    metrics.withdrawn.get_or_create(&WebhookLabel { webhook }).inc();
-                }
-                for webhook in &added {
-                    metrics.queued.get_or_create(&WebhookLabel { webhook: (*webhook).to_owned() }).inc();
-                }
-                Ok((added.len(), recorded))
-            })
-            .await?;
-        for id in &urgent {
-            self.urgent().recorded(id);
-        }
-        if added > 0 {
-            self.added.send_modify(|n| *n += 1);
-        }
-        Ok(recorded)
-    }
-
     /// Who hears of alerts from the next change on. What waits for one that is not among them stays, and goes out when it comes
     /// back, unless it is too old by then. Gives the names of those that are gone and have deliveries waiting, with how many.
     ///
@@ -425,16 +327,6 @@ impl State {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&held)
-    }
-
-    /// Past and current alerts, the latest change first, at most `limit`.
-    ///
-    /// # Errors
-    ///
-    /// [`StateError`]
-    pub async fn alerts(&self, limit: usize) -> Result<Vec<Alert>, StateError> {
-        self.with(move |connection| read_alerts(connection, "true ORDER BY changed DESC", limit))
-            .await
     }
 
     /// How the deliveries stand, one row a configured webhook.
@@ -533,20 +425,6 @@ fn begin_anew(connection: &mut Connection, path: &Path, writes: &Writes) -> bool
             tracing::error!(error = %cause::chain(&error), "the state file cannot be opened again");
             false
         }
-    }
-}
-
-/// Whether this recipient hears of this change.
-fn hears(recipient: &Recipient, transition: &Transition) -> bool {
-    if !transition.alert.is_news() {
-        return false;
-    }
-    let named =
-        transition.alert.webhooks.is_empty() || transition.alert.webhooks.contains(&recipient.name);
-    match transition.alert.state {
-        AlertState::Firing => named,
-        AlertState::Resolved => named && recipient.send_resolved,
-        AlertState::Pending | AlertState::Cancelled => false,
     }
 }
 

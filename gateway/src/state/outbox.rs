@@ -19,6 +19,9 @@ use crate::{
     model::Timestamp,
 };
 
+/// Of what is delivered only the id is of use; a body of more bytes goes at once, as that of a large group.
+const LARGE_BODY: i64 = 64 << 10;
+
 /// A delivery that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
@@ -205,7 +208,7 @@ pub(super) fn give_up_oldest(
 }
 
 /// The oldest waiting delivery to `webhook` that is about none of these subjects (a JSON list), and for which no older one about the same
-/// subject stands in the way.
+/// subject stands in the way. A message of a group that a silence holds keeps no later one back: that is about other alerts.
 pub(super) fn next(
     connection: &Connection,
     webhook: &str,
@@ -216,7 +219,8 @@ pub(super) fn next(
             "SELECT id, webhook, body, created, tries FROM deliveries AS next WHERE webhook = ?1 AND status = 'waiting'
              AND subject NOT IN (SELECT value FROM json_each(?2))
              AND NOT EXISTS (SELECT 1 FROM deliveries AS older WHERE older.webhook = ?1 AND older.status IN ('waiting', 'held')
-                             AND older.subject = next.subject AND older.number < next.number)
+                             AND older.subject = next.subject AND older.number < next.number
+                             AND (older.status = 'waiting' OR older.body ->> 'group_key' IS NULL))
              ORDER BY number LIMIT 1",
         )?
         .query_row(params![webhook, but], |row| {
@@ -229,6 +233,20 @@ pub(super) fn next(
             })
         })
         .optional()
+}
+
+/// Whether a reminder about this group has not been delivered yet.
+pub(super) fn reminder_waits(
+    connection: &Connection,
+    webhook: &str,
+    group: &str,
+) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM deliveries WHERE webhook = ?1 AND subject = ?2 AND status IN ('waiting', 'held')
+             AND body ->> 'reason' = 'repeat')",
+        )?
+        .query_row(params![webhook, group], |row| row.get(0))
 }
 
 /// Writes down how a try went.
@@ -249,10 +267,13 @@ pub(super) fn settle(
     let webhook: Option<String> = transaction
         .prepare_cached(
             "UPDATE deliveries SET error = ?3, changed = ?4, tries = tries + 1,
-             status = CASE WHEN ?2 = 'waiting' THEN status ELSE ?2 END
+             status = CASE WHEN ?2 = 'waiting' THEN status ELSE ?2 END,
+             body = CASE WHEN ?2 = 'delivered' AND length(body) > ?5 THEN '' ELSE body END
              WHERE id = ?1 AND status IN ('waiting', 'held') RETURNING webhook",
         )?
-        .query_row(params![id, status, error, now.0], |row| row.get(0))
+        .query_row(params![id, status, error, now.0, LARGE_BODY], |row| {
+            row.get(0)
+        })
         .optional()?;
     if let Some(webhook) = webhook.filter(|_| status != "waiting") {
         count(&transaction, &webhook, status, 1)?;

@@ -70,6 +70,80 @@ const STEPS: &[&str] = &["
     ALTER TABLE deliveries ADD COLUMN subject TEXT GENERATED ALWAYS AS (substr(id, 1, instr(id || '.', '.') - 1)) VIRTUAL;
     CREATE INDEX deliveries_order ON deliveries (webhook, subject, number) WHERE status IN ('waiting', 'held');
 ", "
+    CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+", "
+    CREATE TABLE series (
+        device TEXT NOT NULL,
+        metric TEXT NOT NULL,
+        source TEXT NOT NULL,
+        unit TEXT,
+        time INTEGER NOT NULL,
+        received INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        value ANY NOT NULL,
+        quality TEXT NOT NULL,
+        retained INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        PRIMARY KEY (device, metric)
+    ) STRICT, WITHOUT ROWID;
+", "
+    CREATE TABLE rules (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        version INTEGER NOT NULL,
+        enabled INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        created_by TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        changed_by TEXT,
+        changed INTEGER
+    );
+", GROUPS, STEADY, LIVES];
+
+/// The groups of routes and the alerts in them. Times are those of [`super::steady`]; `gate` is before which no change is told, `due` when
+/// to look next, at the latest of all times for never.
+const GROUPS: &str = "
+    CREATE TABLE groups (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        route TEXT NOT NULL,
+        key TEXT NOT NULL,
+        labels TEXT NOT NULL,
+        gate INTEGER NOT NULL,
+        waits INTEGER NOT NULL,
+        due INTEGER NOT NULL,
+        held INTEGER NOT NULL,
+        UNIQUE (route, key)
+    );
+    CREATE INDEX groups_due ON groups (due);
+    CREATE TABLE members (
+        number INTEGER PRIMARY KEY,
+        in_group INTEGER NOT NULL,
+        alert TEXT NOT NULL,
+        told TEXT NOT NULL,
+        since INTEGER,
+        said INTEGER,
+        steps INTEGER NOT NULL,
+        inhibited_by TEXT NOT NULL,
+        escalates_ms INTEGER,
+        UNIQUE (in_group, alert)
+    );
+    CREATE INDEX members_by_alert ON members (alert);
+    CREATE INDEX alerts_by_state ON alerts (state, changed);
+";
+
+/// The time that never jumps.
+pub(super) const STEADY: &str = "
+    CREATE TABLE steady (
+        only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+        boot TEXT NOT NULL,
+        since_boot INTEGER NOT NULL,
+        wall INTEGER,
+        steady INTEGER NOT NULL
+    );
+";
+
+/// What happened to each alert, and what rules remember of series.
+const LIVES: &str = "
     CREATE TABLE changes (number INTEGER PRIMARY KEY, alert TEXT NOT NULL, body TEXT NOT NULL);
     CREATE INDEX changes_by_alert ON changes (alert, number);
     CREATE TABLE memories (
@@ -81,7 +155,7 @@ const STEPS: &[&str] = &["
         PRIMARY KEY (rule, series)
     ) WITHOUT ROWID;
     CREATE INDEX memories_by_age ON memories (open, number);
-"];
+";
 
 /// A file as an earlier version made it.
 #[cfg(test)]

@@ -12,6 +12,7 @@ use smol_str::SmolStr;
 
 use std::collections::BTreeMap;
 
+use super::groups;
 use crate::{
     alert::{
         Severity,
@@ -35,9 +36,16 @@ pub(super) struct Now {
     pub(super) clock_is_set: bool,
 }
 
-/// What matchers see, out of a delivery's body.
+/// What matchers see, out of a delivery's body: of one alert, or of all of a group.
 #[derive(Debug, Deserialize)]
-struct Told {
+#[serde(untagged)]
+enum Told {
+    Group { alerts: Vec<ToldAlert> },
+    Alert(ToldAlert),
+}
+
+#[derive(Debug, Deserialize)]
+struct ToldAlert {
     rule: SmolStr,
     series: SmolStr,
     severity: Severity,
@@ -191,6 +199,7 @@ pub(super) fn hold_and_release(
     transaction: &Transaction<'_>,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
+    groups::look_at_held(transaction)?;
     let active = active(transaction)?;
     let mut deliveries = transaction.prepare_cached(
         "SELECT number, status, body FROM deliveries WHERE status IN ('waiting', 'held')",
@@ -221,20 +230,28 @@ pub(super) fn hold_and_release(
     Ok(())
 }
 
+impl ToldAlert {
+    fn is_silenced(&self, active: &[Silence]) -> bool {
+        let facts = Facts {
+            rule: &self.rule,
+            series: &self.series,
+            severity: self.severity,
+            labels: &self.labels,
+        };
+        active.iter().any(|silence| silence.holds(facts))
+    }
+}
+
 fn is_silenced(active: &[Silence], body: &str) -> bool {
     if active.is_empty() {
         return false;
     }
     match serde_json::from_str::<Told>(body) {
-        Ok(told) => {
-            let facts = Facts {
-                rule: &told.rule,
-                series: &told.series,
-                severity: told.severity,
-                labels: &told.labels,
-            };
-            active.iter().any(|silence| silence.holds(facts))
+        // Of a group that is only silenced in part the others must hear.
+        Ok(Told::Group { alerts }) => {
+            !alerts.is_empty() && alerts.iter().all(|told| told.is_silenced(active))
         }
+        Ok(Told::Alert(told)) => told.is_silenced(active),
         Err(error) => {
             tracing::error!(%error, "a delivery in the state file cannot be read: no silence holds it back");
             false

@@ -1,13 +1,18 @@
 mod dead_letters;
+mod groups;
+mod inventory;
+mod rules;
 mod silences;
 
 use std::collections::BTreeMap;
 
+use rusqlite::params;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    alert::{Cause, Change, Marks, Memory, Severity},
+    alert::{Alert, AlertState, Cause, Change, Marks, Memory, Severity, Transition},
+    engine::Decided,
     model::{SeriesKey, Timestamp, Value},
 };
 
@@ -495,4 +500,19 @@ async fn what_a_rule_remembered_goes_when_it_asks_something_else() {
     life[2].memory = None;
     state.record(decided(1, life)).await.unwrap();
     assert!(state.resumption().await.unwrap().memories.is_empty());
+}
+
+#[tokio::test]
+async fn the_key_of_links_is_made_once_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path(), &[]);
+    let key = state.signing_key().await.unwrap();
+    assert_ne!(key, [0; 32]);
+    assert_eq!(state.signing_key().await.unwrap(), key);
+    drop(state);
+    let again = open(dir.path(), &[]).signing_key().await.unwrap();
+    assert_eq!(again, key);
+    let other = tempfile::tempdir().unwrap();
+    let theirs = open(other.path(), &[]).signing_key().await.unwrap();
+    assert_ne!(theirs, key);
 }

@@ -13,6 +13,8 @@ use crate::store::Window;
 
 /// Up to so many values are kept as they are: most windows of slow sensors never need a sketch (1 KiB).
 pub const EXACT_VALUES: usize = 64;
+/// So many values go into a sketch at a time: with many series each visit to one costs more than what is done there.
+const AT_A_TIME: usize = 32;
 
 /// Relative error of the sketch.
 const SKETCH_ERROR: f64 = 0.01;
@@ -44,7 +46,14 @@ struct Timed {
 #[derive(Clone)]
 enum Percentiles {
     Exact(Vec<f64>),
-    Sketch(Box<DDSketch>),
+    Sketch(Sketched),
+}
+
+/// A sketch, and what is not in it yet.
+#[derive(Clone)]
+struct Sketched {
+    sketch: Box<DDSketch>,
+    fresh: Vec<f64>,
 }
 
 impl Aggregate {
@@ -98,6 +107,13 @@ impl Aggregate {
         self.percentiles.merge(&later.percentiles);
     }
 
+    /// Makes ready to be read often, or for the last time.
+    pub(crate) fn settle(&mut self) {
+        if let Percentiles::Sketch(sketched) = &mut self.percentiles {
+            sketched.settle();
+        }
+    }
+
     /// As a window from `start_ms` to `end_ms`. Every number in it is finite.
     pub(crate) fn window(&self, start_ms: i64, end_ms: i64, closed: bool) -> Window {
         let [p50, p95, p99] = self
@@ -139,11 +155,19 @@ impl Percentiles {
         match self {
             Self::Exact(values) if values.len() < EXACT_VALUES => values.push(value),
             Self::Exact(values) => {
-                let mut sketch = sketch_of(values);
-                sketch.add(value);
-                *self = Self::Sketch(Box::new(sketch));
+                let mut fresh = Vec::with_capacity(AT_A_TIME);
+                fresh.push(value);
+                *self = Self::Sketch(Sketched {
+                    sketch: Box::new(sketch_of(values)),
+                    fresh,
+                });
             }
-            Self::Sketch(sketch) => sketch.add(value),
+            Self::Sketch(sketched) => {
+                sketched.fresh.push(value);
+                if sketched.fresh.len() >= AT_A_TIME {
+                    sketched.settle();
+                }
+            }
         }
     }
 
@@ -155,15 +179,16 @@ impl Percentiles {
                 }
             }
             (Self::Exact(values), Self::Sketch(theirs)) => {
-                let mut sketch = theirs.clone();
-                for value in values {
-                    sketch.add(*value);
-                }
-                *self = Self::Sketch(sketch);
+                let mut sketched = theirs.clone();
+                sketched.fresh.append(values);
+                sketched.settle();
+                *self = Self::Sketch(sketched);
             }
             (Self::Sketch(ours), Self::Sketch(theirs)) => {
-                let merged = ours.merge(theirs);
+                let merged = ours.sketch.merge(&theirs.sketch);
                 debug_assert!(merged.is_ok(), "all sketches have one configuration");
+                ours.fresh.extend_from_slice(&theirs.fresh);
+                ours.settle();
             }
         }
     }
@@ -175,9 +200,17 @@ impl Percentiles {
                 values.sort_unstable_by(f64::total_cmp);
                 quantiles.map(|q| values[rank(q, values.len())])
             }
-            Self::Sketch(sketch) => {
+            Self::Sketch(sketched) if sketched.fresh.is_empty() => {
                 // Never empty, and the quantiles are ours: neither the error nor `None` can come.
-                quantiles.map(|q| sketch.quantile(q).ok().flatten().unwrap_or_default())
+                quantiles.map(|q| {
+                    let found = sketched.sketch.quantile(q).ok();
+                    found.flatten().unwrap_or_default()
+                })
+            }
+            Self::Sketch(sketched) => {
+                let mut all = sketched.clone();
+                all.settle();
+                Self::Sketch(all).at(quantiles)
             }
         }
     }
@@ -187,7 +220,19 @@ impl std::fmt::Debug for Percentiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Exact(values) => f.debug_tuple("Exact").field(&values.len()).finish(),
-            Self::Sketch(sketch) => f.debug_tuple("Sketch").field(&sketch.count()).finish(),
+            Self::Sketch(sketched) => f
+                .debug_tuple("Sketch")
+                .field(&(sketched.sketch.count() + sketched.fresh.len()))
+                .finish(),
+        }
+    }
+}
+
+impl Sketched {
+    /// Puts what is fresh into the sketch.
+    fn settle(&mut self) {
+        for value in self.fresh.drain(..) {
+            self.sketch.add(value);
         }
     }
 }

@@ -102,6 +102,20 @@ pub struct Point {
     pub quality: Quality,
 }
 
+/// A piece of the recent past of a series, for aggregates over any span.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sample {
+    /// One number.
+    Point {
+        /// When it was measured.
+        time: Timestamp,
+        /// What.
+        number: f64,
+    },
+    /// What the ring no longer holds point by point, as a closed window that lies whole in the span.
+    Window(Window),
+}
+
 /// A series as lists and snapshots show it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SeriesInfo {
@@ -364,6 +378,39 @@ impl Store {
         self.registry.find(key).or_else(|| self.add(key))
     }
 
+    /// Makes a series known with its newest reading, as an earlier run wrote it down: it counts in no window. `None` when there are too many.
+    pub fn know(&mut self, source: &SourceName, reading: &Reading) -> Option<SeriesIndex> {
+        let index = self.expect(&reading.series)?;
+        let series = &mut self.series[index as usize];
+        let before = (series.ring.bytes(), series.ring.len());
+        series.know(reading, &self.config);
+        self.ring_bytes = self.ring_bytes + series.ring.bytes() - before.0;
+        self.points = self.points + series.ring.len() - before.1;
+        let device = series.device;
+        self.devices
+            .heard(device, source, None, Some(reading.received));
+        Some(index)
+    }
+
+    /// What is to be written down of a series for [`Store::know`]: its device's source, and its newest reading. `None` when it has none, or
+    /// only one that waits for the clock.
+    #[must_use]
+    pub fn known(&self, index: SeriesIndex) -> Option<(SourceName, Reading)> {
+        let series = self.series.get(index as usize)?;
+        let (latest, received) = series.known()?;
+        let source = self.devices.get(series.device).source.as_deref()?;
+        let reading = Reading {
+            series: self.registry.key(index).clone(),
+            value: latest.value.clone(),
+            unit: series.unit.clone(),
+            quality: latest.quality,
+            time: latest.time,
+            received,
+            retained: series.retained,
+        };
+        Some((SourceName(source.into()), reading))
+    }
+
     /// A connection came or went: the devices that this changed.
     pub fn presence(&mut self, presence: &Presence) -> Vec<DeviceIndex> {
         self.devices.presence(presence)
@@ -436,6 +483,24 @@ impl Store {
         self.series[series as usize].first_number(from, to)
     }
 
+    /// The numbers (not bad) of a series in memory with `from <= time <= to`, newest first: at most [`SAMPLED_POINTS`] points, and for
+    /// what lies before them the closed tumbling windows, the finest that reach so far back.
+    pub fn samples(
+        &self,
+        series: SeriesIndex,
+        from: Timestamp,
+        to: Timestamp,
+        each: impl FnMut(Sample),
+    ) {
+        self.series[series as usize].samples(from, to, each);
+    }
+
+    /// The newest point of a series, and whether it is only a retained last-known value. None while it has no right time.
+    #[must_use]
+    pub fn latest(&self, series: SeriesIndex) -> Option<(&Point, bool)> {
+        self.series[series as usize].settled()
+    }
+
     /// The newest measured time of a series that is believed.
     #[must_use]
     pub fn newest(&self, series: SeriesIndex) -> Option<Timestamp> {
@@ -500,6 +565,9 @@ impl Store {
         Some(index)
     }
 }
+
+/// Points that one look at the recent past visits at most, so that a large ring makes no rule slow.
+pub const SAMPLED_POINTS: usize = 4_096;
 
 impl WindowSpec {
     /// A window that starts when the one before ends.

@@ -113,6 +113,25 @@ impl Ring {
             .find_map(Slot::number)
     }
 
+    /// The numbers with `from <= time <= to` that are not bad, newest first.
+    pub(crate) fn numbers_back(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> impl Iterator<Item = (i64, f64)> {
+        let end = self.slots.partition_point(|slot| slot.time <= to.0);
+        self.slots
+            .range(..end)
+            .rev()
+            .take_while(move |slot| slot.time >= from.0)
+            .filter_map(|slot| slot.number().map(|number| (slot.time, number)))
+    }
+
+    /// Whether nothing from `time` on can have been let go.
+    pub(crate) fn reaches(&self, time: Timestamp) -> bool {
+        self.slots.front().is_some_and(|slot| slot.time < time.0)
+    }
+
     /// Forgets every point after `time`; returns how many.
     pub(crate) fn forget_after(&mut self, time: Timestamp) -> usize {
         let keep = self.slots.partition_point(|slot| slot.time <= time.0);

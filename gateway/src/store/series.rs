@@ -3,7 +3,7 @@
 use crate::{
     model::{Quality, Reading, Timestamp, Unit},
     store::{
-        Config, Order, Point, Window, WindowSpec,
+        Config, Order, Point, SAMPLED_POINTS, Sample, Window, WindowSpec,
         devices::DeviceIndex,
         frontier::{Frontier, Step},
         ring::Ring,
@@ -17,6 +17,8 @@ pub(crate) struct Series {
     pub(crate) device: DeviceIndex,
     pub(crate) unit: Option<Unit>,
     pub(crate) latest: Option<Point>,
+    /// When that arrived, as far as is known.
+    arrived: Timestamp,
     pub(crate) retained: bool,
     pub(crate) ring: Ring,
     windows: Box<[Windows]>,
@@ -53,6 +55,7 @@ impl Series {
             device,
             unit: None,
             latest: None,
+            arrived: Timestamp::default(),
             retained: false,
             ring: Ring::new(config.bytes_per_series),
             windows: config
@@ -86,6 +89,32 @@ impl Series {
         self.provisional = true;
     }
 
+    /// Takes the newest reading of an earlier run, of which the others are gone: it counts in no window, as it would be alone in it.
+    pub(crate) fn know(&mut self, reading: &Reading, config: &Config) {
+        self.take_unit(reading);
+        self.latest = Some(point(reading));
+        self.arrived = reading.received;
+        self.retained = reading.retained;
+        if reading.retained {
+            return;
+        }
+        let lateness = nanos(config.lateness);
+        self.frontier
+            .observe(reading.time.0, reading.received.0, lateness);
+        self.on_our_clock = reading.time == reading.received;
+        self.ring
+            .push(reading.time, &reading.value, reading.quality);
+        for windows in &mut self.windows {
+            windows.advance(reading.time.0, lateness, &mut |_| ());
+        }
+    }
+
+    /// The newest point and when it arrived; `None` before the first, and while it has only a time since boot.
+    pub(crate) fn known(&self) -> Option<(&Point, Timestamp)> {
+        let latest = self.latest.as_ref().filter(|_| !self.provisional)?;
+        Some((latest, self.arrived))
+    }
+
     /// The gateway's clock jumped by `by`. A series on that clock goes with it, so that the jump is no time that passed; one on
     /// its device's clock stays, and is ahead of ours by so much less.
     pub(crate) fn clock_jumped(
@@ -116,6 +145,42 @@ impl Series {
     /// The first number in memory with `from <= time <= to`, on the time that the series runs on now.
     pub(crate) fn first_number(&self, from: Timestamp, to: Timestamp) -> Option<f64> {
         self.ring.first_number(from.max(self.since), to)
+    }
+
+    /// See [`crate::store::Store::samples`].
+    pub(crate) fn samples(&self, from: Timestamp, to: Timestamp, mut each: impl FnMut(Sample)) {
+        let from = from.max(self.since);
+        let mut oldest = to;
+        for (time, number) in self.ring.numbers_back(from, to).take(SAMPLED_POINTS) {
+            oldest = Timestamp(time);
+            each(Sample::Point {
+                time: Timestamp(time),
+                number,
+            });
+        }
+        if self.ring.reaches(from) && self.ring.len() <= SAMPLED_POINTS {
+            return;
+        }
+        let mut end_ms = oldest.as_millis();
+        let mut span = 0;
+        while let Some(windows) = self
+            .windows
+            .iter()
+            .filter(|windows| windows.is_tumbling() && windows.span() > span)
+            .min_by_key(|windows| windows.span())
+        {
+            span = windows.span();
+            for window in windows.closed_back(from, end_ms) {
+                end_ms = window.start_ms;
+                each(Sample::Window(window));
+            }
+        }
+    }
+
+    /// The newest point, if it has a right time, and whether it is only a retained value.
+    pub(crate) fn settled(&self) -> Option<(&Point, bool)> {
+        let latest = self.latest.as_ref().filter(|_| !self.provisional)?;
+        Some((latest, self.retained))
     }
 
     fn rewind(
@@ -152,6 +217,7 @@ impl Series {
             if self.latest.is_none() || self.retained {
                 self.retained = true;
                 self.latest = Some(point(reading));
+                self.arrived = reading.received;
                 change.shown_anew = true;
             }
             return change;
@@ -169,6 +235,7 @@ impl Series {
             // Any time is better than none.
             self.provisional = false;
             self.latest = Some(point(reading));
+            self.arrived = reading.received;
             change.shown_anew = true;
         }
         change.stored = self
@@ -205,6 +272,7 @@ impl Series {
                     });
                 }
                 self.latest = Some(point(reading));
+                self.arrived = reading.received;
                 self.retained = false;
             }
         }

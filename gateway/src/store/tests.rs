@@ -280,3 +280,49 @@ fn a_configured_device_has_its_name_and_labels_before_it_speaks() {
     assert_eq!(devices[0].name, "Pump 1");
     assert_eq!(devices[0].last_seen_ms, None);
 }
+
+fn samples_of(store: &Store, from: i64, to: i64) -> Vec<(i64, f64, u64)> {
+    let mut found = Vec::new();
+    let series = store.find(&SeriesKey::parse("a/b").unwrap()).unwrap();
+    let second = |seconds| Timestamp(seconds * SECOND);
+    store.samples(series, second(from), second(to), |sample| {
+        found.push(match sample {
+            Sample::Point { time, number } => (time.0 / SECOND, number, 1),
+            Sample::Window(window) => (window.start_ms / 1_000, window.mean, window.count),
+        });
+    });
+    found
+}
+
+#[test]
+fn what_a_full_ring_let_go_is_sampled_from_closed_windows_the_finest_first() {
+    let config = Config {
+        bytes_per_series: 10 * POINT_BYTES,
+        windows: vec![
+            WindowSpec::tumbling(Duration::from_secs(100)),
+            WindowSpec::tumbling(Duration::from_secs(10)),
+            WindowSpec {
+                every: Duration::from_secs(10),
+                over: Duration::from_secs(20),
+            },
+        ],
+        lateness: Duration::ZERO,
+        kept_windows: 3,
+        ..Config::default()
+    };
+    let mut store = Store::new(config, Vec::new());
+    for second in 0..=205 {
+        apply(&mut store, &reading("a/b", second, second as f64)).unwrap();
+    }
+    let points = (196..=205).rev().map(|second| (second, second as f64, 1));
+    // Of those that end by 196, the three finest reach back to 170; the window of 100 s before them lies whole in the span too.
+    let tens = [(180, 184.5, 10), (170, 174.5, 10)];
+    let all: Vec<_> = points.clone().chain(tens).chain([(0, 49.5, 100)]).collect();
+    assert_eq!(samples_of(&store, 0, 205), all);
+    // A window that begins before the span is left out.
+    let some: Vec<_> = points.clone().chain([tens[0]]).collect();
+    assert_eq!(samples_of(&store, 171, 205), some);
+    // What the ring still holds needs no windows.
+    assert_eq!(samples_of(&store, 197, 200).len(), 4);
+    assert_eq!(samples_of(&store, 300, 400), []);
+}

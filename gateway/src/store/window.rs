@@ -10,7 +10,10 @@
 
 use std::collections::VecDeque;
 
-use crate::store::{Window, WindowSpec, aggregate::Aggregate};
+use crate::{
+    model::Timestamp,
+    store::{Window, WindowSpec, aggregate::Aggregate},
+};
 
 /// All windows of one kind of one series. Times in nanoseconds.
 #[derive(Debug)]
@@ -150,12 +153,40 @@ impl Windows {
             .filter_map(|end| self.window(end, false))
     }
 
+    /// Whether one starts when the one before ends.
+    pub(crate) const fn is_tumbling(&self) -> bool {
+        self.every == self.over
+    }
+
+    /// How long one is, in nanoseconds.
+    pub(crate) const fn span(&self) -> i64 {
+        self.over
+    }
+
+    /// The closed ones that start at or after `from` and end at or before `end_ms`, newest first.
+    pub(crate) fn closed_back(&self, from: Timestamp, end_ms: i64) -> impl Iterator<Item = Window> {
+        let span_ms = self.over.div_euclid(1_000_000);
+        let end = self
+            .closed
+            .partition_point(|row| row.start_ms.saturating_add(span_ms) <= end_ms);
+        self.closed
+            .range(..end)
+            .rev()
+            .take_while(move |row| Timestamp::from_millis(row.start_ms) >= from)
+            .map(move |row| row.window(span_ms))
+    }
+
     fn close_to(&mut self, to: i64, closed: &mut impl FnMut(&Window)) {
         while let Some(first) = self.panes.front() {
             // Steps over holes: the first pane that is left lies in the next window that has values.
             let end = self.next_end().max(first.start.saturating_add(self.every));
             if end > to || end == self.closed_to {
                 break;
+            }
+            for pane in &mut self.panes {
+                if pane.start < end {
+                    pane.aggregate.settle();
+                }
             }
             if let Some(window) = self.window(end, true) {
                 closed(&window);

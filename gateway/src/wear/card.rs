@@ -1,6 +1,6 @@
 //! How long a card lasts, and what an eMMC says of itself.
 //!
-//! The model: what reaches the card in a day is what the process writes plus [`SYNC_COST`] for each sync, and the card
+//! The model: what reaches the card in a day is what the process writes plus [`SYNC_COST`] for each sync of a file that became longer or new, and the card
 //! lasts for `endurance` of it, the "terabytes written" (TBW) of its data sheet. No endurance is assumed: makers' figures for
 //! cards of one size lie more than a factor of ten apart, so without one there is no estimate.
 //!
@@ -21,7 +21,7 @@ use std::{
 use rustix::fs::{major, minor};
 use serde::Serialize;
 
-/// Bytes that a sync costs beside what it writes: the three blocks of ext4's journal.
+/// Bytes that a sync of a file that became longer costs beside what it writes: the three blocks of ext4's journal.
 pub const SYNC_COST: u64 = 3 * 4096;
 const DAYS_A_YEAR: f64 = 365.25;
 

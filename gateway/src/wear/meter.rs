@@ -89,6 +89,7 @@ struct Sample {
     at: Instant,
     bytes: u64,
     syncs: u64,
+    noted: u64,
 }
 
 impl Meter {
@@ -147,6 +148,7 @@ impl Meter {
         let per_day = |written: u64| (over >= LEAST).then(|| projected(written, over));
         let per_day_bytes = per_day(now.bytes.saturating_sub(oldest.bytes));
         let per_day_syncs = per_day(now.syncs.saturating_sub(oldest.syncs));
+        let per_day_noted = per_day(now.noted.saturating_sub(oldest.noted));
         DiskStatus {
             written_bytes: now.bytes,
             by_kernel,
@@ -158,7 +160,7 @@ impl Meter {
             card: self
                 .shared
                 .config
-                .status(&self.shared.dir, per_day_bytes.zip(per_day_syncs)),
+                .status(&self.shared.dir, per_day_bytes.zip(per_day_noted)),
         }
     }
 
@@ -169,6 +171,7 @@ impl Meter {
             at: Instant::now(),
             bytes: kernel.unwrap_or_else(|| sum(Writes::bytes)),
             syncs: sum(Writes::syncs),
+            noted: sum(Writes::noted_syncs),
         };
         (sample, kernel.is_some())
     }

@@ -27,7 +27,7 @@ pub use self::{
 };
 
 /// What the kernel writes at least: a page.
-const PAGE: u64 = 4096;
+pub const PAGE: u64 = 4096;
 
 /// What one part has written since the start of the process. Cheap to clone; clones count together.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +40,7 @@ pub struct Writes {
 struct Counts {
     bytes: AtomicU64,
     syncs: AtomicU64,
+    in_place: AtomicU64,
 }
 
 impl Writes {
@@ -56,6 +57,12 @@ impl Writes {
         self.counts.syncs.fetch_add(calls, Relaxed);
     }
 
+    /// One of them was of a file that had not become longer: the file system had nothing to note of it.
+    pub fn synced_in_place(&self) {
+        self.synced(1);
+        self.counts.in_place.fetch_add(1, Relaxed);
+    }
+
     /// Bytes handed to the disk, in whole pages.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -66,6 +73,13 @@ impl Writes {
     #[must_use]
     pub fn syncs(&self) -> u64 {
         self.counts.syncs.load(Relaxed)
+    }
+
+    /// Of these, those that the file system noted in its own journal.
+    #[must_use]
+    pub fn noted_syncs(&self) -> u64 {
+        self.syncs()
+            .saturating_sub(self.counts.in_place.load(Relaxed))
     }
 
     fn add_bytes(&self, bytes: u64) {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Lapsed, Machine, Moment, asked, depended_on, new_slots};
 use crate::{
-    alert::{AlertState, Rule, slot::Slot},
-    model::SeriesKey,
+    alert::{Alert, AlertState, Counts, Rule, dependence::Standing, slot::Slot},
+    model::{DeviceId, SeriesKey},
 };
 
 impl Machine {
@@ -19,18 +19,16 @@ impl Machine {
         let before = std::mem::replace(&mut self.rules, asked(rules));
         self.depended_on = depended_on(&self.rules);
         // Where the rules are now that ask what they asked; the others say why they end.
+        let names: HashMap<&str, (u32, u32)> = (0..)
+            .zip(&self.rules)
+            .map(|(at, new)| (new.rule.name.as_str(), (at, new.fingerprint)))
+            .collect();
         let fate: Vec<Result<u32, &'static str>> = before
             .iter()
-            .map(|old| {
-                (0..)
-                    .zip(&self.rules)
-                    .find(|(_, new)| new.rule.name == old.rule.name)
-                    .ok_or("its rule was removed")
-                    .and_then(|(at, new)| {
-                        (new.fingerprint == old.fingerprint)
-                            .then_some(at)
-                            .ok_or("its rule was changed")
-                    })
+            .map(|old| match names.get(old.rule.name.as_str()) {
+                Some((at, fingerprint)) if *fingerprint == old.fingerprint => Ok(*at),
+                Some(_) => Err("its rule was changed"),
+                None => Err("its rule was removed"),
             })
             .collect();
         let mut lapsed = Vec::new();
@@ -48,15 +46,10 @@ impl Machine {
                     }
                     Some(Err(why)) => {
                         if let Some(active) = slot.active {
-                            match active.alert.state {
-                                AlertState::Firing => {
-                                    self.counts.firing -= 1;
-                                    let device = &watched.key.device;
-                                    if self.standing.ends(&active.alert.rule, device) {
-                                        released.insert(device.clone());
-                                    }
-                                }
-                                _ => self.counts.pending -= 1,
+                            let device = &watched.key.device;
+                            let (counts, standing) = (&mut self.counts, &mut self.standing);
+                            if leave(counts, standing, device, &active.alert) {
+                                released.insert(device.clone());
                             }
                             lapsed.push((watched.key.clone(), Lapsed(Box::new(active.alert), why)));
                         }
@@ -65,7 +58,19 @@ impl Machine {
                 }
             }
             let name = watched.key.to_string();
-            watched.slots = new_slots(&self.rules, &name, |rule| kept.remove(&rule));
+            watched.slots = new_slots(&self.rules, &name, &watched.labels, |rule| {
+                kept.remove(&rule)
+            });
+            // A device with other labels may not be chosen any more.
+            for active in kept.into_values().filter_map(|slot| slot.active) {
+                let device = &watched.key.device;
+                let (counts, standing) = (&mut self.counts, &mut self.standing);
+                if leave(counts, standing, device, &active.alert) {
+                    released.insert(device.clone());
+                }
+                let why = "its rule is no longer about this series";
+                lapsed.push((watched.key.clone(), Lapsed(Box::new(active.alert), why)));
+            }
             self.slots += watched.slots.len();
         }
         for (series, watched) in (0..).zip(&mut self.series) {
@@ -86,10 +91,22 @@ impl Machine {
         lapsed
     }
 
-    /// The labels that the next alerts of a series carry; those under way keep theirs.
+    /// The labels that the next alerts of a series carry; those under way keep theirs. Which rules are about it is looked at again by
+    /// [`Machine::set_rules`].
     pub fn relabel(&mut self, series: u32, labels: BTreeMap<String, String>) {
         if let Some(Some(watched)) = self.series.get_mut(series as usize) {
             watched.labels = labels;
         }
+    }
+}
+
+/// An alert is no longer one of the machine's. Whether those that depend on its rule are free again for its device.
+fn leave(counts: &mut Counts, standing: &mut Standing, device: &DeviceId, alert: &Alert) -> bool {
+    if alert.state == AlertState::Firing {
+        counts.firing -= 1;
+        standing.ends(&alert.rule, device)
+    } else {
+        counts.pending -= 1;
+        false
     }
 }

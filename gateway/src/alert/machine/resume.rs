@@ -4,10 +4,7 @@ use smol_str::SmolStr;
 
 use super::{Machine, Moment, Which};
 use crate::{
-    alert::{
-        Alert, AlertState, Cause, Change, Memory, Transition, active::is_silence, condition::judge,
-        identity, slot::Slot,
-    },
+    alert::{Alert, AlertState, Cause, Change, Memory, Transition, View, identity, slot::Slot},
     model::{Reading, SeriesKey, Timestamp},
 };
 
@@ -96,15 +93,15 @@ impl Machine {
         Ok(())
     }
 
-    /// Takes a reading that was evaluated by an earlier run: it changes nothing that was said, but what waits goes on from it. As
-    /// [`Machine::observe`] otherwise.
+    /// Takes a reading that was evaluated by an earlier run: it changes nothing that was said, but what waits goes on from it, and
+    /// conditions remember it. As [`Machine::observe`] otherwise.
     pub fn recall(
         &mut self,
         series: u32,
         reading: &Reading,
         in_order: bool,
         now: Moment,
-        earliest: impl Fn(Timestamp, Timestamp) -> Option<f64>,
+        view: &impl View,
     ) {
         if !self.heard(series, reading, now) || !in_order {
             return;
@@ -116,11 +113,7 @@ impl Machine {
             now,
             &mut nothing,
             |slot, around, _, _| {
-                let rule = &around.asked.rule;
-                if slot.active.is_some() && !is_silence(rule) {
-                    let verdict = judge(&rule.condition, &reading.value, reading.time, &earliest);
-                    slot.recalled(verdict, reading.time, place, now);
-                }
+                slot.recalled(reading, place, now, &around.asked.rule, view);
             },
         );
         self.drop_left_over_timers();

@@ -4,8 +4,9 @@ mod life;
 
 use super::*;
 use crate::{
-    alert::{AlertState, Condition, Life, Severity},
-    model::{Unit, Value},
+    alert::{AlertState, Condition, Latest, Life, Of, Severity},
+    model::{Timestamp, Unit, Value},
+    store::Sample,
 };
 
 const SECOND: i64 = 1_000_000_000;
@@ -25,6 +26,7 @@ fn rule(name: &str, condition: Condition, hold: u64) -> Rule {
     Rule {
         name: name.into(),
         series: "*/temperature".into(),
+        matching: BTreeMap::new(),
         condition,
         hold: Duration::from_secs(hold),
         severity: Severity::Warning,
@@ -59,6 +61,32 @@ struct Bench {
     /// The wall clock when the process started, in seconds.
     started: i64,
     now: i64,
+}
+
+/// Of one series alone.
+struct History<'a>(&'a [(Timestamp, f64)]);
+
+impl View for History<'_> {
+    fn first_number(&self, from: Timestamp, to: Timestamp) -> Option<f64> {
+        let inside = self.0.iter().find(|(time, _)| *time >= from)?;
+        (inside.0 <= to).then_some(inside.1)
+    }
+
+    fn samples(&self, of: &Of, from: Timestamp, to: Timestamp, mut each: impl FnMut(Sample)) {
+        let inside = self
+            .0
+            .iter()
+            .rev()
+            .filter(|(time, _)| (from..=to).contains(time));
+        for (time, number) in inside.filter(|_| *of == Of::Itself) {
+            let (time, number) = (*time, *number);
+            each(Sample::Point { time, number });
+        }
+    }
+
+    fn latest(&self, _: &Of) -> Option<Latest> {
+        None
+    }
 }
 
 impl Bench {
@@ -99,16 +127,12 @@ impl Bench {
             self.history.insert(at, (reading.time, number));
         }
         let now = self.moment();
-        let history = &self.history;
-        let earliest = |from, to| {
-            let inside = history.iter().find(|(time, _)| *time >= from)?;
-            (inside.0 <= to).then_some(inside.1)
-        };
+        let view = History(&self.history);
         if recall {
-            self.machine.recall(0, reading, in_order, now, earliest);
+            self.machine.recall(0, reading, in_order, now, &view);
         } else {
             self.machine
-                .observe(0, reading, in_order, now, earliest, &mut out);
+                .observe(0, reading, in_order, now, &view, &mut out);
         }
         out
     }
@@ -516,7 +540,7 @@ fn other_rules_end_what_they_no_longer_ask_and_leave_the_rest_alone() {
         Counts {
             pending: 1,
             firing: 2,
-            refused: 0
+            ..Counts::default()
         }
     );
     let mut reworded = rule("hot", ABOVE, 60);
@@ -544,7 +568,7 @@ fn other_rules_end_what_they_no_longer_ask_and_leave_the_rest_alone() {
         Counts {
             pending: 1,
             firing: 0,
-            refused: 0
+            ..Counts::default()
         }
     );
     // The wait goes on from where it was, and so does the silence.

@@ -123,6 +123,7 @@ fn an_alert_names_its_acknowledgement_and_its_silences_until_it_is_over() {
             silence(vec![matcher("device", "other")]),
         ],
         acknowledged: HashMap::from([(SmolStr::from("a"), acknowledgement)]),
+        ..Attention::default()
     };
     let shown = serde_json::to_value(attention.to(&alert())).unwrap();
     assert_eq!(shown["id"], "a");

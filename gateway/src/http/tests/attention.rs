@@ -1,7 +1,12 @@
 //! Acknowledgements, silences and the audit trail as clients see them.
 
 use super::*;
-use crate::{alert::Transition, engine::Decided, journal::Position};
+use crate::{
+    alert::Transition,
+    engine::Decided,
+    journal::Position,
+    notify::{KEY_BYTES, Signer},
+};
 
 fn body(method: &str, path: &str, headers: &[(&str, &str)], json: &JsonValue) -> Request<Body> {
     let mut request = with(method, path, headers);
@@ -243,4 +248,70 @@ async fn an_alert_is_shown_with_all_that_happened_to_it() {
         ),
         (&json!(1), &json!("1970-01-01T00:00:00Z"), &json!(0))
     );
+}
+
+#[tokio::test]
+async fn a_link_in_a_message_shows_the_alert_and_only_its_button_acknowledges() {
+    let house = house();
+    house.write_down(AlertState::Firing).await;
+    let later = Timestamp::from_millis(NOW_MS + 1_000);
+    let token = Signer::new(&[7; KEY_BYTES]).token("hot-1", "ops", later);
+    let path = format!("/acknowledge/{token}");
+    let page = async |request| {
+        let (status, headers, body) = house.send(request).await;
+        assert_eq!(headers[header::CACHE_CONTROL], "no-store");
+        (status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
+    };
+    let (status, shown) = page(get(&path)).await;
+    assert_eq!(status, 200);
+    assert!(
+        shown.contains("cool it") && shown.contains("<form"),
+        "{shown}"
+    );
+    let alerts = house.json("/api/v1/alerts").await;
+    assert_eq!(
+        alerts["alerts"][0]["acknowledged"],
+        JsonValue::Null,
+        "who only opens it does nothing"
+    );
+
+    let press = |form: &'static str| {
+        let mut request = with("POST", &path, &[("accept", "text/html,*/*;q=0.8")]);
+        *request.body_mut() = Body::from(form);
+        request
+    };
+    let (status, done) = page(press("by=Ada+L&comment=%3Cb%3Eon+it")).await;
+    assert_eq!(status, 200);
+    assert!(done.contains("by Ada L at 20"), "{done}");
+    assert!(done.contains("&lt;b&gt;on it"), "{done}");
+    let (_, again) = page(press("by=Bob")).await;
+    assert!(again.contains("by Ada L"), "who was first stays: {again}");
+    let (_, shown) = page(get(&path)).await;
+    assert!(!shown.contains("<form") && shown.contains("by Ada L"));
+    let shown = house.json("/api/v1/alerts").await;
+    let acknowledged = &shown["alerts"][0]["acknowledged"];
+    assert_eq!(
+        (&acknowledged["by"], &acknowledged["comment"]),
+        (&json!("Ada L"), &json!("<b>on it"))
+    );
+
+    house.write_down(AlertState::Resolved).await;
+    let over = page(with("POST", &path, &[("accept", "text/html")])).await;
+    assert_eq!(over.0, 409, "{}", over.1);
+}
+
+#[tokio::test]
+async fn a_receiver_presses_the_button_itself_and_a_link_that_is_none_does_nothing() {
+    let house = house();
+    house.write_down(AlertState::Firing).await;
+    let signer = Signer::new(&[7; KEY_BYTES]);
+    let token = |ms| signer.token("hot-1", "ops", Timestamp::from_millis(ms));
+    let post = |token: String| with("POST", &format!("/acknowledge/{token}"), &[]);
+    let (_, old) = house.ok(post(token(NOW_MS)), 410).await;
+    assert!(old["detail"].as_str().unwrap().contains("too old"));
+    let mut cut = token(NOW_MS + 1_000);
+    cut.pop();
+    house.ok(post(cut), 404).await;
+    let (_, given) = house.ok(post(token(NOW_MS + 1_000)), 200).await;
+    assert_eq!(given["acknowledged"]["by"], "link to ops");
 }

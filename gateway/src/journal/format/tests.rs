@@ -51,6 +51,24 @@ fn any_stamps() -> impl Strategy<Value = Stamps> {
     ]
 }
 
+/// Of any clock.
+pub(in crate::journal) fn any_stamped_batch() -> impl Strategy<Value = Batch> {
+    (any_batch(), any_stamps()).prop_map(|(batch, stamps)| Batch { stamps, ..batch })
+}
+
+/// A footer as older gateways wrote it.
+pub(in crate::journal) fn old_footer(footer: &Footer) -> [u8; OLD_FOOTER] {
+    let mut out = [0; OLD_FOOTER];
+    out[..4].copy_from_slice(&closing::OLD_FOOTER_MAGIC);
+    out[4..12].copy_from_slice(&footer.records.to_le_bytes());
+    out[12..20].copy_from_slice(&footer.readings.to_le_bytes());
+    out[20..28].copy_from_slice(&footer.last.to_le_bytes());
+    out[28..32].copy_from_slice(&footer.end.to_le_bytes());
+    let crc = crc32fast::hash(&out[..32]);
+    out[32..].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
 /// Of a clock that was set.
 pub(in crate::journal) fn any_batch() -> impl Strategy<Value = Batch> {
     ("[a-z]{1,12}", vec(any_reading(), 1..8)).prop_map(|(source, readings)| Batch {
@@ -58,10 +76,6 @@ pub(in crate::journal) fn any_batch() -> impl Strategy<Value = Batch> {
         readings,
         ..Batch::default()
     })
-}
-
-fn any_stamped_batch() -> impl Strategy<Value = Batch> {
-    (any_batch(), any_stamps()).prop_map(|(batch, stamps)| Batch { stamps, ..batch })
 }
 
 fn encode(batches: &[Batch], position: u64) -> Vec<u8> {
@@ -118,9 +132,27 @@ proptest! {
     }
 
     #[test]
-    fn footers_come_back(records: u64, readings: u64, last: u64, offset: u32) {
-        let footer = Footer { records, readings, last, offset };
+    fn footers_come_back(records: u64, readings: u64, last: u64, end: u32, summary: (u32, u32)) {
+        let offset = end.saturating_add(summary.0);
+        let footer = Footer { records, readings, last, offset, end, summary: summary.1 };
         prop_assert_eq!(Footer::read(&footer.write()), Some(footer));
+    }
+
+    #[test]
+    fn a_summary_comes_back_and_a_damaged_one_is_none(
+        batches in vec(any_batch(), 0..4), at: prop::sample::Index, flip in 1..=255_u8,
+    ) {
+        let mut summary = Summary::default();
+        summary.add(&batches);
+        let mut bytes = summary.write();
+        prop_assert!(bytes.len() <= summary.length());
+        let crc = crc32fast::hash(&bytes);
+        prop_assert_eq!(Summary::read(&bytes, crc), Some(summary));
+        let at = at.index(bytes.len());
+        bytes[at] ^= flip;
+        prop_assert_eq!(Summary::read(&bytes, crc), None);
+        // Nor does one that only claims to be whole do harm.
+        let _summary_or_not = Summary::read(&bytes, crc32fast::hash(&bytes));
     }
 }
 

@@ -37,6 +37,7 @@ fn attention(silences: Vec<Silence>, acknowledged: &[&str]) -> Attention {
     Attention {
         silences,
         acknowledged: acknowledged.iter().map(given).collect::<HashMap<_, _>>(),
+        ..Attention::default()
     }
 }
 

@@ -205,7 +205,9 @@ impl Conveyor {
         let urgency = if taken.is_empty() {
             Urgency::Patient
         } else {
-            Urgency::Prompt
+            Urgency::Steady {
+                messages: u32::try_from(messages).unwrap_or(u32::MAX),
+            }
         };
         self.delivering = Some(Delivering {
             future: Box::pin(async move {

@@ -17,8 +17,8 @@ use crate::{
     source::{Frame, Intake, Receipt, StatusReporter, Stopped, intake::Held},
 };
 
-/// Deliveries on their way to the disk.
-pub(super) const OUTSTANDING: usize = 8;
+/// Deliveries on their way to the disk: as many as come one by one while a commit gathers.
+pub(super) const OUTSTANDING: usize = 1024;
 /// Settled batches that wait for the session to write their acknowledgements.
 pub(super) const SETTLED: usize = 8;
 /// Messages in one delivery at most.
@@ -84,13 +84,16 @@ async fn keep(
             None
         } else {
             let messages = frames.len();
+            let urgency = Urgency::Steady {
+                messages: u32::try_from(messages).unwrap_or(u32::MAX),
+            };
             let bytes = frames.iter().map(|frame| frame.payload.len()).sum();
             let taken = |waiting: &Gauge| {
                 // Counted once the gateway has them: before that the broker does, and sends them again.
                 status.received_many(messages, bytes);
                 Held::new(waiting, messages)
             };
-            let delivered = intake.deliver(Urgency::Prompt, None, frames, Vec::new(), taken);
+            let delivered = intake.deliver(urgency, None, frames, Vec::new(), taken);
             Some(delivered.await?)
         };
         outstanding

@@ -489,7 +489,7 @@ impl Plant {
         };
         let now = Self::now(second);
         self.machine
-            .observe(series, &reading, true, now, |_, _| None, &mut out);
+            .observe(series, &reading, true, now, &History(&[]), &mut out);
         out.iter().map(named).collect()
     }
 
@@ -621,6 +621,97 @@ fn what_an_alert_depends_on_is_known_after_a_restart_and_goes_with_its_rule() {
     let alone = vec![on("hot", "*/temperature", ABOVE, 0, &["off"])];
     assert_eq!(after.machine.set_rules(alone, Plant::now(5)).len(), 1);
     assert_eq!(after.read(0, 6, 95.0).len(), 1);
+}
+
+#[test]
+fn a_device_with_other_labels_frees_those_that_depended_on_its_alert() {
+    let off = Condition::Below {
+        limit: 1.0,
+        clear: 1.0,
+    };
+    let mut chosen = on("off", "*/current", off, 0, &[]);
+    chosen
+        .matching
+        .insert(String::from("site"), String::from("north"));
+    let rules = || {
+        let hot = on("hot", "*/temperature", ABOVE, 0, &["off"]);
+        vec![hot, chosen.clone()]
+    };
+    let mut machine = Machine::new(rules(), 100);
+    let site = |name: &str| BTreeMap::from([(String::from("site"), name.to_owned())]);
+    for (series, key) in (0..).zip(KEYS) {
+        let key = SeriesKey::parse(key).unwrap();
+        machine.watch(series, &key, &site("north"), Moment::default());
+    }
+    let mut plant = Plant { machine };
+    assert_eq!(plant.read(1, 1, 0.0).len(), 1);
+    assert_eq!(plant.read(0, 2, 95.0), []);
+    for series in 0..3 {
+        plant.machine.relabel(series, site("south"));
+    }
+    let lapsed = plant.machine.set_rules(rules(), Plant::now(3));
+    assert_eq!(lapsed.len(), 1);
+    assert_eq!(lapsed[0].1.1, "its rule is no longer about this series");
+    assert_eq!(plant.machine.counts().firing, 0);
+    assert_eq!(plant.read(0, 4, 95.0).len(), 1);
+}
+
+#[test]
+fn a_jump_of_the_clock_is_recalled_unless_it_was_written_down_since() {
+    let keep = Life {
+        min_on: seconds(100),
+        min_off: seconds(100),
+        ..fresh()
+    };
+    let rule = living(ABOVE, 0, keep);
+    let mut before = Bench::new(vec![rule.clone()], 0);
+    before.machine.begin_record(1);
+    before.machine.next_of_record();
+    let fired = before.step(&Read(1, 95.0));
+    // The record with the jump, and the reading behind it.
+    let jump = |bench: &mut Bench| {
+        bench.machine.begin_record(2);
+        bench.machine.next_of_record();
+        bench.machine.recall_clock_jump(0, 1000 * SECOND);
+    };
+    let mut after = restarted(&rule, &fired, 1050);
+    jump(&mut after);
+    assert_eq!(
+        after.take(&reading(1060, 70.0), false)[0].alert.state,
+        Firing
+    );
+    let over = after.take(&reading(1101, 70.0), false);
+    assert_eq!(what(&over[0]), (Over, ByReading, 1101));
+    // It went with it.
+    let mut again = restarted(&rule, &over, 1150);
+    jump(&mut again);
+    let pending = again.take(&reading(1151, 95.0), false);
+    assert_eq!(pending[0].alert.marks.waits_until_ms, Some(1_201_000));
+}
+
+#[test]
+fn what_a_condition_looks_back_on_may_be_missing_when_readings_are_recalled() {
+    let change = Condition::ChangeOver {
+        limit: 10.0,
+        over: seconds(60),
+    };
+    let keep = Life {
+        keep_firing_for: seconds(60),
+        ..fresh()
+    };
+    let rule = living(change, 0, keep);
+    let mut before = Bench::new(vec![rule.clone()], 0);
+    before.step(&Read(1, 50.0));
+    let fired = before.step(&Read(2, 70.0));
+    assert_eq!(what(&fired[0]), (Fired, ByReading, 2));
+    before.step(&Read(30, 70.0));
+    // All that is left of the readings is the newest.
+    let mut after = restarted(&rule, &fired, 31);
+    after.machine.begin_record(9);
+    after.take(&reading(30, 70.0), true);
+    after.now = 100;
+    assert_eq!(after.tick(), []);
+    assert_eq!(after.machine.counts().firing, 1);
 }
 
 #[test]
