@@ -45,6 +45,18 @@ export interface Alert {
   fired_ms: number | null;
   resolved_ms: number | null;
   webhooks: string[];
+  /** What changed last, and why; null in what an older gateway wrote. */
+  change: AlertChange["change"];
+  cause: AlertChange["cause"];
+  rule_version: string;
+  /** Firing, though its condition is over since then. */
+  clear_since_ms: number | null;
+  /** Firing, though nothing was received: its newest reading is of then. */
+  stale_since_ms: number | null;
+  /** It goes on firing until it calms. */
+  flapping_since_ms: number | null;
+  /** Pending until then at the earliest. */
+  waits_until_ms: number | null;
   acknowledged: Acknowledgement | null;
   /** The active silences that match it. */
   silenced_by: string[];
@@ -56,6 +68,18 @@ export interface Alert {
   inhibited_by: string[];
   /** When the next step is told unless somebody acknowledges. */
   escalates_ms: number | null;
+}
+
+/** One change of an alert. Newer gateways may know more of `change` and `cause`. */
+export interface AlertChange {
+  number: number;
+  at_ms: number;
+  change: string | null;
+  cause: string | null;
+  state: Alert["state"];
+  value: Value | null;
+  unit: string | null;
+  rule_version: string;
 }
 
 export interface Acknowledgement {

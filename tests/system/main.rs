@@ -3,6 +3,8 @@
 
 /// What was accepted reaches the archive, through outages and refusals.
 mod account;
+/// Alerts live as their rules say, over kills and reloads.
+mod alert_life;
 /// What is unlike the usual is noticed without a limit.
 mod anomaly;
 mod archive;

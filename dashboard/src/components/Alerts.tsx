@@ -9,6 +9,7 @@ import { ageText, fullTimeText, isoTime, timeText, valueWithUnit } from "../form
 import { useSecond, useStore, useTopic } from "../hooks";
 import type { Alert, Silence } from "../wire";
 import { metricText } from "../words";
+import { AlertHistory, AlertMarks } from "./AlertLife";
 import { AuditTrail } from "./AuditTrail";
 import { Dialog } from "./Dialog";
 import { Icon } from "./Icon";
@@ -201,7 +202,9 @@ function AlertRow({ alert, onAsk }: { alert: Alert; onAsk: (asked: Asked) => voi
         {alert.state === "resolved" ? "ended" : "since"} {timeText(since, now)}
         <span class="alert-age">{ageText(since, now)}</span>
       </time>
+      <AlertMarks alert={alert} />
       <People alert={alert} />
+      <AlertHistory alert={alert} />
       {alert.state !== "resolved" && (
         <span class="alert-actions">
           {alert.state === "firing" && (

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    alert::{Alert, AlertState, Severity, Transition, identity},
+    alert::{Alert, AlertState, Cause, Change, Marks, Severity, Transition, identity},
     model::{SeriesKey, Timestamp},
 };
 
@@ -55,6 +55,7 @@ impl Own {
             (None, Some(mut alert)) => {
                 alert.state = AlertState::Resolved;
                 alert.resolved_ms = Some(now.as_millis());
+                alert.marks.change = Some(Change::Resolved);
                 alert
             }
             (_, unchanged) => {
@@ -66,6 +67,7 @@ impl Own {
             alert,
             series,
             at: now,
+            memory: None,
         })
     }
 
@@ -91,6 +93,11 @@ fn begun(problem: String, now: Timestamp) -> Alert {
         fired_ms: Some(now.as_millis()),
         resolved_ms: None,
         webhooks: Vec::new(),
+        marks: Marks {
+            change: Some(Change::Fired),
+            cause: Some(Cause::Gateway),
+            ..Marks::default()
+        },
     }
 }
 

@@ -24,6 +24,7 @@ mod view;
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
+use smol_str::SmolStr;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -34,7 +35,7 @@ pub use self::{
     rehearsal::Rehearsal,
 };
 use crate::{
-    alert::{Alert, Closing, Moment, Rule, StillClosed, Transition},
+    alert::{Alert, Closing, Memory, Moment, Rule, StillClosed, Transition},
     clock::Clock,
     journal::{Committed, Entry, Position},
     model::{SeriesKey, Timestamp},
@@ -125,6 +126,8 @@ pub struct Resumption {
     pub alerts: Vec<Alert>,
     /// Alerts that people closed, and whose condition was not clear since.
     pub closed: Vec<StillClosed>,
+    /// What rules remember of series: by rule and series.
+    pub memories: Vec<(SmolStr, SmolStr, Memory)>,
     /// Rules were evaluated up to here; replayed records up to it only fill rings and windows.
     pub evaluated: Position,
 }

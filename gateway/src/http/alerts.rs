@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use tokio::time::{Instant, timeout, timeout_at};
@@ -20,7 +20,8 @@ use crate::{
         self, Alert, AlertState,
         silence::{DraftError, MAX_SHELF, person, remark},
     },
-    state::AttentionError,
+    model::Timestamp,
+    state::{AttentionError, ChangeEntry},
 };
 
 const MAX_ALERTS: usize = 1000;
@@ -37,6 +38,7 @@ pub(super) const MAX_BODY: usize = 64 << 10;
 pub(super) fn router() -> Router<Api> {
     Router::new()
         .route("/api/v1/alerts", get(alerts))
+        .route("/api/v1/alerts/{id}", get(alert))
         .route(
             "/api/v1/alerts/{id}/acknowledge",
             post(acknowledge).delete(unacknowledge),
@@ -90,6 +92,32 @@ async fn alerts(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
         .map_err(unreadable)?;
     let alerts: Vec<_> = alerts.iter().map(|alert| attention.to(alert)).collect();
     Ok(Json(json!({"alerts": alerts})).into_response())
+}
+
+/// An alert with all that happened to it.
+async fn alert(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let unreadable = |error| Problem::internal("the alert history cannot be read", &error);
+    let found = api.parts.state.alert(id.clone()).await;
+    let Some((alert, changes)) = found.map_err(unreadable)? else {
+        return Err(refused(&api, &id, AttentionError::UnknownAlert).await);
+    };
+    let attention = api.parts.state.attention(MAX_ENDED).await;
+    let attention = attention.map_err(unreadable)?;
+    let changes: Vec<_> = changes
+        .into_iter()
+        .map(|change| ShownChange {
+            at: Timestamp::from_millis(change.at_ms).to_rfc3339(),
+            change,
+        })
+        .collect();
+    Ok(Json(json!({"alert": attention.to(&alert), "changes": changes})).into_response())
+}
+
+#[derive(Debug, Serialize)]
+struct ShownChange {
+    at: String,
+    #[serde(flatten)]
+    change: ChangeEntry,
 }
 
 #[derive(Debug, Deserialize)]

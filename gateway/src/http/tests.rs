@@ -16,7 +16,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    alert::{Alert, AlertState, Severity},
+    alert::{Alert, AlertState, Marks, Severity},
     engine::{EngineStatus, Query},
     model::{DeviceId, Quality, Secret, SeriesKey, SourceName, Unit, Value},
     notify::{Destination, Endpoint, Format, KEY_BYTES},
@@ -65,6 +65,7 @@ fn alert() -> Alert {
         fired_ms: Some(2),
         resolved_ms: None,
         webhooks: Vec::new(),
+        marks: Marks::default(),
     }
 }
 
@@ -150,6 +151,7 @@ async fn desk(mut asked: mpsc::Receiver<RuleRequest>) {
                 summary: String::new(),
                 webhooks: Vec::new(),
                 labels: BTreeMap::new(),
+                life: crate::alert::Life::default(),
             };
             let config = crate::engine::Config {
                 rules: vec![rule],

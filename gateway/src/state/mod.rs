@@ -10,11 +10,13 @@
 mod alerts;
 mod attention;
 mod audit;
+mod changes;
 mod closings;
 mod dead_letters;
 mod deliveries;
 mod groups;
 mod inventory;
+mod memories;
 mod message;
 mod metrics;
 mod outbox;
@@ -54,10 +56,12 @@ use self::{
 pub use self::{
     attention::AttentionError,
     audit::{AuditEntry, KEPT_ENTRIES},
+    changes::{ChangeEntry, KEPT_CHANGES, KEPT_OF_ONE},
     closings::KEPT_CLOSED,
     dead_letters::{DeadLetter, DeadLetterError},
     groups::{GroupShown, MAX_MEMBERS},
     inventory::keep_inventory,
+    memories::KEPT_MEMORIES,
     message::{AlertMessage, Event, GroupMessage, Message, Reason},
     outbox::{Delivery, Verdict},
     recorder::write_down,
@@ -266,6 +270,7 @@ impl State {
             )?;
             Ok(Resumption {
                 alerts,
+                memories: memories::all(connection)?,
                 closed: closings::all(connection)?,
                 evaluated: Position(evaluated.unwrap_or_default().unsigned_abs()),
             })

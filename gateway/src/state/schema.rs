@@ -98,7 +98,7 @@ const STEPS: &[&str] = &["
         changed_by TEXT,
         changed INTEGER
     );
-", GROUPS, STEADY, CLOSINGS, SHELVING, REPEATS];
+", GROUPS, STEADY, LIVES, CLOSINGS, SHELVING, REPEATS];
 
 /// The groups of routes and the alerts in them. Times are those of [`super::steady`]; `gate` is before which no change is told, `due` when
 /// to look next, at the latest of all times for never.
@@ -140,6 +140,21 @@ pub(super) const STEADY: &str = "
         wall INTEGER,
         steady INTEGER NOT NULL
     );
+";
+
+/// What happened to each alert, and what rules remember of series.
+const LIVES: &str = "
+    CREATE TABLE changes (number INTEGER PRIMARY KEY, alert TEXT NOT NULL, body TEXT NOT NULL);
+    CREATE INDEX changes_by_alert ON changes (alert, number);
+    CREATE TABLE memories (
+        rule TEXT NOT NULL,
+        series TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        open INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (rule, series)
+    ) WITHOUT ROWID;
+    CREATE INDEX memories_by_age ON memories (open, number);
 ";
 
 /// What people closed, by the rule and the series that may not fire.

@@ -1,7 +1,7 @@
 //! A person ends an alert whose condition is still true.
 
-use super::{Machine, Moment};
-use crate::alert::{Closing, StillClosed, Transition, identity};
+use super::{Machine, Moment, Which};
+use crate::alert::{AlertState, Closing, StillClosed, Transition, identity, slot::Slot};
 
 impl Machine {
     /// Ends a firing alert; whether there is one by this id. Until its condition was clear once, its rule raises no other one on this
@@ -18,23 +18,40 @@ impl Machine {
             "" => format!("closed by {by}"),
             comment => format!("closed by {by}: {comment}"),
         };
-        for watched in self.series.iter_mut().flatten() {
-            let key = &watched.key;
-            let closed = watched
-                .slots
-                .iter_mut()
-                .find_map(|slot| slot.close(id, &words, now.clock, key, out));
-            if let Some(alert) = closed {
-                self.counts.firing -= 1;
-                self.closings.push(Closing::Closed {
-                    alert: Box::new(alert),
-                    by: by.to_owned(),
-                    comment: comment.to_owned(),
-                });
-                return true;
-            }
-        }
-        false
+        let Some((series, slot)) = self.firing(id) else {
+            return false;
+        };
+        let before = out.len();
+        let mut closed = None;
+        self.look(
+            series,
+            Which::One(slot),
+            now,
+            out,
+            |slot, around, _, out| {
+                closed = slot.close(&words, around, now.clock, out);
+            },
+        );
+        self.closings.extend(closed.map(|alert| Closing::Closed {
+            alert: Box::new(alert),
+            by: by.to_owned(),
+            comment: comment.to_owned(),
+        }));
+        self.follow(before, now, out);
+        true
+    }
+
+    /// Where the firing alert by this id is.
+    fn firing(&self, id: &str) -> Option<(u32, u32)> {
+        (0..).zip(&self.series).find_map(|(series, watched)| {
+            let slots = (0..).zip(&watched.as_ref()?.slots);
+            let fires = |slot: &Slot| {
+                let alert = slot.active.as_ref().map(|active| &active.alert);
+                alert.is_some_and(|alert| alert.id == id && alert.state == AlertState::Firing)
+            };
+            let found = slots.into_iter().find(|(_, slot)| fires(slot));
+            found.map(|(slot, _)| (series, slot))
+        })
     }
 
     /// Takes up what was closed in an earlier run on a series that is watched. Where the rule asks something else by now, it may fire.

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::alert::Marks;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000_000_000);
 
@@ -62,6 +63,7 @@ fn alert() -> Alert {
         fired_ms: Some(0),
         resolved_ms: None,
         webhooks: Vec::new(),
+        marks: Marks::default(),
     }
 }
 

@@ -42,6 +42,7 @@ impl House {
             alert,
             series: key(),
             at: Timestamp(0),
+            memory: None,
         }];
         let position = Position(1);
         let decided = Decided {
@@ -223,6 +224,30 @@ async fn a_firing_alert_is_acknowledged_once_and_what_does_not_fire_is_not() {
     assert!(
         over["detail"].as_str().unwrap().contains("resolved"),
         "{over}"
+    );
+}
+
+#[tokio::test]
+async fn an_alert_is_shown_with_all_that_happened_to_it() {
+    let house = house();
+    house.problem(get("/api/v1/alerts/hot-2"), 404).await;
+    // The engine knows it, the file does not yet.
+    house.problem(get("/api/v1/alerts/hot-1"), 503).await;
+    house.write_down(AlertState::Firing).await;
+    house.write_down(AlertState::Resolved).await;
+    let shown = house.json("/api/v1/alerts/hot-1").await;
+    assert_eq!(shown["alert"]["id"], "hot-1");
+    assert_eq!(shown["alert"]["acknowledged"], JsonValue::Null);
+    let changes = shown["changes"].as_array().unwrap();
+    let states: Vec<&JsonValue> = changes.iter().map(|change| &change["state"]).collect();
+    assert_eq!(states, ["firing", "resolved"]);
+    assert_eq!(
+        (
+            &changes[0]["number"],
+            &changes[0]["at"],
+            &changes[0]["at_ms"]
+        ),
+        (&json!(1), &json!("1970-01-01T00:00:00Z"), &json!(0))
     );
 }
 
