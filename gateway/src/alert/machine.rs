@@ -26,6 +26,7 @@
 //! more are counted and begin when there is room and the condition is still true; at most two timers a slot, and a few.
 
 mod change;
+mod remembered;
 mod resume;
 
 use std::{
@@ -36,7 +37,10 @@ use std::{
 
 use smol_str::SmolStr;
 
-pub use self::resume::{Lapsed, lapse};
+pub use self::{
+    remembered::{Remembered, Unreadable},
+    resume::{Lapsed, lapse},
+};
 use crate::{
     alert::{
         Alert, Cause, Change, Memory, Rule, Transition, View,

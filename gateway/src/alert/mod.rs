@@ -27,7 +27,7 @@ pub(crate) use self::condition::MAX_COUNT;
 pub use self::{
     condition::{Condition, Counted, Direction, Expression, Misfit, Side},
     life::{Flapping, Life},
-    machine::{Counts, Lapsed, Machine, Moment, Troubles, lapse},
+    machine::{Counts, Lapsed, Machine, Moment, Remembered, Troubles, Unreadable, lapse},
     own::{DISK_RULE, DISK_SERIES, Own, is_own},
     record::{Cause, Change, Marks, Memory},
     view::{Latest, Of, View},

@@ -26,6 +26,7 @@ fn of(position: u64, series: Vec<Known>) -> Inventory {
     Inventory {
         position: Position(position),
         series,
+        ..Inventory::default()
     }
 }
 
