@@ -161,7 +161,7 @@ pub async fn keep_inventory(
 
 /// Waits a moment until all that rules made of the records up to `position` is written down; false if it still is not. What conditions
 /// remember must not be ahead of that: after a restart rules run again over what was not written down.
-async fn is_evaluated(state: &State, position: Position) -> bool {
+pub(super) async fn is_evaluated(state: &State, position: Position) -> bool {
     for _ in 0..ASKED_AGAIN {
         match state.evaluated().await {
             Ok(evaluated) if evaluated < position => tokio::time::sleep(ASK_AGAIN).await,

@@ -3,7 +3,7 @@
 //!
 //! Bounded: as many rows as there are conditions with a memory, 4 KiB each.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::{alert::Remembered, model::SeriesKey};
 
@@ -51,20 +51,9 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<(Vec<Remembered>
     let mut rows = statement.query([])?;
     let (mut remembered, mut damaged) = (Vec::new(), 0_usize);
     while let Some(row) = rows.next()? {
-        let (rule, series): (String, String) = (row.get(0)?, row.get(1)?);
-        let (fingerprint, checksum): (i64, i64) = (row.get(2)?, row.get(3)?);
-        let bytes: Vec<u8> = row.get(4)?;
-        let series = SeriesKey::parse(&series);
-        match (series, u32::try_from(fingerprint)) {
-            (Some(series), Ok(fingerprint)) if i64::from(crc32fast::hash(&bytes)) == checksum => {
-                remembered.push(Remembered {
-                    rule: rule.into(),
-                    fingerprint,
-                    series,
-                    bytes,
-                });
-            }
-            _ => damaged += 1,
+        match one(row) {
+            Some(one) => remembered.push(one),
+            None => damaged += 1,
         }
     }
     if damaged > 0 {
@@ -74,4 +63,19 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<(Vec<Remembered>
         );
     }
     Ok((remembered, noted.is_some()))
+}
+
+/// `None` if it is not as we wrote it.
+fn one(row: &Row<'_>) -> Option<Remembered> {
+    let text = |at: usize| row.get::<_, String>(at).ok();
+    let bytes: Vec<u8> = row.get(4).ok()?;
+    if crc32fast::hash(&bytes) != row.get::<_, u32>(3).ok()? {
+        return None;
+    }
+    Some(Remembered {
+        rule: text(0)?.into(),
+        series: SeriesKey::parse(&text(1)?)?,
+        fingerprint: row.get(2).ok()?,
+        bytes,
+    })
 }
