@@ -53,6 +53,8 @@ mod ready;
 mod receivers;
 /// A changed config touches only what changed.
 mod reload;
+/// What conditions remember outlives a start that reads little.
+mod remembered;
 mod restart;
 /// A browser goes on with its last event id over restarts and kills.
 mod resume;

@@ -28,7 +28,9 @@
 
 mod change;
 mod close;
+mod remembered;
 mod resume;
+mod troubles;
 
 use std::{
     cmp::Reverse,
@@ -38,12 +40,16 @@ use std::{
 
 use smol_str::SmolStr;
 
-pub use self::resume::{Lapsed, lapse};
+pub use self::{
+    remembered::{Remembered, Unreadable},
+    resume::{Lapsed, lapse},
+    troubles::Troubles,
+};
 use crate::{
     alert::{
         Alert, Cause, Change, Closing, Memory, Rule, Transition, View,
         active::is_silence,
-        condition::{Undecided, Verdict},
+        condition::Verdict,
         dependence::{Standing, ranks},
         identity,
         record::Place,
@@ -79,28 +85,6 @@ pub struct Counts {
     pub refused: u64,
     /// Readings of which a condition could not be decided.
     pub undecided: u64,
-}
-
-/// How often a rule could not be decided, and the last time.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Troubles {
-    /// Readings, since the start or since the rules were last changed.
-    pub times: u64,
-    last: Option<(SeriesKey, Undecided)>,
-}
-
-impl Troubles {
-    fn note(&mut self, series: &SeriesKey, why: Undecided) {
-        self.times += 1;
-        self.last = Some((series.clone(), why));
-    }
-
-    /// The last time, for people: `boiler/temperature: setpoint has no value that can be used`.
-    #[must_use]
-    pub fn last(&self) -> Option<String> {
-        let (series, why) = self.last.as_ref()?;
-        Some(format!("{series}: {why}"))
-    }
 }
 
 /// All rules on all series. Series are named by small numbers, given from 0 up.

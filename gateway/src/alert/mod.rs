@@ -29,7 +29,7 @@ pub use self::{
     closing::{Closing, StillClosed},
     condition::{Condition, Counted, Direction, Expression, Misfit, Side},
     life::{Flapping, Life},
-    machine::{Counts, Lapsed, Machine, Moment, Troubles, lapse},
+    machine::{Counts, Lapsed, Machine, Moment, Remembered, Troubles, Unreadable, lapse},
     own::{DISK_RULE, DISK_SERIES, Own, is_own},
     record::{Cause, Change, Marks, Memory},
     view::{Latest, Of, View},

@@ -1,10 +1,10 @@
 //! What earlier runs left, into the engine and the normaliser's memory.
 //!
 //! Replayed is the end of the journal only: what rings and windows are promised to have (`keep`), what rules have not evaluated, and
-//! what waits for the clock. Of everything before that the newest reading of each series is enough, and the inventory has it; how much of
-//! it the archives have yet to do is counted from the ends of the segments. So a start takes as long as `keep` takes, however long
-//! InfluxDB was away. Without an inventory (the first start of this version, or the state file was lost), and where a rule learns what is usual, all of the
-//! journal is replayed.
+//! what waits for the clock. Of everything before that the newest reading of each series and what conditions remember are enough, and the
+//! inventory has both; how much of it the archives have yet to do is counted from the ends of the segments. So a start takes as long as
+//! `keep` takes, however long InfluxDB was away. Without an inventory (the state file was lost, or is of a version before it), and without
+//! what conditions remember where a rule learns what is usual, all of the journal is replayed.
 //!
 //! Two threads: one reads, decodes and fills the normaliser's memory, the other applies to the engine. Between them are
 //! [`MAX_READ`] records at most, of about 1 MiB each.
@@ -29,7 +29,7 @@ pub(super) struct Earlier {
     pub(super) inventory: Option<Inventory>,
     /// Series at most.
     pub(super) max_series: usize,
-    /// Whether a rule learns from all that is there.
+    /// Whether a rule learns from all that there is.
     pub(super) learns: bool,
 }
 
@@ -60,8 +60,9 @@ fn blocking(
                 .min(earlier.evaluated)
                 .min(inventory.position)
                 .min(journal.awaits_clock_from().unwrap_or(inventory.position));
-            let from = if earlier.learns { Position(0) } else { from };
-            (from, inventory.series)
+            let unlearned = earlier.learns && !inventory.remembers_all;
+            booting.give_back(inventory.position, inventory.remembered);
+            (if unlearned { Position(0) } else { from }, inventory.series)
         }
     };
     // The newest first, in case the cap was lowered; what the replay brings has its place for sure.

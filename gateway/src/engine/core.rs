@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{
     Config, Inventory, Known, Labels, Resumption, UndecidedRule, outgoing::Outgoing,
-    recent::Recorder, view::StoreView,
+    recent::Recorder, returning::Returning, view::StoreView,
 };
 use crate::{
-    alert::{Alert, Counts, Lapsed, Machine, Moment, Own, Transition, lapse},
+    alert::{Alert, Counts, Lapsed, Machine, Moment, Own, Remembered, Transition, lapse},
     journal::{Committed, Entry, Position},
     model::{Batch, Reading, SeriesKey, Stamps, Timestamp},
     store::{Applied, Arrival, Device, Order, Point, SeriesIndex, Store, Window, WindowSpec},
@@ -50,6 +50,9 @@ pub(super) struct Core {
     applying: Position,
     /// The record that the newest reading of each series came with.
     newest: Vec<Position>,
+    /// Up to here what conditions remember may have changed otherwise than by the newest reading of its series.
+    remade: Position,
+    returning: Returning,
     /// What arrives later than this after it was measured is not judged, in nanoseconds.
     judge_within: i64,
     /// What changed and was not handed on yet.
@@ -68,6 +71,8 @@ impl Core {
             position: resumption.evaluated,
             applying: Position::default(),
             newest: Vec::new(),
+            remade: resumption.evaluated,
+            returning: Returning::default(),
             judge_within: nanos(config.judge_within),
             transitions: Vec::new(),
         };
@@ -116,6 +121,8 @@ impl Core {
         } else {
             Mode::Recall
         };
+        self.returning
+            .before(entry.position, &self.store, &mut self.machine);
         self.applying = entry.position;
         self.machine.begin_record(entry.position.0);
         for batch in &entry.batches {
@@ -123,6 +130,17 @@ impl Core {
         }
         self.replayed = entry.position;
         self.position = entry.position.max(self.evaluated);
+        self.remade = self.position;
+    }
+
+    /// Gives conditions back what they remembered after a record, once the replay is past that.
+    pub(super) fn give_back(&mut self, after: Position, remembered: Vec<Remembered>) {
+        self.returning = Returning::new(after, remembered);
+    }
+
+    /// Nothing more is replayed.
+    pub(super) fn end_replay(&mut self) {
+        self.returning.end(&self.store, &mut self.machine);
     }
 
     /// Applies a record as it comes from the journal.
@@ -161,9 +179,11 @@ impl Core {
         self.machine.begin_record(known.position.0);
         self.machine
             .recall(series, &known.reading, true, now, &view);
+        self.returning.found(series, &self.store, &mut self.machine);
     }
 
-    /// The series whose newest reading came after this record.
+    /// The series whose newest reading came after this record, and what conditions remember of them; of all, where more than readings changed
+    /// that.
     pub(super) fn inventory(&self, after: Position) -> Inventory {
         let changed = (0..).zip(&self.newest).filter(|(_, at)| **at > after);
         let known = changed.filter_map(|(series, at)| {
@@ -174,9 +194,16 @@ impl Core {
                 position: *at,
             })
         });
+        let remembers_all = after <= self.remade;
+        let remembered = (0..)
+            .zip(&self.newest)
+            .filter(|(_, at)| remembers_all || **at > after)
+            .flat_map(|(series, _)| self.machine.remembered(series));
         Inventory {
             position: self.position,
             series: known.collect(),
+            remembered: remembered.collect(),
+            remembers_all,
         }
     }
 
@@ -198,6 +225,7 @@ impl Core {
             ..
         } = config;
         self.judge_within = nanos(judge_within);
+        self.remade = self.position;
         for device in self
             .store
             .reconfigure(devices, store.site, store.max_series, store.lateness)
@@ -289,6 +317,8 @@ impl Core {
             }
             if applied.new_series {
                 self.watch(applied.series, now);
+                self.returning
+                    .found(applied.series, &self.store, &mut self.machine);
             }
             self.judge(batch, reading, &applied, mode, now);
             ear.reading(reading, &applied);
@@ -368,6 +398,7 @@ impl Core {
     /// The gateway's clock was set while it ran: what is on that clock goes with it.
     fn clock_jumped(&mut self, by: i64, mode: Mode, now: Moment, ear: &mut Ear<'_>) {
         self.machine.next_of_record();
+        self.remade = self.remade.max(self.applying);
         let mut closed = Vec::new();
         let moved = self.store.clock_jumped(by, |series, spec, window| {
             closed.push((series.clone(), spec, window.clone()));

@@ -1,6 +1,8 @@
-//! What the engine knows of each series apart from its points, so that a start need not read the whole journal to know them all.
+//! What the engine knows of each series apart from its points, and what conditions remember of it, so that a start need not read the whole
+//! journal to know it all.
 
 use crate::{
+    alert::Remembered,
     journal::Position,
     model::{Reading, SourceName},
 };
@@ -23,4 +25,8 @@ pub struct Inventory {
     pub position: Position,
     /// In no order.
     pub series: Vec<Known>,
+    /// What conditions remember, in no order.
+    pub remembered: Vec<Remembered>,
+    /// Whether that is all that they remember: else what is not in it is as it was in the inventory before, if there was one.
+    pub remembers_all: bool,
 }

@@ -18,6 +18,7 @@ mod metrics;
 mod outgoing;
 mod recent;
 mod rehearsal;
+mod returning;
 mod task;
 mod view;
 
@@ -35,7 +36,7 @@ pub use self::{
     rehearsal::Rehearsal,
 };
 use crate::{
-    alert::{Alert, Closing, Memory, Moment, Rule, StillClosed, Transition},
+    alert::{Alert, Closing, Memory, Moment, Remembered, Rule, StillClosed, Transition},
     clock::Clock,
     journal::{Committed, Entry, Position},
     model::{SeriesKey, Timestamp},
@@ -408,6 +409,11 @@ impl Booting {
         self.recorder.end();
     }
 
+    /// Gives conditions back what they remembered after a record, once the replay is past that. Before the replay.
+    pub fn give_back(&mut self, after: Position, remembered: Vec<Remembered>) {
+        self.core.give_back(after, remembered);
+    }
+
     /// Makes a series known of which the replay does not bring the newest reading, as an earlier run wrote it down: it is shown and its time is
     /// the newest of its series; it counts in no window. Before the replay, unless the series is not in that.
     pub fn know(&mut self, known: &Known) {
@@ -437,10 +443,11 @@ impl Booting {
     /// `ends.committed` does, after its last words. Records that the replay applied are not applied again.
     #[must_use]
     pub fn start(
-        self,
+        mut self,
         ends: Ends,
         registry: &mut prometheus_client::registry::Registry,
     ) -> (Engine, tokio::task::JoinHandle<()>) {
+        self.core.end_replay();
         let (queries, asked) = mpsc::channel(QUERIES);
         let task = Task::new(self.core, self.outgoing, self.clock, Metrics::new(registry));
         (Engine { queries }, tokio::spawn(task.run(ends, asked)))

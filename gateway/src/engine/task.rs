@@ -293,7 +293,11 @@ impl Task {
             Query::Alerts(answer) => {
                 drop(answer.send(self.core.alerts().cloned().collect()));
             }
-            Query::Inventory { after, answer } => drop(answer.send(self.core.inventory(after))),
+            Query::Inventory { after, answer } => {
+                // It is written down only behind what was decided by then.
+                self.note_position();
+                drop(answer.send(self.core.inventory(after)));
+            }
             Query::Status(answer) => drop(answer.send(self.status())),
             // The loop does this one itself: it changes what the others look at.
             Query::Reconfigure(_, answer) => drop(answer),

@@ -1,6 +1,7 @@
 mod clock;
 mod conditions;
 mod life;
+mod remembered;
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! The inventory: which series there are, whose they are, and the newest reading of each, as of a record of the journal.
+//! The inventory: which series there are, whose they are, the newest reading of each, and what conditions remember of it, as of a record of
+//! the journal.
 //!
 //! It spares a start the whole journal: what is older than the tail that fills rings and windows is known from here. Written down are the
 //! series that changed since, whenever the journal grew by a part of what it keeps: idle means no writes, and a start never has
@@ -15,7 +16,7 @@ use rusqlite::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{State, StateError};
+use super::{State, StateError, remembered};
 use crate::{
     cause,
     engine::{Engine, Inventory, Known},
@@ -27,6 +28,10 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// It is written down when the journal grew by this share of what it keeps, and by a segment at least.
 const SHARE: u64 = 4;
+
+/// How often it is asked whether what was decided is written down, and how long it waits in between.
+const ASKED_AGAIN: u32 = 20;
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 impl State {
     /// The inventory as it was written down last; `None` if it never was. `oldest` is the journal's oldest record, `max_series` the
@@ -69,7 +74,13 @@ impl State {
                     None => tracing::warn!("a series of the inventory cannot be read and is left out"),
                 }
             }
-            Ok(Some(Inventory { position, series }))
+            let (remembered, remembers_all) = remembered::read(connection)?;
+            Ok(Some(Inventory {
+                position,
+                series,
+                remembered,
+                remembers_all,
+            }))
         })
         .await
     }
@@ -95,6 +106,7 @@ impl State {
             for known in &inventory.series {
                 write(&transaction, known)?;
             }
+            remembered::write(&transaction, &inventory.remembered, inventory.remembers_all)?;
             transaction.execute(
                 "INSERT INTO meta (key, value) VALUES ('inventory', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                 params![signed(inventory.position)],
@@ -130,6 +142,9 @@ pub async fn keep_inventory(
             return;
         };
         let position = inventory.position;
+        if !is_evaluated(&state, position).await {
+            continue;
+        }
         match state.note_inventory(noted, inventory).await {
             Ok(true) => (noted, failed) = (position, false),
             // The file was begun anew.
@@ -142,6 +157,19 @@ pub async fn keep_inventory(
             Err(_) => {}
         }
     }
+}
+
+/// Waits a moment until all that rules made of the records up to `position` is written down; false if it still is not. What conditions
+/// remember must not be ahead of that: after a restart rules run again over what was not written down.
+pub(super) async fn is_evaluated(state: &State, position: Position) -> bool {
+    for _ in 0..ASKED_AGAIN {
+        match state.evaluated().await {
+            Ok(evaluated) if evaluated < position => tokio::time::sleep(ASK_AGAIN).await,
+            // Writing will say what is wrong.
+            _ => return true,
+        }
+    }
+    false
 }
 
 fn noted(connection: &Connection) -> rusqlite::Result<Option<Position>> {

@@ -5,7 +5,8 @@
 //! returns, the change survives a power cut. Bounded: [`KEPT_ALERTS`] ended alerts, [`KEPT_TRANSITIONS`] of their changes,
 //! [`MAX_WAITING`] waiting deliveries a webhook (the oldest is given up, and counted), [`KEPT_DELIVERIES`] finished ones, [`KEPT_DEAD_LETTERS`] dead letters,
 //! [`MAX_SILENCES`] silences and [`MAX_RULES`] rules (one more is refused) and [`KEPT_SILENCES`] that are over, [`KEPT_ENTRIES`] lines of the trail,
-//! [`KEPT_CLOSED`] alerts that people closed and whose condition is still true, [`KEPT_RUNS`] runs, [`MAX_MEMBERS`] alerts in the groups of routes, and as many series as the cap on series allows.
+//! [`KEPT_CLOSED`] alerts that people closed and whose condition is still true, [`KEPT_RUNS`] runs, [`MAX_MEMBERS`] alerts in the groups of routes, and as many series as the cap on series allows, with what
+//! conditions remember of them (4 KiB each at most).
 
 mod alerts;
 mod attention;
@@ -22,6 +23,7 @@ mod metrics;
 mod outbox;
 mod record;
 mod recorder;
+mod remembered;
 mod rules;
 mod runs;
 mod schema;
@@ -256,13 +258,6 @@ impl State {
     /// [`StateError`]
     pub async fn resumption(&self) -> Result<Resumption, StateError> {
         self.with(|connection| {
-            let evaluated: Option<i64> = connection
-                .query_row(
-                    "SELECT value FROM meta WHERE key = 'evaluated'",
-                    [],
-                    |row| row.get(0),
-                )
-                .optional()?;
             let alerts = read_alerts(
                 connection,
                 "state IN ('pending', 'firing') ORDER BY changed",
@@ -272,10 +267,19 @@ impl State {
                 alerts,
                 memories: memories::all(connection)?,
                 closed: closings::all(connection)?,
-                evaluated: Position(evaluated.unwrap_or_default().unsigned_abs()),
+                evaluated: evaluated(connection)?,
             })
         })
         .await
+    }
+
+    /// Up to where rules were evaluated, and what came of it written down.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`]
+    async fn evaluated(&self) -> Result<Position, StateError> {
+        self.with(|connection| evaluated(connection)).await
     }
 
     /// Writes down that a run begins, and gives what is needed to go on with the ids of live events. Once a run, after
@@ -407,6 +411,17 @@ impl State {
         *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = error;
         result
     }
+}
+
+fn evaluated(connection: &Connection) -> rusqlite::Result<Position> {
+    let evaluated: Option<i64> = connection
+        .query_row(
+            "SELECT value FROM meta WHERE key = 'evaluated'",
+            [],
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(Position(evaluated.unwrap_or_default().unsigned_abs()))
 }
 
 /// The file turned out to be damaged while it was in use: opens it again, which sets it aside if need be. True if that worked.

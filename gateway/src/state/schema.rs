@@ -98,7 +98,7 @@ const STEPS: &[&str] = &["
         changed_by TEXT,
         changed INTEGER
     );
-", GROUPS, STEADY, LIVES, CLOSINGS, SHELVING, REPEATS];
+", GROUPS, STEADY, LIVES, REMEMBERED, CLOSINGS, SHELVING, REPEATS];
 
 /// The groups of routes and the alerts in them. Times are those of [`super::steady`]; `gate` is before which no change is told, `due` when
 /// to look next, at the latest of all times for never.
@@ -155,6 +155,18 @@ const LIVES: &str = "
         PRIMARY KEY (rule, series)
     ) WITHOUT ROWID;
     CREATE INDEX memories_by_age ON memories (open, number);
+";
+
+/// What conditions remember, as of the inventory.
+const REMEMBERED: &str = "
+    CREATE TABLE remembered (
+        rule TEXT NOT NULL,
+        series TEXT NOT NULL,
+        fingerprint INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (rule, series)
+    ) STRICT;
 ";
 
 /// What people closed, by the rule and the series that may not fire.

@@ -71,7 +71,7 @@ impl Detector {
 }
 
 /// Bytes that are not read yet.
-pub(super) struct Input<'a>(pub(super) &'a [u8]);
+pub(in crate::alert) struct Input<'a>(pub(in crate::alert) &'a [u8]);
 
 impl Input<'_> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
@@ -80,24 +80,24 @@ impl Input<'_> {
         Some(*taken)
     }
 
-    pub(super) fn byte(&mut self) -> Option<u8> {
+    pub(in crate::alert) fn byte(&mut self) -> Option<u8> {
         self.take::<1>().map(|[byte]| byte)
     }
 
-    pub(super) fn half(&mut self) -> Option<u32> {
+    pub(in crate::alert) fn half(&mut self) -> Option<u32> {
         self.take().map(u32::from_le_bytes)
     }
 
-    fn word(&mut self) -> Option<u64> {
+    pub(in crate::alert) fn word(&mut self) -> Option<u64> {
         self.take().map(u64::from_le_bytes)
     }
 
-    fn time(&mut self) -> Option<Timestamp> {
+    pub(in crate::alert) fn time(&mut self) -> Option<Timestamp> {
         self.take().map(i64::from_le_bytes).map(Timestamp)
     }
 
     /// A number that is one.
-    pub(super) fn number(&mut self) -> Option<f64> {
+    pub(in crate::alert) fn number(&mut self) -> Option<f64> {
         self.word().map(f64::from_bits).filter(|n| n.is_finite())
     }
 }

@@ -18,6 +18,7 @@ mod tests;
 
 use std::time::Duration;
 
+pub(in crate::alert) use self::bytes::Input;
 use self::map::Map;
 use crate::model::Timestamp;
 

@@ -6,6 +6,8 @@
 //!
 //! Bounds: one a slot, made with the first reading; a value and two times, [`MAX_COUNT`] times of 8 bytes at most, or 1.6 KiB of what is usual.
 
+mod bytes;
+
 use std::collections::VecDeque;
 
 use super::{Condition, Counted, Verdict, nanos, same, single};

@@ -532,6 +532,75 @@ fn events_are_counted_in_the_last_stretch_of_measured_time() {
 }
 
 #[test]
+fn a_memory_as_bytes_is_small_comes_back_as_it_was_and_fits_its_condition_alone() {
+    let stuck = Condition::Stuck {
+        span: secs(10),
+        tolerance: 0.0,
+        least: 2,
+    };
+    let often = Condition::Count {
+        each: Box::new(Condition::Above {
+            limit: 0.5,
+            clear: 0.1,
+        }),
+        more_than: MAX_COUNT,
+        over: secs(10_000),
+        counted: Counted::Readings,
+    };
+    let unusual = Condition::Unusual { limit: 0.5 };
+    let conditions = [stuck.clone(), often.clone(), unusual.clone()];
+    let mut all = Vec::new();
+    for value in [
+        Value::Bool(true),
+        Value::Int(i64::MIN),
+        Value::Float(-0.1),
+        Value::Text("zu \u{1f525}".into()),
+        Value::Text("".into()),
+    ] {
+        all.push((&stuck, vec![value; 3]));
+    }
+    all.push((&often, vec![Value::Int(1); 700]));
+    all.push((&often, vec![Value::Text("neither".into())]));
+    for readings in [1, 20, 700] {
+        let wave = (0..readings).map(|n| Value::Float(f64::from(n % 40)));
+        all.push((&unusual, wave.collect()));
+    }
+    for (condition, values) in all {
+        let mut memory = None;
+        for (second, value) in (0..).zip(&values) {
+            let time = Timestamp(second * 300 * SECOND);
+            judge(condition, &mut memory, value, time, &Held::default()).unwrap();
+        }
+        let memory = *memory.unwrap();
+        let bytes = memory.to_bytes();
+        assert!(bytes.len() <= 4096, "{}", bytes.len());
+        for other in &conditions {
+            let fits = (other == condition).then_some(&memory);
+            assert_eq!(Memory::from_bytes(&bytes, other).as_ref(), fits);
+        }
+        for (at, wrong) in [(0, 2), (1, 3)] {
+            let mut bytes = bytes.clone();
+            bytes[at] = wrong;
+            assert_eq!(Memory::from_bytes(&bytes, condition), None);
+        }
+        let is_text = matches!(values[0], Value::Text(_));
+        if !is_text {
+            assert_eq!(
+                Memory::from_bytes(&bytes[..bytes.len() - 1], condition),
+                None
+            );
+        }
+    }
+    let few = count(Counted::Readings);
+    let mut memory = None;
+    for second in 0..10 {
+        recall(&often, &mut memory, &Value::Int(1), Timestamp(second));
+    }
+    let bytes = memory.unwrap().to_bytes();
+    assert_eq!(Memory::from_bytes(&bytes, &few), None, "more than it keeps");
+}
+
+#[test]
 fn what_is_remembered_goes_with_a_clock_that_jumps() {
     let stuck = Condition::Stuck {
         span: secs(10),
