@@ -16,13 +16,15 @@
 //!   yesterday's readings, sent today, fire nothing by waiting.
 //! - A clock that jumps takes what is pending with it ([`Machine::clock_jumped`]).
 //! - No-data runs on the time since the process started ([`Moment::uptime`]), so that a wall clock that jumps neither fires nor resolves;
-//!   the deadline is counted from the last arrival, and from the start of the process for what was known before.
+//!   the deadline is counted from the last arrival, also from one in an earlier run (`heard.rs`). Whose silence it is, the series' or
+//!   its source's: `machine/silence.rs`.
 //! - Ids are made from rule, series and time of beginning: evaluated again after a crash, the same readings make the same alerts.
 //!
 //! Bounds: one small slot for each pair of rule and matching series, made when the series is first seen; at most `max_alerts` alerts at once,
 //! more are counted and begin when there is room and the condition is still true; at most two timers a slot, and a few.
 
 mod change;
+mod silence;
 
 use std::{
     cmp::Reverse,
@@ -34,7 +36,9 @@ use crate::{
     alert::{
         Alert, AlertState, Condition, Rule, Transition, View,
         condition::{Undecided, Verdict, judge, recall},
+        heard::Heard,
         identity,
+        links::Links,
         slot::{Around, Asked, Cause, Slot, Timer},
     },
     model::{Quality, Reading, SeriesKey, Timestamp},
@@ -99,6 +103,7 @@ pub struct Machine {
     slots: usize,
     timers: BinaryHeap<Reverse<Timer>>,
     counts: Counts,
+    links: Links,
 }
 
 /// A series that at least one rule is about.
@@ -106,7 +111,7 @@ pub struct Machine {
 struct Watched {
     key: SeriesKey,
     labels: BTreeMap<String, String>,
-    last_arrival: Duration,
+    heard: Heard,
     slots: Box<[Slot]>,
 }
 
@@ -121,6 +126,7 @@ impl Machine {
             slots: 0,
             timers: BinaryHeap::new(),
             counts: Counts::default(),
+            links: Links::default(),
         }
     }
 
@@ -152,12 +158,12 @@ impl Machine {
         let watched = self.series[at].insert(Box::new(Watched {
             key: key.clone(),
             labels: labels.clone(),
-            last_arrival: now.uptime,
+            heard: Heard::never(now.uptime),
             slots,
         }));
         for (slot_index, slot) in (0..).zip(&mut watched.slots) {
             let rule = &self.rules[slot.rule as usize].rule;
-            let due = slot.due(rule, watched.last_arrival);
+            let due = slot.due(rule, &watched.heard);
             slot.time(due, series, slot_index, &mut self.timers);
         }
     }
@@ -206,7 +212,7 @@ impl Machine {
             AlertState::Resolved | AlertState::Cancelled => return Ok(()),
         }
         slot.resume(alert, &self.rules[rule].rule.condition, now);
-        let due = slot.due(&self.rules[rule].rule, now.uptime);
+        let due = slot.due(&self.rules[rule].rule, &Heard::never(now.uptime));
         slot.time(due, series, index, &mut self.timers);
         Ok(())
     }
@@ -228,7 +234,7 @@ impl Machine {
         let Watched {
             key,
             labels,
-            last_arrival,
+            heard,
             slots,
         } = watched;
         let cause = Cause {
@@ -257,6 +263,7 @@ impl Machine {
                 counts: &mut self.counts,
                 max_alerts: self.max_alerts,
                 score: slot.memory.as_ref().and_then(|memory| memory.score()),
+                never: false,
             };
             if let Condition::NoDataFor { .. } = asked.rule.condition {
                 let again = Cause {
@@ -269,7 +276,7 @@ impl Machine {
             } else {
                 continue;
             }
-            let due = slot.due(&asked.rule, *last_arrival);
+            let due = slot.due(&asked.rule, heard);
             slot.time(due, series, index, &mut self.timers);
         }
         self.drop_stale_timers();
@@ -309,7 +316,7 @@ impl Machine {
                 && reading.time >= active.newest
             {
                 active.kept_true(reading.time, rule.hold, now);
-                let due = slot.due(rule, now.uptime);
+                let due = slot.due(rule, &watched.heard);
                 slot.time(due, series, index, &mut self.timers);
             }
         }
@@ -360,22 +367,27 @@ impl Machine {
     /// When [`Machine::tick`] has something to look at, by [`Moment::uptime`].
     #[must_use]
     pub fn next_timer(&self) -> Option<Duration> {
-        self.timers.peek().map(|timer| timer.0.at)
+        let timer = self.timers.peek().map(|timer| timer.0.at);
+        timer.into_iter().chain(self.links.next()).min()
     }
 
     /// Does what is due by now. Adds to `out` what changed.
     pub fn tick(&mut self, now: Moment, out: &mut Vec<Transition>) {
+        self.settle(now, out);
         while let Some(Reverse(timer)) = self.timers.peek().copied()
             && timer.at <= now.uptime
         {
             self.timers.pop();
+            if self.holds_back(timer, now, out) {
+                continue;
+            }
             let Some(Some(watched)) = self.series.get_mut(timer.series as usize) else {
                 continue;
             };
             let Watched {
                 key,
                 labels,
-                last_arrival,
+                heard,
                 slots,
             } = &mut **watched;
             let slot = &mut slots[timer.slot as usize];
@@ -385,7 +397,7 @@ impl Machine {
             slot.timer = None;
             let asked = &self.rules[slot.rule as usize];
             if slot
-                .due(&asked.rule, *last_arrival)
+                .due(&asked.rule, heard)
                 .is_some_and(|due| due <= now.uptime)
             {
                 let mut around = Around {
@@ -395,6 +407,7 @@ impl Machine {
                     counts: &mut self.counts,
                     max_alerts: self.max_alerts,
                     score: slot.memory.as_ref().and_then(|memory| memory.score()),
+                    never: heard.never,
                 };
                 if !slot.waited(&mut around, now, out) {
                     let again = Some(now.uptime.saturating_add(ASK_AGAIN));
@@ -402,7 +415,7 @@ impl Machine {
                     continue;
                 }
             }
-            let due = slot.due(&asked.rule, *last_arrival);
+            let due = slot.due(&asked.rule, heard);
             slot.time(due, timer.series, timer.slot, &mut self.timers);
         }
     }
@@ -451,7 +464,7 @@ fn heard<'a>(
         return None;
     }
     let watched = all.get_mut(series as usize)?.as_deref_mut()?;
-    watched.last_arrival = now.uptime;
+    watched.heard.now(now.uptime);
     Some(watched)
 }
 

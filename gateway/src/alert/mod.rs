@@ -4,7 +4,9 @@
 
 pub mod anomaly;
 mod condition;
+mod heard;
 mod identity;
+mod links;
 mod machine;
 mod own;
 pub mod route;
@@ -20,8 +22,9 @@ use smol_str::SmolStr;
 pub(crate) use self::condition::MAX_COUNT;
 pub use self::{
     condition::{Condition, Counted, Direction, Expression, Misfit, Side},
+    links::Awaited,
     machine::{Counts, Lapsed, Machine, Moment, Troubles, lapse},
-    own::{DISK_RULE, DISK_SERIES, Own, is_own},
+    own::{DISK_RULE, DISK_SERIES, Own, SOURCE_RULE, is_own},
     view::{Latest, Of, View},
 };
 use crate::{

@@ -11,6 +11,7 @@ use crate::{
         Alert, AlertState, Condition, Counts, Moment, Rule, Transition, Troubles,
         anomaly::Score,
         condition::{Memory, Verdict, nanos, score, sentence},
+        heard::Heard,
         identity,
     },
     model::{SeriesKey, Timestamp, Unit, Value},
@@ -18,8 +19,6 @@ use crate::{
 
 /// Began twice within this, an alert gets the next free nanosecond as its beginning: two alerts never share an id.
 const SAME_BEGINNING: i64 = 1_000_000;
-/// No silence is shorter.
-const SHORTEST_SILENCE: Duration = Duration::from_millis(1);
 
 /// One rule on one series.
 #[derive(Debug)]
@@ -54,6 +53,8 @@ pub(super) struct Around<'a> {
     pub(super) max_alerts: usize,
     /// How unusual the newest reading was, if the condition learns what is usual.
     pub(super) score: Option<Score>,
+    /// Nothing ever came of this series.
+    pub(super) never: bool,
 }
 
 /// What caused a change.
@@ -260,11 +261,9 @@ impl Slot {
     }
 
     /// When waiting alone changes this slot.
-    pub(super) fn due(&self, rule: &Rule, last_arrival: Duration) -> Option<Duration> {
+    pub(super) fn due(&self, rule: &Rule, heard: &Heard) -> Option<Duration> {
         match (&self.active, &rule.condition) {
-            (None, Condition::NoDataFor { silence }) => {
-                Some(last_arrival.saturating_add((*silence).max(SHORTEST_SILENCE)))
-            }
+            (None, Condition::NoDataFor { silence }) => Some(heard.deadline(*silence)),
             (Some(active), _) if active.alert.state == AlertState::Pending && active.fresh => {
                 let held = u64::try_from(active.held()).unwrap_or(0);
                 let rest = rule.hold.saturating_sub(Duration::from_nanos(held));
@@ -327,6 +326,9 @@ impl Active {
         } else {
             rule.summary.clone()
         };
+        if around.never {
+            self.alert.summary.push_str(" (never received)");
+        }
         if let Some(found) = around.score {
             let found = score(found, cause.unit);
             self.alert.summary = format!("{} ({found})", self.alert.summary);

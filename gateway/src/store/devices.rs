@@ -261,6 +261,7 @@ mod tests {
             name: Some(name.to_owned()),
             site: None,
             labels: std::collections::BTreeMap::from([("floor".to_owned(), name.to_owned())]),
+            ..DeviceConfig::default()
         };
         let site = |name: &str| Some(name.to_owned());
         let mut devices = Devices::new(vec![config("a", "A"), config("b", "B")], site("hill"));

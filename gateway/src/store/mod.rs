@@ -89,6 +89,10 @@ pub struct DeviceConfig {
     pub site: Option<String>,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
+    /// Metrics that must come from it: known, and missed, before they were ever received.
+    pub expect: Vec<SmolStr>,
+    /// How often it sends, at the longest.
+    pub interval: Option<Duration>,
 }
 
 /// One point of a series.
@@ -432,6 +436,12 @@ impl Store {
     #[must_use]
     pub fn device_of(&self, series: SeriesIndex) -> &Device {
         self.devices.get(self.series[series as usize].device)
+    }
+
+    /// The number of the device of a series.
+    #[must_use]
+    pub fn device_number(&self, series: SeriesIndex) -> DeviceIndex {
+        self.series[series as usize].device
     }
 
     /// A device by its number.

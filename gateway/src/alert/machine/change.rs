@@ -66,7 +66,7 @@ impl Machine {
             }
             self.slots += watched.slots.len();
             for (index, slot) in (0..).zip(&mut watched.slots) {
-                let due = slot.due(&self.rules[slot.rule as usize].rule, watched.last_arrival);
+                let due = slot.due(&self.rules[slot.rule as usize].rule, &watched.heard);
                 slot.time(
                     due.map(|due| due.max(now.uptime)),
                     series,
