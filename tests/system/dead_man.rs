@@ -96,7 +96,7 @@ async fn a_sensor_that_stopped_before_a_kill_is_told_in_time_once() {
     clock.set(570);
     let gateway = Gateway::start_under(&clock, Arc::clone(&dir), &config).await;
     push(&gateway, "goes-on", "v").await;
-    let ready = std::time::Instant::now();
+    let ready = tokio::time::Instant::now();
     at_last("the one that stopped is told", || async {
         (!told(&webhook).is_empty()).then_some(())
     })
@@ -225,7 +225,8 @@ async fn a_broker_that_is_gone_is_one_alert_and_who_does_not_come_back_with_it_i
 async fn a_source_that_never_connects_is_told_though_nothing_ever_came_from_it() {
     let webhook = WebhookSink::start().await;
     let config = format!(
-        "[[source]]\nname = \"plant\"\ntype = \"mqtt\"\nurl = \"mqtt://127.0.0.1:{}\"\ndown_for = \"2s\"\n{}",
+        "[[source]]\nname = \"plant\"\ntype = \"mqtt\"\nurl = \"mqtt://127.0.0.1:{}\"\ndown_for = \"2s\"\n\
+         [[source.mapping]]\ntopic = \"n/#\"\n{}",
         tests::free_port(),
         hook(&webhook)
     );

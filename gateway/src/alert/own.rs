@@ -91,6 +91,13 @@ impl Own {
     /// What is wrong now, in words; `None`: nothing. Gives the change, if it is one.
     pub fn judged(&mut self, problem: Option<String>, now: Timestamp) -> Option<Transition> {
         let series = SeriesKey::parse(&self.series)?;
+        // Not over before it began, should the clock not be set.
+        let began = self.alert.as_ref().map_or(i64::MIN, |alert| alert.began_ms);
+        let now = if now.as_millis() < began {
+            Timestamp::from_millis(began)
+        } else {
+            now
+        };
         let alert = match (problem, self.alert.take()) {
             (Some(problem), None) => {
                 let alert = self.begun(problem, now);

@@ -372,6 +372,11 @@ mod tests {
                 "rules, devices or store",
             ),
             (
+                "down_for = \"1m\"",
+                "down_for = \"2m\"",
+                "rules, devices or store",
+            ),
+            (
                 "tick = \"75ms\"",
                 "tick = \"80ms\"",
                 "rules, devices or store",

@@ -231,7 +231,9 @@ impl Core {
                     device: DeviceId(device.id.clone()),
                     metric: Metric(metric.clone()),
                 };
-                self.expect(&key, now);
+                if !self.expect(&key, now) {
+                    tracing::warn!(series = %key, "there are too many series: nobody misses this one, raise `max_series`");
+                }
             }
         }
         self.machine
@@ -440,11 +442,13 @@ impl Core {
         }
     }
 
-    /// Makes a series known before its first reading.
-    pub(super) fn expect(&mut self, key: &SeriesKey, now: Moment) {
-        if let Some(series) = self.store.expect(key) {
+    /// Makes a series known before its first reading; `false` when there are too many.
+    pub(super) fn expect(&mut self, key: &SeriesKey, now: Moment) -> bool {
+        let series = self.store.expect(key);
+        if let Some(series) = series {
             self.watch(series, now);
         }
+        series.is_some()
     }
 
     fn watch(&mut self, series: SeriesIndex, now: Moment) {

@@ -191,7 +191,7 @@ impl Machine {
         }
         let link = self.links.get_mut(source)?;
         let problem = format!(
-            "Nothing came from source \"{}\" for {} s, though its link stands: {waiting} series are waited for",
+            "Nothing came from source \"{}\" for {} s: {waiting} series are waited for",
             link.name,
             patience.as_secs()
         );
