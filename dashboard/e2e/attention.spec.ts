@@ -179,3 +179,43 @@ test("a kill of the gateway takes nothing of it from the page", async ({ page, g
   await shown();
   await pushCo2(page, "depot", 600);
 });
+
+test("an alert is shelved and taken back, and one that is closed stays over until its condition was clear", async ({ page, browser, door }) => {
+  await pushCo2(page, "loft", 1900);
+  const other = await browser.newPage({ baseURL: door.url });
+  await openPage(page);
+  await openPage(other);
+  await alertOf(page, "loft").getByRole("button", { name: /^Shelve/ }).click();
+  await dialog(page).getByLabel("8 hours").check();
+  await dialog(page).getByLabel("Your name").fill("Ada");
+  await dialog(page).getByLabel("Comment").fill("chatters");
+  await dialog(page).getByRole("button", { name: "Shelve" }).click();
+  await expect(dialog(page)).toHaveCount(0);
+  for (const each of [page, other]) {
+    await expect(alertOf(each, "loft")).toContainText(/Shelved by Ada until .*: chatters/);
+    await expect(alertOf(each, "loft")).not.toContainText("Silenced by");
+  }
+  await alertOf(other, "loft").getByRole("button", { name: /^Take off the shelf/ }).click();
+  await dialog(other).getByLabel("Your name").fill("Bob");
+  await dialog(other).getByRole("button", { name: "Take off" }).click();
+  await expect(alertOf(page, "loft")).not.toContainText("Shelved");
+
+  await page.getByText("Audit trail").click();
+  const trail = page.getByRole("list", { name: /Audit trail/ });
+  await expect(trail.getByRole("listitem").first()).toContainText(/Bob took off the shelf .* on loft\/co2/);
+  await alertOf(page, "loft").getByRole("button", { name: /^Close/ }).click();
+  await dialog(page).getByLabel("Comment").fill("the sensor lies");
+  await dialog(page).getByRole("button", { name: "Close alert" }).click();
+  await expect(page.getByRole("heading", { name: "Alerts" })).toBeFocused();
+  for (const each of [page, other]) {
+    await expect(alertOf(each, "loft").getByRole("button", { name: /^Close/ })).toHaveCount(0);
+    await each.getByText(/resolved recently/).click();
+    await expect(alertOf(each, "loft").first()).toContainText("(closed by Ada: the sensor lies)");
+  }
+  await expect(trail.getByRole("listitem").first()).toContainText(/Ada closed .* on loft\/co2: the sensor lies/);
+  await pushCo2(page, "loft", 600);
+  await pushCo2(page, "loft", 1900);
+  await expect(alertOf(other, "loft").getByRole("button", { name: /^Close/ })).toHaveCount(1);
+  await pushCo2(page, "loft", 600);
+  await other.close();
+});

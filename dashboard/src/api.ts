@@ -2,7 +2,7 @@
  * The REST answers that the page fetches. At most two requests are open at once: HTTP/1.1 gives a browser six
  * connections to a gateway, and other tabs hold streams.
  */
-import type { AuditEntry, ConfiguredWebhook, DeadLetters, DryRun, Matcher, Points, Rule, RuleBody, RuleFault, Status, Trial, UndeliveredList } from "./wire";
+import type { AlertChange, AuditEntry, ConfiguredWebhook, DeadLetters, DryRun, Matcher, Points, Rule, RuleBody, RuleFault, Status, Trial, UndeliveredList } from "./wire";
 
 /** Requests open at once. */
 const AT_ONCE = 2;
@@ -114,12 +114,31 @@ async function send(...asked: Parameters<typeof request>): Promise<void> {
   await request(...asked);
 }
 
+/** What happened to an alert, the oldest change first. */
+export async function fetchChanges(alert: string, signal: AbortSignal): Promise<AlertChange[]> {
+  return (await getJson<{ changes: AlertChange[] }>(`api/v1/alerts/${encodeURIComponent(alert)}`, signal)).changes;
+}
+
 export function acknowledge(alert: string, by: string, comment: string): Promise<void> {
   return send("POST", `api/v1/alerts/${encodeURIComponent(alert)}/acknowledge`, { by, comment });
 }
 
 export function takeBackAcknowledgement(alert: string, by: string): Promise<void> {
   return send("DELETE", `api/v1/alerts/${encodeURIComponent(alert)}/acknowledge?by=${encodeURIComponent(by)}`);
+}
+
+/** Ends a firing alert although its condition is true. */
+export function closeAlert(alert: string, by: string, comment: string): Promise<void> {
+  return send("POST", `api/v1/alerts/${encodeURIComponent(alert)}/close`, { by, comment });
+}
+
+/** Puts an alert aside for a time as in `8h`. */
+export function shelve(alert: string, span: string, by: string, comment: string): Promise<void> {
+  return send("POST", `api/v1/alerts/${encodeURIComponent(alert)}/shelve`, { by, for: span, comment });
+}
+
+export function takeOffShelf(alert: string, by: string): Promise<void> {
+  return send("DELETE", `api/v1/alerts/${encodeURIComponent(alert)}/shelve?by=${encodeURIComponent(by)}`);
 }
 
 export interface NewSilence {

@@ -1,5 +1,5 @@
 /** From what a person fills in to a silence. Pure: the caller hands in the time. */
-import type { Alert, Matcher } from "./wire";
+import type { Alert, Matcher, Silence } from "./wire";
 
 /** What can be filled in. Empty means any. */
 export const FIELDS = ["device", "rule", "series", "site", "severity"] as const;
@@ -60,6 +60,11 @@ export function endOf(length: Length, base: number, custom: string): number | nu
 export function localTime(value: string): number | null {
   const time = new Date(value).getTime();
   return value === "" || Number.isNaN(time) ? null : time;
+}
+
+/** Hours of the week in words: `mon, tue 22:00–06:00 Europe/Berlin`. */
+export function repeatText({ days, from, to, zone }: NonNullable<Silence["repeat"]>): string {
+  return `${days.length === 7 ? "every day" : days.join(", ")} ${from}–${to} ${zone}`;
 }
 
 /** A matcher in words: `device boiler`, `rule like hot*`. */

@@ -258,6 +258,7 @@ export class Store {
       this.forget(alert.id);
       // A pending alert that never fired is no news.
       if (alert.state === "resolved") this.end([alert]);
+      if (isClosedByHand(alert)) this.touch("audit");
     }
     this.touch("alerts");
     this.touch(`series/${alert.series}`);
@@ -342,6 +343,9 @@ function byUrgency(a: Alert, b: Alert): number {
 function isKnown<T extends Partial<Known>>(event: T): event is T & Known {
   return event.series !== undefined;
 }
+
+/** Its summary says who closed it. */
+const isClosedByHand = (alert: Alert): boolean => alert.state === "resolved" && alert.summary.includes("(closed by ");
 
 function isActive(alert: Alert): boolean {
   return alert.state === "pending" || alert.state === "firing";

@@ -45,15 +45,41 @@ export interface Alert {
   fired_ms: number | null;
   resolved_ms: number | null;
   webhooks: string[];
+  /** What changed last, and why; null in what an older gateway wrote. */
+  change: AlertChange["change"];
+  cause: AlertChange["cause"];
+  rule_version: string;
+  /** Firing, though its condition is over since then. */
+  clear_since_ms: number | null;
+  /** Firing, though nothing was received: its newest reading is of then. */
+  stale_since_ms: number | null;
+  /** It goes on firing until it calms. */
+  flapping_since_ms: number | null;
+  /** Pending until then at the earliest. */
+  waits_until_ms: number | null;
   acknowledged: Acknowledgement | null;
   /** The active silences that match it. */
   silenced_by: string[];
+  /** Who put it aside until when; that silence is in `silenced_by` too. */
+  shelved: { silence: string; by: string; comment: string; until_ms: number } | null;
   /** Which routes have it; none: it is told by itself. */
   routes: { route: string; group_key: string }[];
   /** Alerts that fire and for the sake of which nobody is told; a few of them. */
   inhibited_by: string[];
   /** When the next step is told unless somebody acknowledges. */
   escalates_ms: number | null;
+}
+
+/** One change of an alert. Newer gateways may know more of `change` and `cause`. */
+export interface AlertChange {
+  number: number;
+  at_ms: number;
+  change: string | null;
+  cause: string | null;
+  state: Alert["state"];
+  value: Value | null;
+  unit: string | null;
+  rule_version: string;
 }
 
 export interface Acknowledgement {
@@ -81,6 +107,10 @@ export interface Silence {
   changed_by: string | null;
   changed_ms: number | null;
   comment: string;
+  /** Made by putting one alert aside. */
+  shelving: boolean;
+  /** Only at these hours: in between it is planned. */
+  repeat: { days: string[]; from: string; to: string; zone: string } | null;
 }
 
 /** One line of `GET /api/v1/audit`. */
@@ -91,6 +121,9 @@ export interface AuditEntry {
   action:
     | "alert_acknowledged"
     | "alert_unacknowledged"
+    | "alert_closed"
+    | "alert_shelved"
+    | "alert_unshelved"
     | "silence_created"
     | "silence_changed"
     | "silence_ended"

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { baseTime, endOf, filledFrom, localTime, matchersOf, matcherText } from "../src/silence-form";
+import { baseTime, endOf, filledFrom, localTime, matchersOf, matcherText, repeatText } from "../src/silence-form";
 import type { Alert } from "../src/wire";
 
 const NOON = new Date(2026, 10, 20, 12, 0, 0).getTime();
@@ -25,6 +25,9 @@ describe("what a person fills in", () => {
   });
   it("reads in words", () => {
     expect(matcherText({ name: "device", value: "boiler", glob: false })).toBe("device boiler");
+    const hours = { days: ["mon", "tue"], from: "22:00", to: "06:00", zone: "Europe/Berlin" };
+    expect(repeatText(hours)).toBe("mon, tue 22:00–06:00 Europe/Berlin");
+    expect(repeatText({ ...hours, days: ["mon", "tue", "wed", "thu", "fri", "sat", "sun"] })).toBe("every day 22:00–06:00 Europe/Berlin");
     expect(matcherText({ name: "label.team", value: "h*", glob: true })).toBe("team like h*");
   });
 });

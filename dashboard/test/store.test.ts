@@ -32,8 +32,16 @@ const alert = (id: string, over: Partial<Alert> = {}): Alert => ({
   fired_ms: T0,
   resolved_ms: null,
   webhooks: [],
+  change: "fired",
+  cause: "reading",
+  rule_version: "0a1b2c3d",
+  clear_since_ms: null,
+  stale_since_ms: null,
+  flapping_since_ms: null,
+  waits_until_ms: null,
   acknowledged: null,
   silenced_by: [],
+  shelved: null,
   routes: [],
   inhibited_by: [],
   escalates_ms: null,
@@ -421,6 +429,8 @@ describe("silences", () => {
     changed_by: null,
     changed_ms: null,
     comment: "",
+    shelving: false,
+    repeat: null,
     ...over,
   });
 
@@ -470,5 +480,11 @@ describe("silences", () => {
     store.apply("silence", silence("s"));
     vi.runAllTimers();
     expect(told).toBe(2);
+    store.apply("alert", alert("a", { state: "resolved" }));
+    vi.runAllTimers();
+    expect(told, "it ended by itself").toBe(2);
+    store.apply("alert", alert("b", { state: "resolved", summary: "too hot (closed by Ada)" }));
+    vi.runAllTimers();
+    expect(told).toBe(3);
   });
 });

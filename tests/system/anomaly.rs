@@ -1,4 +1,4 @@
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use serde_json::Value;
 use tests::{Gateway, WebhookSink, eventually};
@@ -70,6 +70,9 @@ async fn what_a_series_never_did_is_told_once_with_what_was_usual_though_the_gat
     let gateway = gateway.kill().await.start().await;
     send(&gateway, 1445..1500).await;
     eventually("it is over", told("resolved")).await;
-    assert_eq!(webhook.accepted().len(), 2, "{:?}", webhook.accepted());
+    // The delivery that was under way at the kill may come twice, under one id.
+    let all = webhook.accepted();
+    let ids: BTreeSet<String> = all.iter().map(|told| told["id"].to_string()).collect();
+    assert_eq!(ids.len(), 2, "{all:?}");
     gateway.account("push", |row| row["accepted"] == 55).await;
 }

@@ -3,6 +3,8 @@
 
 /// What was accepted reaches the archive, through outages and refusals.
 mod account;
+/// Alerts live as their rules say, over kills and reloads.
+mod alert_life;
 /// What is unlike the usual is noticed without a limit.
 mod anomaly;
 mod archive;
@@ -14,6 +16,8 @@ mod brokers;
 mod cli;
 /// Clocks that are not set, that jump, or that are off.
 mod clock;
+/// What people do about one alert: the link in its message, closing it, putting it aside.
+mod closing;
 /// What every source must do.
 mod compliance;
 /// What a rule can ask, through a broker and over a kill.

@@ -4,14 +4,16 @@
  */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Announcer } from "../announcer";
-import { acknowledge, endSilence, takeBackAcknowledgement } from "../api";
+import { acknowledge, closeAlert, endSilence, takeBackAcknowledgement, takeOffShelf } from "../api";
 import { ageText, fullTimeText, isoTime, timeText, valueWithUnit } from "../format";
 import { useSecond, useStore, useTopic } from "../hooks";
 import type { Alert, Silence } from "../wire";
 import { metricText } from "../words";
+import { AlertHistory, AlertMarks } from "./AlertLife";
 import { AuditTrail } from "./AuditTrail";
 import { Dialog } from "./Dialog";
 import { Icon } from "./Icon";
+import { ShelveDialog } from "./ShelveDialog";
 import { SilenceDialog } from "./SilenceDialog";
 import { Silences, silenceText } from "./Silences";
 
@@ -52,7 +54,7 @@ export function AlertCount() {
 
 /** What a person is about to do. */
 type Asked =
-  | { what: "acknowledge" | "take back"; alert: Alert }
+  | { what: "acknowledge" | "take back" | "close" | "shelve" | "unshelve"; alert: Alert }
   | { what: "silence"; alert: Alert | null }
   | { what: "end"; silence: Silence };
 
@@ -60,12 +62,15 @@ export function Alerts() {
   const store = useTopic("alerts");
   const [asked, setAsked] = useState<Asked | null>(null);
   const silences = useRef<HTMLHeadingElement>(null);
+  const title = useRef<HTMLHeadingElement>(null);
   useSecond();
   const active = store.activeAlerts();
   const ended = store.endedAlerts();
   return (
     <section class="alerts" id="alerts" aria-labelledby="alerts-title">
-      <h2 id="alerts-title">Alerts</h2>
+      <h2 id="alerts-title" ref={title} tabIndex={-1}>
+        Alerts
+      </h2>
       {active.length === 0 ? (
         <p class="quiet">{store.version === "" ? "Not known yet." : "No alert is firing or pending."}</p>
       ) : (
@@ -97,8 +102,9 @@ export function Alerts() {
           asked={asked}
           onClose={() => {
             setAsked(null);
-            // The button that was pressed goes with its silence.
+            // The button that was pressed goes with its silence, or its alert.
             if (asked.what === "end") silences.current?.focus();
+            if (asked.what === "close") title.current?.focus();
           }}
         />
       )}
@@ -129,6 +135,32 @@ function Ask({ asked, onClose }: { asked: Asked; onClose: () => void }) {
           onClose={onClose}
         >
           <p class="quiet">{asked.alert.summary}</p>
+        </Dialog>
+      );
+    case "close":
+      return (
+        <Dialog
+          title="Close this alert"
+          action="Close alert"
+          onSubmit={(by, comment) => closeAlert(asked.alert.id, by, comment)}
+          onClose={onClose}
+          comment
+        >
+          <p class="quiet">{asked.alert.summary}</p>
+          <p class="quiet">It is over for everybody, and webhooks hear so. It fires again only after its condition was clear once.</p>
+        </Dialog>
+      );
+    case "shelve":
+      return <ShelveDialog alert={asked.alert} onClose={onClose} />;
+    case "unshelve":
+      return (
+        <Dialog
+          title="Take this alert off the shelf"
+          action="Take off"
+          onSubmit={(by) => takeOffShelf(asked.alert.id, by)}
+          onClose={onClose}
+        >
+          <p class="quiet">{asked.alert.summary}. Webhooks then hear of it if it still fires.</p>
         </Dialog>
       );
     case "silence":
@@ -170,7 +202,9 @@ function AlertRow({ alert, onAsk }: { alert: Alert; onAsk: (asked: Asked) => voi
         {alert.state === "resolved" ? "ended" : "since"} {timeText(since, now)}
         <span class="alert-age">{ageText(since, now)}</span>
       </time>
+      <AlertMarks alert={alert} />
       <People alert={alert} />
+      <AlertHistory alert={alert} />
       {alert.state !== "resolved" && (
         <span class="alert-actions">
           {alert.state === "firing" && (
@@ -186,6 +220,16 @@ function AlertRow({ alert, onAsk }: { alert: Alert; onAsk: (asked: Asked) => voi
             Silence
             <span class="unseen"> {`${alert.rule} on ${alert.series}`}</span>
           </button>
+          <button type="button" onClick={() => onAsk({ what: alert.shelved === null ? "shelve" : "unshelve", alert })}>
+            {alert.shelved === null ? "Shelve…" : "Take off the shelf"}
+            <span class="unseen"> {`${alert.rule} on ${alert.series}`}</span>
+          </button>
+          {alert.state === "firing" && (
+            <button type="button" onClick={() => onAsk({ what: "close", alert })}>
+              Close…
+              <span class="unseen"> {`${alert.rule} on ${alert.series}`}</span>
+            </button>
+          )}
         </span>
       )}
     </li>
@@ -196,7 +240,7 @@ function AlertRow({ alert, onAsk }: { alert: Alert; onAsk: (asked: Asked) => voi
 function People({ alert }: { alert: Alert }) {
   const store = useTopic("silences");
   const now = store.now();
-  const { acknowledged, escalates_ms } = alert;
+  const { acknowledged, escalates_ms, shelved } = alert;
   const [source] = alert.inhibited_by;
   if (acknowledged === null && alert.silenced_by.length === 0 && source === undefined && escalates_ms === null) return null;
   return (
@@ -213,7 +257,19 @@ function People({ alert }: { alert: Alert }) {
           </span>
         </span>
       )}
-      {alert.silenced_by.map((id) => {
+      {shelved !== null && (
+        <span class="chip">
+          <Icon name="silent" />
+          <span>
+            Shelved by {shelved.by} until{" "}
+            <time dateTime={isoTime(shelved.until_ms)} title={fullTimeText(shelved.until_ms)}>
+              {timeText(shelved.until_ms, now)}
+            </time>
+            {shelved.comment !== "" && `: ${shelved.comment}`}
+          </span>
+        </span>
+      )}
+      {alert.silenced_by.filter((id) => id !== shelved?.silence).map((id) => {
         const silence = store.silence(id);
         return (
           <span key={id} class="chip">

@@ -11,6 +11,9 @@ const SHOWN = 50;
 const DONE: Record<AuditEntry["action"], string> = {
   alert_acknowledged: "acknowledged",
   alert_unacknowledged: "took back the acknowledgement of",
+  alert_closed: "closed",
+  alert_shelved: "shelved",
+  alert_unshelved: "took off the shelf",
   silence_created: "silenced",
   silence_changed: "changed the silence of",
   silence_ended: "ended the silence of",

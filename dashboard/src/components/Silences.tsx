@@ -2,7 +2,7 @@
 import type { RefObject } from "preact";
 import { fullTimeText, isoTime, timeText } from "../format";
 import { useStore, useTopic } from "../hooks";
-import { matcherText } from "../silence-form";
+import { matcherText, repeatText } from "../silence-form";
 import type { Silence } from "../wire";
 import { Icon } from "./Icon";
 
@@ -63,13 +63,13 @@ function SilenceRow({ silence, onEnd }: { silence: Silence; onEnd: (silence: Sil
       <span class="alert-summary">
         {what}
         <span class="alert-series">
-          by {silence.created_by}
+          {silence.repeat !== null && `${repeatText(silence.repeat)}, `}by {silence.created_by}
           {silence.changed_by !== null && `, ${silence.state === "ended" ? "ended" : "changed"} by ${silence.changed_by}`}
           {silence.comment !== "" && `: ${silence.comment}`}
         </span>
       </span>
       <span class="alert-since">
-        {silence.state === "planned" && (
+        {silence.state === "planned" && silence.repeat === null && (
           <>
             from <Time at={silence.starts_ms} now={now} />{" "}
           </>

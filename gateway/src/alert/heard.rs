@@ -55,6 +55,14 @@ impl Heard {
         }
     }
 
+    /// The same for one who looks only since `start`: its silence counts from then at the earliest. Zero: who always looked.
+    pub(super) fn since(mut self, start: Duration) -> Self {
+        if !start.is_zero() && nanos(start) > self.moment() {
+            (self.at, self.before) = (self.at.max(start), Duration::ZERO);
+        }
+        self
+    }
+
     /// When it came, in nanoseconds of the process's time; before zero if in an earlier run.
     pub(super) fn moment(&self) -> i128 {
         nanos(self.at) - nanos(self.before)
@@ -69,13 +77,15 @@ impl Heard {
 
     /// When it has been silent for too long.
     pub(super) fn deadline(&self, silence: Duration) -> Duration {
-        let patience = self.patience(silence);
+        self.after(self.patience(silence))
+    }
+
+    /// When nothing came for so long; with a fair chance after a start.
+    pub(super) fn after(&self, span: Duration) -> Duration {
         let rest = if self.before.is_zero() {
-            patience
+            span
         } else {
-            patience
-                .saturating_sub(self.before)
-                .max(patience.min(FAIR_CHANCE))
+            span.saturating_sub(self.before).max(span.min(FAIR_CHANCE))
         };
         self.at.saturating_add(rest)
     }
@@ -118,6 +128,20 @@ mod tests {
             let due = heard.deadline(Duration::from_secs(silence));
             assert_eq!(due.as_secs(), deadline, "{silence} {interval} {ago:?}");
         }
+    }
+
+    #[test]
+    fn who_looks_again_counts_from_then_and_from_what_came_later() {
+        let secs = Duration::from_secs;
+        let mut heard = Heard::never(secs(10));
+        heard.earlier(secs(10), Some(secs(540)));
+        assert_eq!(heard.since(Duration::ZERO), heard);
+        assert_eq!(heard.since(secs(50)).deadline(secs(600)), secs(650));
+        assert_eq!(heard.since(secs(5)).deadline(secs(10)), secs(20));
+        assert!(!heard.since(secs(50)).is_overdue(secs(600), secs(649)));
+        assert!(Heard::never(secs(1)).since(secs(2)).never);
+        heard.now(secs(60));
+        assert_eq!(heard.since(secs(50)), heard);
     }
 
     #[test]

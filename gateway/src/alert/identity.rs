@@ -200,6 +200,14 @@ pub(crate) fn fingerprint(rule: &Rule) -> u32 {
     folded
 }
 
+/// All that a rule says, its words included, as eight hexadecimal digits: another rule under the same name is another version of it.
+pub(crate) fn version(rule: &Rule) -> SmolStr {
+    let mut fnv = Fnv(OFFSET);
+    fnv.text(&format!("{rule:?}"));
+    let folded = fnv.0 ^ (fnv.0 >> 64) ^ (fnv.0 >> 32);
+    format_smolstr!("{:08x}", folded & 0xffff_ffff)
+}
+
 /// The id of the alert of a rule on a series that began then.
 pub(crate) fn id(fingerprint: u32, rule: &str, series: &str, began: Timestamp) -> SmolStr {
     let mut fnv = Fnv(OFFSET);
@@ -245,7 +253,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        alert::Severity,
+        alert::{Life, Severity},
         model::{Metric, SeriesKey},
     };
 
@@ -263,6 +271,7 @@ mod tests {
             summary: String::new(),
             webhooks: Vec::new(),
             labels: BTreeMap::new(),
+            life: Life::default(),
         }
     }
 
@@ -290,6 +299,8 @@ mod tests {
         let mut reworded = rule(90.0);
         reworded.summary = "call the plumber".into();
         assert_eq!(fingerprint(&reworded), old);
+        assert_ne!(version(&reworded), version(&rule(90.0)));
+        assert_eq!(version(&rule(90.0)), version(&rule(90.0)));
     }
 
     #[test]

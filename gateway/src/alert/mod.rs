@@ -2,14 +2,21 @@
 //!
 //! What it does not do: keep values (the caller hands them in), write anything down, deliver anything, know who was told.
 
+mod active;
 pub mod anomaly;
+mod closing;
 mod condition;
+mod dependence;
+mod flapping;
 mod heard;
 mod identity;
+mod life;
 mod links;
 mod machine;
 mod own;
+mod record;
 pub mod route;
+pub mod schedule;
 pub mod silence;
 mod slot;
 mod view;
@@ -21,10 +28,13 @@ use smol_str::SmolStr;
 
 pub(crate) use self::condition::MAX_COUNT;
 pub use self::{
+    closing::{Closing, StillClosed},
     condition::{Condition, Counted, Direction, Expression, Misfit, Side},
+    life::{Flapping, Life},
     links::Awaited,
     machine::{Counts, Lapsed, Machine, Moment, Troubles, lapse},
     own::{DISK_RULE, DISK_SERIES, Own, SOURCE_RULE, is_own},
+    record::{Cause, Change, Marks, Memory},
     view::{Latest, Of, View},
 };
 use crate::{
@@ -54,6 +64,8 @@ pub struct Rule {
     pub webhooks: Vec<SmolStr>,
     /// Added to the alert's labels.
     pub labels: BTreeMap<String, String>,
+    /// How long its alerts live beyond what the condition says.
+    pub life: Life,
 }
 
 impl Rule {
@@ -126,9 +138,12 @@ pub struct Alert {
     pub resolved_ms: Option<i64>,
     /// Which webhooks hear of it; empty: all.
     pub webhooks: Vec<SmolStr>,
+    /// What changed last and why, and how far what it says can be trusted.
+    #[serde(flatten)]
+    pub marks: Marks,
 }
 
-/// A change of state: durable as a whole, in this order.
+/// A change of an alert: durable as a whole, in this order. What happened and why is in the alert's marks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
     /// The alert after the change; `alert.state` is the new state.
@@ -137,4 +152,6 @@ pub struct Transition {
     pub series: SeriesKey,
     /// The measured time (or the clock, for no-data) at which it changed.
     pub at: Timestamp,
+    /// What the rule remembers of the series after it; `None`: nothing.
+    pub memory: Option<Box<Memory>>,
 }

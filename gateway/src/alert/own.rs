@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use smol_str::SmolStr;
 
 use crate::{
-    alert::{Alert, AlertState, Severity, Transition, identity},
+    alert::{Alert, AlertState, Cause, Change, Marks, Severity, Transition, identity},
     model::{SeriesKey, Timestamp},
 };
 
@@ -107,6 +107,7 @@ impl Own {
             (None, Some(mut alert)) => {
                 alert.state = AlertState::Resolved;
                 alert.resolved_ms = Some(now.as_millis());
+                alert.marks.change = Some(Change::Resolved);
                 alert
             }
             (_, unchanged) => {
@@ -118,6 +119,7 @@ impl Own {
             alert,
             series,
             at: now,
+            memory: None,
         })
     }
 
@@ -142,6 +144,11 @@ impl Own {
             fired_ms: Some(now.as_millis()),
             resolved_ms: None,
             webhooks: Vec::new(),
+            marks: Marks {
+                change: Some(Change::Fired),
+                cause: Some(Cause::Gateway),
+                ..Marks::default()
+            },
         }
     }
 }

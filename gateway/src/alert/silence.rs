@@ -3,8 +3,11 @@
 //! Pure: what a silence matches, where it is in its life, and what it does with a delivery. The clock, the file and the
 //! deliveries themselves are the caller's.
 //!
-//! A silence moves forward only: `planned` → `active` → `ended`. A clock that is set back takes nothing back, and one that was
+//! A silence moves forward only: `planned` → `active` → `ended`, and one that recurs `planned` ⇄ `active` until it ends ([`Repeat`]). A clock that is set back takes nothing back, and one that was
 //! never set moves nothing at all ([`SilenceState::at`]).
+
+mod repeat;
+mod shelving;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,6 +25,11 @@ use crate::{
     },
     glob,
     model::Timestamp,
+};
+
+pub use self::{
+    repeat::Repeat,
+    shelving::{MAX_SHELF, Shelved},
 };
 
 /// Matchers of one silence at most.
@@ -64,6 +72,8 @@ pub struct Draft {
     pub by: String,
     /// Why. May be empty.
     pub comment: String,
+    /// Only at these hours; none: all the time.
+    pub repeat: Option<Repeat>,
 }
 
 /// Where a silence is in its life.
@@ -103,6 +113,12 @@ pub struct Silence {
     pub changed: Option<Timestamp>,
     /// Why.
     pub comment: String,
+    /// It puts one alert aside ([`Silence::shelving`]). Changed by a person otherwise than that, it is a silence like any other.
+    pub shelving: bool,
+    /// Only at these hours; none: all the time.
+    pub repeat: Option<Repeat>,
+    /// Of one that recurs: when that next begins or ends. None: that is not known yet.
+    pub turns: Option<Timestamp>,
 }
 
 /// Who takes care of an alert.
@@ -138,6 +154,8 @@ pub struct Attended<'a> {
     pub acknowledged: Option<&'a Acknowledgement>,
     /// The active silences that match it, by id; none once it is over.
     pub silenced_by: Vec<SmolStr>,
+    /// Who put it aside, if anybody did; that silence is among those of `silenced_by`.
+    pub shelved: Option<Shelved<'a>>,
     /// What routes make of it.
     #[serde(flatten)]
     pub standing: Standing<'a>,
@@ -195,6 +213,9 @@ pub enum DraftError {
     /// See [`person`].
     #[error("{0} must have 1 to {MAX_NAME_BYTES} bytes and be one line: say who you are")]
     Name(&'static str),
+    /// See [`Repeat`].
+    #[error("a repeat has days (mon, tue, wed, thu, fri, sat, sun) and from and to as in 08:00")]
+    Hours,
     /// See [`remark`].
     #[error("a comment has at most {MAX_COMMENT_BYTES} bytes")]
     Comment,
@@ -300,6 +321,7 @@ impl Draft {
             return Err(DraftError::TooManyMatchers);
         }
         self.matchers.iter().try_for_each(Matcher::check)?;
+        self.repeat.iter().try_for_each(Repeat::check)?;
         if self.ends <= now || self.starts.is_some_and(|starts| starts >= self.ends) {
             return Err(DraftError::NoTime);
         }
@@ -342,7 +364,10 @@ impl Silence {
         Self {
             id,
             version: 1,
-            state: begun(starts, now),
+            state: match draft.repeat {
+                Some(_) => SilenceState::Planned,
+                None => begun(starts, now),
+            },
             matchers: draft.matchers,
             starts,
             ends: draft.ends,
@@ -351,6 +376,9 @@ impl Silence {
             changed_by: None,
             changed: None,
             comment: draft.comment,
+            shelving: false,
+            repeat: draft.repeat,
+            turns: None,
         }
     }
 
@@ -361,7 +389,9 @@ impl Silence {
         let starts = draft.starts.unwrap_or(self.starts);
         Self {
             version: self.version + 1,
-            state: if starts == self.starts {
+            state: if draft.repeat.is_some() {
+                SilenceState::Planned
+            } else if starts == self.starts && self.repeat.is_none() {
                 self.state
             } else {
                 begun(starts, now)
@@ -372,6 +402,9 @@ impl Silence {
             changed_by: Some(draft.by),
             changed: Some(now),
             comment: draft.comment,
+            shelving: false,
+            repeat: draft.repeat,
+            turns: None,
             ..self.clone()
         }
     }
@@ -394,6 +427,7 @@ impl Silence {
     #[must_use]
     pub const fn edge(&self) -> Option<Timestamp> {
         match self.state {
+            SilenceState::Planned | SilenceState::Active if self.turns.is_some() => self.turns,
             SilenceState::Planned => Some(self.starts),
             SilenceState::Active => Some(self.ends),
             SilenceState::Ended => None,
@@ -433,16 +467,19 @@ impl Attention {
     #[must_use]
     pub fn to<'a>(&'a self, alert: &'a Alert) -> Attended<'a> {
         let open = matches!(alert.state, AlertState::Pending | AlertState::Firing);
-        let holding = self
+        let holding: Vec<_> = self
             .silences
             .iter()
-            .filter(|silence| open && silence.holds(alert.facts()));
+            .filter(|silence| open && silence.holds(alert.facts()))
+            .collect();
+        let shelf = holding.iter().find(|silence| silence.shelving);
         let acknowledged = self.acknowledged.get(&alert.id);
         let standing = self.routed.standing(alert);
         Attended {
             alert,
             acknowledged,
-            silenced_by: holding.map(|silence| silence.id.clone()).collect(),
+            silenced_by: holding.iter().map(|silence| silence.id.clone()).collect(),
+            shelved: shelf.map(|silence| silence.as_shelf()),
             standing: Standing {
                 escalates_ms: standing.escalates_ms.filter(|_| acknowledged.is_none()),
                 ..standing
@@ -476,6 +513,8 @@ struct Shown<'a> {
     changed_by: Option<&'a str>,
     changed_ms: Option<i64>,
     comment: &'a str,
+    shelving: bool,
+    repeat: Option<&'a Repeat>,
 }
 
 impl Serialize for Silence {
@@ -494,6 +533,8 @@ impl Serialize for Silence {
             changed_by: self.changed_by.as_deref(),
             changed_ms: self.changed.map(Timestamp::as_millis),
             comment: &self.comment,
+            shelving: self.shelving,
+            repeat: self.repeat.as_ref(),
         }
         .serialize(serializer)
     }

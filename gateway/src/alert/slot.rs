@@ -8,13 +8,16 @@ use std::{
 
 use crate::{
     alert::{
-        Alert, AlertState, Condition, Counts, Moment, Rule, Transition, Troubles,
+        Alert, AlertState, Cause, Change, Condition, Counts, Marks, Moment, Rule, Transition,
+        Troubles, View,
+        active::{Active, is_silence},
         anomaly::Score,
-        condition::{Memory, Verdict, nanos, score, sentence},
+        condition::{self, Undecided, Verdict, judge},
         heard::Heard,
         identity,
+        record::{Memory, Past, Phase, Place},
     },
-    model::{SeriesKey, Timestamp, Unit, Value},
+    model::{Reading, SeriesKey, Timestamp, Unit, Value},
 };
 
 /// Began twice within this, an alert gets the next free nanosecond as its beginning: two alerts never share an id.
@@ -26,22 +29,12 @@ pub(super) struct Slot {
     pub(super) rule: u32,
     /// When its timer comes. Timers of other times are left over and mean nothing.
     pub(super) timer: Option<Duration>,
-    last_began: Option<Timestamp>,
+    pub(super) past: Option<Box<Past>>,
     pub(super) active: Option<Box<Active>>,
     /// What its condition remembers of the series; none before the first reading, and for most conditions.
-    pub(super) memory: Option<Box<Memory>>,
-}
-
-/// A pending or firing alert.
-#[derive(Debug)]
-pub(super) struct Active {
-    pub(super) alert: Alert,
-    began: Timestamp,
-    /// Measured time and arrival of the newest reading that kept it true.
-    pub(super) newest: Timestamp,
-    arrived: Duration,
-    /// Whether the newest reading was fresh enough that waiting after it counts.
-    fresh: bool,
+    pub(super) memory: Option<Box<condition::Memory>>,
+    /// A person closed its alert, and its condition was not clear since.
+    pub(super) closed: bool,
 }
 
 /// The parts that a change of one slot needs beside the slot.
@@ -51,18 +44,25 @@ pub(super) struct Around<'a> {
     pub(super) labels: &'a BTreeMap<String, String>,
     pub(super) counts: &'a mut Counts,
     pub(super) max_alerts: usize,
+    /// The reading that is looked at, or was last.
+    pub(super) place: Place,
+    /// A rule that this one depends on fires for the same device.
+    pub(super) held_back: bool,
     /// How unusual the newest reading was, if the condition learns what is usual.
     pub(super) score: Option<Score>,
     /// Nothing ever came of this series.
     pub(super) never: bool,
+    /// Why the condition could not be decided, if so.
+    pub(super) undecided: Option<Undecided>,
 }
 
-/// What caused a change.
+/// What is seen of a series at a moment.
 #[derive(Clone, Copy)]
-pub(super) struct Cause<'a> {
+pub(super) struct Seen<'a> {
     pub(super) at: Timestamp,
     pub(super) value: Option<&'a Value>,
     pub(super) unit: Option<&'a Unit>,
+    pub(super) cause: Cause,
 }
 
 /// A rule with what is made of it once.
@@ -70,6 +70,9 @@ pub(super) struct Cause<'a> {
 pub(super) struct Asked {
     pub(super) rule: Rule,
     pub(super) fingerprint: u32,
+    pub(super) version: smol_str::SmolStr,
+    /// How many rules stand one on another below it.
+    pub(super) rank: u8,
     pub(super) undecided: Troubles,
 }
 
@@ -81,30 +84,58 @@ pub(super) struct Timer {
     pub(super) slot: u32,
 }
 
+impl Seen<'_> {
+    /// No reading, only time.
+    pub(super) const fn nothing(at: Timestamp, cause: Cause) -> Self {
+        Seen {
+            at,
+            value: None,
+            unit: None,
+            cause,
+        }
+    }
+}
+
 impl Slot {
     /// Nothing yet.
     pub(super) const fn new(rule: u32) -> Self {
         Self {
             rule,
             timer: None,
-            last_began: None,
+            past: None,
             active: None,
             memory: None,
+            closed: false,
         }
     }
 
-    /// Takes up a pending or firing alert of an earlier run.
-    pub(super) fn resume(&mut self, alert: Alert, condition: &Condition, now: Moment) {
-        let began = Timestamp::from_millis(alert.began_ms);
-        self.last_began = Some(began);
-        self.active = Some(Box::new(Active {
-            alert,
-            began,
-            newest: began,
-            arrived: now.uptime,
-            // Waiting counts only once the replay has shown how fresh the newest reading is; silence needs no reading.
-            fresh: matches!(condition, Condition::NoDataFor { .. }),
-        }));
+    /// Takes up a pending or firing alert of an earlier run. `phase`: where it stood, if that is known.
+    pub(super) fn resume(&mut self, alert: Alert, phase: Option<Phase>, rule: &Rule, now: Moment) {
+        let phase = phase.unwrap_or_else(|| Phase::of(&alert));
+        self.past.get_or_insert_default().began = Some(phase.began);
+        self.active = Some(Box::new(Active::resumed(alert, phase, rule, now)));
+    }
+
+    /// What a reading says to the condition.
+    pub(super) fn judge(
+        &mut self,
+        reading: &Reading,
+        around: &mut Around<'_>,
+        view: &impl View,
+    ) -> Verdict {
+        let condition = &around.asked.rule.condition;
+        let (value, time) = (&reading.value, reading.time);
+        let verdict = judge(condition, &mut self.memory, value, time, view);
+        around.score = self.score();
+        verdict.unwrap_or_else(|why| {
+            around.undecided = Some(why);
+            Verdict::Nothing
+        })
+    }
+
+    /// How unusual the newest reading was, if the condition learns what is usual.
+    pub(super) fn score(&self) -> Option<Score> {
+        self.memory.as_ref().and_then(|memory| memory.score())
     }
 
     /// A value said something.
@@ -112,30 +143,122 @@ impl Slot {
         &mut self,
         verdict: Verdict,
         around: &mut Around<'_>,
-        cause: Cause<'_>,
+        seen: Seen<'_>,
         now: Moment,
         out: &mut Vec<Transition>,
     ) {
-        let hold = around.asked.rule.hold;
+        if verdict == Verdict::Nothing {
+            return;
+        }
         if let Some(active) = &self.active
             && active.alert.state == AlertState::Pending
-            && cause.at.0.saturating_add(SAME_BEGINNING) < active.began.0
+            && seen.at.0.saturating_add(SAME_BEGINNING) < active.phase.began.0
         {
             // The time of the series was taken back: what seemed to begin in the future did not.
-            self.end(around, cause, out);
+            self.end(around, seen, out);
         }
-        match (verdict, &mut self.active) {
-            (Verdict::True, None) => {
-                self.begin(around, cause, now, out);
+        if self.stands_back(
+            around,
+            Seen {
+                cause: Cause::Dependence,
+                ..seen
+            },
+            out,
+        ) {
+            return;
+        }
+        match (&self.active, verdict) {
+            (None, Verdict::True) if !around.held_back => {
+                self.begin(around, seen, now, out);
             }
-            (Verdict::True | Verdict::Between, Some(active)) => {
-                active.kept_true(cause.at, hold, now);
-                if active.alert.state == AlertState::Pending && active.held() >= nanos(hold) {
-                    active.fire(around, cause, out);
-                }
+            (None, _) => {}
+            (Some(active), Verdict::Clear) if active.alert.state == AlertState::Pending => {
+                self.end(around, seen, out);
             }
-            (Verdict::Clear, Some(_)) => self.end(around, cause, out),
-            (Verdict::Clear | Verdict::Between, None) | (Verdict::Nothing, _) => {}
+            (Some(active), _) => {
+                let (time, lag) = if is_silence(&around.asked.rule) {
+                    (active.elapsed(now), 0)
+                } else {
+                    (seen.at, now.clock.0.saturating_sub(seen.at.0))
+                };
+                self.goes_on(verdict, (time, lag), around, seen, now, out);
+            }
+        }
+    }
+
+    /// What is pending comes to nothing while a rule fires that this one depends on; whether that was so.
+    pub(super) fn stands_back(
+        &mut self,
+        around: &mut Around<'_>,
+        seen: Seen<'_>,
+        out: &mut Vec<Transition>,
+    ) -> bool {
+        let pending = self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.alert.state == AlertState::Pending);
+        let stands_back = pending && around.held_back;
+        if stands_back {
+            self.end(around, seen, out);
+        }
+        stands_back
+    }
+
+    /// There is an alert, and what was seen does not simply end it.
+    fn goes_on(
+        &mut self,
+        verdict: Verdict,
+        (time, lag): (Timestamp, i64),
+        around: &mut Around<'_>,
+        seen: Seen<'_>,
+        now: Moment,
+        out: &mut Vec<Transition>,
+    ) {
+        let rule = &around.asked.rule;
+        let Some(active) = &mut self.active else {
+            return;
+        };
+        active.see(time, lag, now);
+        if active.alert.state == AlertState::Pending {
+            if active.may_fire(rule, self.past.get_or_insert_default()) {
+                active.say(around, seen);
+                self.fire(around, seen, out);
+            }
+            return;
+        }
+        let turned = active.turn(verdict, time);
+        if active.is_over(&rule.life) {
+            self.end(around, seen, out);
+        } else if active.is_calm(&rule.life) {
+            self.calm(around, seen, out);
+        } else if turned && !active.is_flapping() {
+            let change = if active.phase.clear {
+                active.note(seen);
+                Change::Cleared
+            } else {
+                active.say(around, seen);
+                Change::TrueAgain
+            };
+            self.tell(change, around, seen, out);
+        }
+    }
+
+    /// A reading that an earlier run judged, and counted if it could not be: it changes nothing that was said, but waits go on from it.
+    pub(super) fn recalled(
+        &mut self,
+        reading: &Reading,
+        place: Place,
+        now: Moment,
+        rule: &Rule,
+        view: &impl View,
+    ) {
+        let (value, time) = (&reading.value, reading.time);
+        match &mut self.active {
+            Some(active) if !is_silence(rule) => {
+                let verdict = judge(&rule.condition, &mut self.memory, value, time, view);
+                active.recall(verdict.unwrap_or(Verdict::Nothing), time, place, now);
+            }
+            _ => condition::recall(&rule.condition, &mut self.memory, value, time),
         }
     }
 
@@ -144,34 +267,60 @@ impl Slot {
         &mut self,
         around: &mut Around<'_>,
         now: Moment,
+        heard: Heard,
         out: &mut Vec<Transition>,
     ) -> bool {
-        let silent = matches!(around.asked.rule.condition, Condition::NoDataFor { .. });
-        match &mut self.active {
-            None => {
-                let cause = Cause {
-                    at: now.clock,
-                    value: None,
-                    unit: None,
-                };
-                self.begin(around, cause, now, out)
-            }
-            Some(active) => {
-                let at = if silent {
-                    now.clock
-                } else {
-                    Timestamp(active.began.0.saturating_add(nanos(around.asked.rule.hold)))
-                };
-                active.fire_at(around, at, out);
-                true
-            }
+        let rule = &around.asked.rule;
+        let silent = is_silence(rule);
+        if self.stands_back(around, Seen::nothing(now.clock, Cause::Dependence), out) {
+            return true;
         }
+        let Some(active) = &mut self.active else {
+            let silence = Seen::nothing(now.clock, Cause::Silence);
+            return around.held_back || self.begin(around, silence, now, out);
+        };
+        if active.alert.state == AlertState::Pending {
+            let past = self.past.get_or_insert_default();
+            let (at, cause) = match active.fires_at(rule, past) {
+                Some(at) if !silent => (at, Cause::Waiting),
+                _ => (now.clock, Cause::Silence),
+            };
+            if rule.life.during.is_open(at) {
+                self.fire(around, Seen::nothing(at, cause), out);
+            } else {
+                active.wait_on(now);
+            }
+            return true;
+        }
+        let is_due = |due: Option<Duration>| due.is_some_and(|due| due <= now.uptime);
+        if is_due(active.silent_again_in(rule, heard)) {
+            active.see(active.elapsed(now), 0, now);
+            active.turn(Verdict::True, active.newest);
+            if !active.is_flapping() {
+                let silence = Seen::nothing(now.clock, Cause::Silence);
+                self.tell(Change::TrueAgain, around, silence, out);
+            }
+        } else if is_due(active.ends_in(&rule.life)) {
+            let at = if silent {
+                now.clock
+            } else {
+                active.over_at(&rule.life)
+            };
+            self.end(around, Seen::nothing(at, Cause::Waiting), out);
+        } else if is_due(active.calms_in(&rule.life)) {
+            self.calm(around, Seen::nothing(now.clock, Cause::Waiting), out);
+        }
+        let stales = self.active.as_ref().map(|a| a.stales_in(rule, heard));
+        if is_due(stales.flatten()) {
+            self.went_stale(around, now, out);
+        }
+        true
     }
 
     fn begin(
         &mut self,
         around: &mut Around<'_>,
-        cause: Cause<'_>,
+        seen: Seen<'_>,
         now: Moment,
         out: &mut Vec<Transition>,
     ) -> bool {
@@ -180,96 +329,217 @@ impl Slot {
             return false;
         }
         let rule = &around.asked.rule;
-        let began = match self.last_began {
-            Some(last) if (0..SAME_BEGINNING).contains(&(last.0.saturating_sub(cause.at.0))) => {
+        let past = self.past.get_or_insert_default();
+        let began = match past.began {
+            Some(last) if (0..SAME_BEGINNING).contains(&(last.0.saturating_sub(seen.at.0))) => {
                 Timestamp(last.0.saturating_add(1))
             }
-            _ => cause.at,
+            _ => seen.at,
         };
-        self.last_began = Some(began);
+        past.began = Some(began);
         let series = around.key.to_string();
         let mut labels = around.labels.clone();
         labels.extend(rule.labels.clone());
-        let mut active = Box::new(Active {
-            alert: Alert {
-                id: identity::id(around.asked.fingerprint, &rule.name, &series, began),
-                rule: rule.name.clone(),
-                series: series.into(),
-                state: AlertState::Pending,
-                severity: rule.severity,
-                summary: String::new(),
-                value: None,
-                unit: None,
-                labels,
-                began_ms: began.as_millis(),
-                fired_ms: None,
-                resolved_ms: None,
-                webhooks: rule.webhooks.clone(),
-            },
-            began,
-            newest: cause.at,
-            arrived: now.uptime,
-            fresh: false,
-        });
-        active.kept_true(cause.at, rule.hold, now);
+        let alert = Alert {
+            id: identity::id(around.asked.fingerprint, &rule.name, &series, began),
+            rule: rule.name.clone(),
+            series: series.into(),
+            state: AlertState::Pending,
+            severity: rule.severity,
+            summary: String::new(),
+            value: None,
+            unit: None,
+            labels,
+            began_ms: began.as_millis(),
+            fired_ms: None,
+            resolved_ms: None,
+            webhooks: rule.webhooks.clone(),
+            marks: Marks::default(),
+        };
+        let mut active = Box::new(Active::new(alert, began, now));
+        active.say(around, seen);
         around.counts.pending += 1;
-        if rule.hold.is_zero() {
-            active.fire(around, cause, out);
-        } else {
-            active.say(around, cause);
-            out.push(active.transition(around.key, cause.at));
-        }
+        let fires = active.may_fire(rule, past);
+        active.note_wait(rule, past);
         self.active = Some(active);
+        if fires {
+            self.fire(around, seen, out);
+        } else {
+            self.tell(Change::Began, around, seen, out);
+        }
         true
+    }
+
+    fn fire(&mut self, around: &mut Around<'_>, seen: Seen<'_>, out: &mut Vec<Transition>) {
+        let Some(active) = &mut self.active else {
+            return;
+        };
+        around.counts.pending -= 1;
+        around.counts.firing += 1;
+        active.alert.state = AlertState::Firing;
+        active.alert.fired_ms = Some(seen.at.as_millis());
+        active.alert.marks.waits_until_ms = None;
+        active.phase.fired = seen.at;
+        if let Some(flapping) = around.asked.rule.life.flapping {
+            let past = self.past.get_or_insert_default();
+            if past.fires_too_often(seen.at, flapping) {
+                active.alert.marks.flapping_since_ms = Some(seen.at.as_millis());
+                active.alert.summary.push_str(&flapping.words());
+            }
+        }
+        self.tell(Change::Fired, around, seen, out);
+    }
+
+    /// It flaps no more, and is true.
+    fn calm(&mut self, around: &Around<'_>, seen: Seen<'_>, out: &mut Vec<Transition>) {
+        if let Some(active) = &mut self.active {
+            active.alert.marks.flapping_since_ms = None;
+            if let Some(words) = active.alert.summary.rfind(super::flapping::WORDS) {
+                active.alert.summary.truncate(words);
+            }
+            self.past.get_or_insert_default().fires.clear();
+            self.tell(Change::Calmed, around, seen, out);
+        }
     }
 
     /// It is over, if it was.
     pub(super) fn end(
         &mut self,
         around: &mut Around<'_>,
-        cause: Cause<'_>,
+        seen: Seen<'_>,
         out: &mut Vec<Transition>,
     ) {
         let Some(mut active) = self.active.take() else {
             return;
         };
-        if active.alert.state == AlertState::Firing {
+        let change = if active.alert.state == AlertState::Firing {
             around.counts.firing -= 1;
             active.alert.state = AlertState::Resolved;
+            let past = self.past.get_or_insert_default();
+            past.ended = Some(seen.at);
+            if active.is_flapping() {
+                past.fires.clear();
+            }
+            Change::Resolved
         } else {
             around.counts.pending -= 1;
             active.alert.state = AlertState::Cancelled;
+            Change::Cancelled
+        };
+        active.alert.resolved_ms = Some(seen.at.as_millis());
+        if seen.value.is_some() {
+            active.note(seen);
         }
-        active.alert.resolved_ms = Some(cause.at.as_millis());
-        active.alert.value = cause.value.cloned();
-        active.alert.unit = cause.unit.map(|unit| unit.0.clone());
-        out.push(active.transition(around.key, cause.at));
+        active.alert.marks = Marks::default();
+        self.past.get_or_insert_default().place = around.place;
+        let memory = Memory::of(self, around.asked.fingerprint);
+        out.push(active.transition(change, memory, around, seen));
+    }
+
+    /// Nothing was received for too long.
+    pub(super) fn went_stale(
+        &mut self,
+        around: &Around<'_>,
+        now: Moment,
+        out: &mut Vec<Transition>,
+    ) {
+        if let Some(active) = &mut self.active
+            && active.alert.state == AlertState::Firing
+            && active.alert.marks.stale_since_ms.is_none()
+        {
+            active.alert.marks.stale_since_ms = Some(active.newest.as_millis());
+            let silence = Seen::nothing(now.clock, Cause::Silence);
+            self.tell(Change::WentStale, around, silence, out);
+        }
+    }
+
+    /// Takes the mark away; whether there was one.
+    pub(super) fn take_stale(&mut self) -> bool {
+        let marks = self
+            .active
+            .as_mut()
+            .map(|active| &mut active.alert.marks.stale_since_ms);
+        marks.is_some_and(|stale| stale.take().is_some())
+    }
+
+    /// Something was received again.
+    pub(super) fn heard_again(
+        &mut self,
+        around: &Around<'_>,
+        now: Moment,
+        out: &mut Vec<Transition>,
+    ) {
+        let again = Seen::nothing(now.clock, Cause::Reading);
+        self.tell(Change::HeardAgain, around, again, out);
+    }
+
+    /// A person ends what fires here: gives the alert as it was.
+    pub(super) fn close(
+        &mut self,
+        words: &str,
+        around: &mut Around<'_>,
+        at: Timestamp,
+        out: &mut Vec<Transition>,
+    ) -> Option<Alert> {
+        let active = self.active.as_mut()?;
+        let before = active.alert.clone();
+        active.alert.summary = format!("{} ({words})", before.summary);
+        // Not before it fired, should the clock not be set.
+        let fired = before.fired_ms.map(Timestamp::from_millis);
+        let at = fired.map_or(at, |fired| at.max(fired));
+        self.closed = true;
+        self.end(around, Seen::nothing(at, Cause::Person), out);
+        Some(before)
     }
 
     /// The clock that stamps the readings jumped.
-    pub(super) fn clock_jumped(&mut self, key: &SeriesKey, by: i64, out: &mut Vec<Transition>) {
+    pub(super) fn clock_jumped(&mut self, around: &Around<'_>, by: i64, out: &mut Vec<Transition>) {
+        if let Some(past) = &mut self.past {
+            past.shift(by);
+        }
         let Some(active) = &mut self.active else {
             return;
         };
-        active.began = Timestamp(active.began.0.saturating_add(by));
-        active.newest = Timestamp(active.newest.0.saturating_add(by));
-        // Who was told of a beginning was told once; what is pending begins, by the clock as it is now, when it did.
-        if active.alert.state == AlertState::Pending {
-            active.alert.began_ms = active.began.as_millis();
-            out.push(active.transition(key, active.newest));
+        active.shift(by);
+        // Who was told of a beginning was told once; what waits does so, by the clock as it is now, from when it began to.
+        let pending = active.alert.state == AlertState::Pending;
+        if pending {
+            active.alert.began_ms = active.phase.began.as_millis();
+            active.note_wait(&around.asked.rule, self.past.get_or_insert_default());
+        }
+        if pending || active.phase.clear || active.is_flapping() {
+            let seen = Seen::nothing(active.newest, Cause::Clock);
+            self.tell(Change::Moved, around, seen, out);
         }
     }
 
-    /// When waiting alone changes this slot.
-    pub(super) fn due(&self, rule: &Rule, heard: &Heard) -> Option<Duration> {
+    /// The clock jumped in an earlier run. What was written down since has gone with it.
+    pub(super) fn recall_clock_jump(&mut self, by: i64, place: Place) {
+        let before = |written: Place| written != Place::default() && written < place;
+        if let Some(past) = &mut self.past
+            && before(past.place)
+        {
+            past.shift(by);
+        }
+        if let Some(active) = &mut self.active
+            && before(active.phase.place)
+        {
+            active.shift(by);
+        }
+    }
+
+    /// When waiting alone changes this slot. `heard`: when something was received last.
+    pub(super) fn due(&self, rule: &Rule, heard: Heard) -> Option<Duration> {
+        if self.closed {
+            return None;
+        }
         match (&self.active, &rule.condition) {
             (None, Condition::NoDataFor { silence }) => Some(heard.deadline(*silence)),
-            (Some(active), _) if active.alert.state == AlertState::Pending && active.fresh => {
-                let held = u64::try_from(active.held()).unwrap_or(0);
-                let rest = rule.hold.saturating_sub(Duration::from_nanos(held));
-                Some(active.arrived.saturating_add(rest))
+            (None, _) => None,
+            (Some(active), _) => {
+                let none = Past::default();
+                active.due(rule, self.past.as_deref().unwrap_or(&none), heard)
             }
-            _ => None,
         }
     }
 
@@ -289,57 +559,22 @@ impl Slot {
             timers.push(Reverse(Timer { at, series, slot }));
         }
     }
-}
 
-impl Active {
-    /// A reading left it true.
-    pub(super) fn kept_true(&mut self, time: Timestamp, hold: Duration, now: Moment) {
-        self.newest = time;
-        self.arrived = now.uptime;
-        self.fresh = now.clock.0.saturating_sub(time.0) <= nanos(hold);
-    }
-
-    /// For how long readings show it true, in nanoseconds.
-    const fn held(&self) -> i64 {
-        self.newest.0.saturating_sub(self.began.0)
-    }
-
-    fn fire(&mut self, around: &mut Around<'_>, cause: Cause<'_>, out: &mut Vec<Transition>) {
-        self.say(around, cause);
-        self.fire_at(around, cause.at, out);
-    }
-
-    fn fire_at(&mut self, around: &mut Around<'_>, at: Timestamp, out: &mut Vec<Transition>) {
-        around.counts.pending -= 1;
-        around.counts.firing += 1;
-        self.alert.state = AlertState::Firing;
-        self.alert.fired_ms = Some(at.as_millis());
-        out.push(self.transition(around.key, at));
-    }
-
-    fn say(&mut self, around: &Around<'_>, cause: Cause<'_>) {
-        let rule = &around.asked.rule;
-        self.alert.value = cause.value.cloned();
-        self.alert.unit = cause.unit.map(|unit| unit.0.clone());
-        self.alert.summary = if rule.summary.is_empty() {
-            sentence(&rule.condition, around.key, cause.value, cause.unit)
-        } else {
-            rule.summary.clone()
-        };
-        if around.never {
-            self.alert.summary.push_str(" (never received)");
+    /// One durable record of what happened to the alert under way.
+    fn tell(
+        &mut self,
+        change: Change,
+        around: &Around<'_>,
+        seen: Seen<'_>,
+        out: &mut Vec<Transition>,
+    ) {
+        if let Some(active) = &mut self.active {
+            active.phase.place = around.place;
         }
-        if let Some(found) = around.score {
-            let found = score(found, cause.unit);
-            self.alert.summary = format!("{} ({found})", self.alert.summary);
-        }
-    }
-
-    fn transition(&self, series: &SeriesKey, at: Timestamp) -> Transition {
-        Transition {
-            alert: self.alert.clone(),
-            series: series.clone(),
-            at,
+        self.past.get_or_insert_default().place = around.place;
+        let memory = Memory::of(self, around.asked.fingerprint);
+        if let Some(active) = &mut self.active {
+            out.push(active.transition(change, memory, around, seen));
         }
     }
 }

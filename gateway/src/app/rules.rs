@@ -8,15 +8,19 @@
 //! the config's is in force and the person's stands aside, with the reason, until one of them is called otherwise: a restart
 //! must not come to another end than a reload, and a start can't refuse. So it is with a rule that this gateway can't read.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use serde_json::{Map, Value as JsonValue, json};
+use smol_str::SmolStr;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     alert::Rule,
-    config::{Config, read_rule},
+    config::{self, Config, dependence_fault, read_rule},
     engine::{self, Engine},
     http::{self, Answer, RuleEntry, RuleFault, RuleOrigin, RuleRefusal, RuleRequest, RuleWish},
     live::Hub,
@@ -84,7 +88,46 @@ pub(super) fn merge(config: &Config, own: &[OwnRule]) -> Merged {
         merged.entries.push(entry);
     }
     merged.rules = all.engine.rules;
+    doubt_dependence(&mut merged);
     merged
+}
+
+/// A rule whose dependence is gone watches on, and says so: it stands back for nobody.
+fn doubt_dependence(merged: &mut Merged) {
+    let in_force: Vec<Depending> = merged
+        .rules
+        .iter()
+        .map(|rule| (rule.name.clone(), rule.life.depends_on.clone()))
+        .collect();
+    let names: HashSet<String> = merged.entries.iter().map(|e| e.name.clone()).collect();
+    for entry in &mut merged.entries {
+        if !entry.in_force || entry.origin != RuleOrigin::Person {
+            continue;
+        }
+        let (name, depends_on) = depending(&entry.name, &entry.rule);
+        let said = depends_on.iter().filter_map(|on| {
+            let fault = dependence_fault(&in_force, &name, on)?;
+            let stands_by =
+                names.contains(on.as_str()) && in_force.iter().all(|(rule, _)| rule != on);
+            Some(if stands_by {
+                format!("the rule \"{on}\", which it depends on, is not in force")
+            } else {
+                fault
+            })
+        });
+        let said: Vec<String> = entry.problem.take().into_iter().chain(said).collect();
+        entry.problem = (!said.is_empty()).then(|| said.join("; "));
+    }
+}
+
+/// The name of a rule, and those that it depends on.
+type Depending = (SmolStr, Vec<SmolStr>);
+
+/// By the keys of `[[rule]]`.
+fn depending(name: &str, body: &Map<String, JsonValue>) -> Depending {
+    let on = body.get("depends_on").and_then(JsonValue::as_array);
+    let names = on.into_iter().flatten().filter_map(JsonValue::as_str);
+    (SmolStr::new(name), names.map(SmolStr::new).collect())
 }
 
 /// Who has this name, in words.
@@ -245,6 +288,10 @@ impl Task {
     fn check(&self, body: &Map<String, JsonValue>, but: Option<&str>) -> Result<(), RuleRefusal> {
         self.read(body)?;
         let name = body.get("name").and_then(JsonValue::as_str);
+        let faults = wrong_dependence(&self.merged.entries, name.unwrap_or_default(), body, but);
+        if !faults.is_empty() {
+            return Err(wrong(faults));
+        }
         let others: Vec<RuleEntry> = self
             .merged
             .entries
@@ -426,7 +473,32 @@ impl Task {
     }
 }
 
-fn wrong(faults: Vec<crate::config::RuleFault>) -> RuleRefusal {
+/// What is wrong with what a rule depends on that may take the place of `but`. Those that are not in force count: they may be again.
+fn wrong_dependence(
+    entries: &[RuleEntry],
+    name: &str,
+    body: &Map<String, JsonValue>,
+    but: Option<&str>,
+) -> Vec<config::RuleFault> {
+    let this = depending(name, body);
+    let mut all: Vec<Depending> = entries
+        .iter()
+        .filter(|entry| but != Some(entry.id.as_str()))
+        .map(|entry| depending(&entry.name, &entry.rule))
+        .collect();
+    all.push(this.clone());
+    let faults = this
+        .1
+        .iter()
+        .filter_map(|on| dependence_fault(&all, name, on));
+    let fault = |detail| config::RuleFault {
+        key: Some(String::from("depends_on")),
+        detail,
+    };
+    faults.map(fault).collect()
+}
+
+fn wrong(faults: Vec<config::RuleFault>) -> RuleRefusal {
     let faults = faults.into_iter().map(|fault| RuleFault {
         key: fault.key,
         detail: fault.detail,
@@ -539,5 +611,71 @@ mod tests {
         assert!(watches && problem.unwrap().contains("no webhook named \"ops\""));
         let (_, watches, problem) = stands(&merged)[1];
         assert!(!watches && problem.unwrap().contains("unknown key `mood`"));
+    }
+
+    fn depending_on(name: &str, on: &str) -> JsonValue {
+        let mut body = named(name);
+        body["depends_on"] = json!([on]);
+        body
+    }
+
+    #[test]
+    fn a_rule_watches_on_when_one_that_it_depends_on_is_gone_and_says_so() {
+        let off = own("r-0", false, named("off"));
+        let people = [
+            own("r-1", true, depending_on("a", "hot")),
+            own("r-2", true, depending_on("b", "c")),
+            off.clone(),
+            own("r-3", true, depending_on("c", "off")),
+        ];
+        let merged = merge(&config(HOT), &people);
+        assert_eq!(in_force(&merged), ["hot", "a", "b", "c"]);
+        assert_eq!(merged.rules[1].life.depends_on, ["hot"]);
+        let out = "the rule \"off\", which it depends on, is not in force";
+        let problems = |merged: &Merged| -> Vec<Option<String>> {
+            let entries = merged.entries.iter();
+            entries.map(|entry| entry.problem.clone()).collect()
+        };
+        assert_eq!(
+            problems(&merged),
+            [None, None, None, None, Some(out.to_owned())],
+            "whoever is made later may be depended on"
+        );
+        let merged = merge(&config(""), &people[..1]);
+        assert_eq!(in_force(&merged), ["a"]);
+        let gone = problems(&merged)[0].clone().unwrap();
+        assert!(gone.contains("no rule named \"hot\""), "{gone}");
+    }
+
+    #[test]
+    fn who_makes_a_rule_hears_of_one_that_it_cannot_depend_on() {
+        let people = [
+            own("r-1", true, depending_on("a", "b")),
+            own("r-2", false, named("b")),
+        ];
+        let merged = merge(&config(HOT), &people);
+        let faults = |name: &str, on: &str, but: Option<&str>| -> Vec<String> {
+            let body = depending_on(name, on);
+            let body = body.as_object().unwrap();
+            let faults = wrong_dependence(&merged.entries, name, body, but);
+            assert!(
+                faults
+                    .iter()
+                    .all(|f| f.key.as_deref() == Some("depends_on"))
+            );
+            faults.into_iter().map(|fault| fault.detail).collect()
+        };
+        assert_eq!(faults("new", "hot", None), [""; 0]);
+        assert_eq!(
+            faults("new", "b", None),
+            [""; 0],
+            "one that is off may be on again"
+        );
+        let gone = faults("new", "hott", None);
+        assert!(gone[0].contains("did you mean `hot`"), "{gone:?}");
+        let ring = faults("b", "a", Some("r-2"));
+        assert!(ring[0].contains("depend on each other"), "{ring:?}");
+        // What it was before does not count.
+        assert_eq!(faults("a", "hot", Some("r-1")), [""; 0]);
     }
 }

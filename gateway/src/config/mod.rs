@@ -6,6 +6,7 @@
 
 mod condition;
 mod heartbeats;
+mod life;
 mod mapping;
 mod mistake;
 mod pattern;
@@ -27,9 +28,11 @@ use std::{
     time::Duration,
 };
 
+use smol_str::SmolStr;
 use toml::de::DeTable;
 
 pub use self::{
+    life::dependence_fault,
     mistake::{Mistake, Mistakes},
     rule_json::{RuleBody, RuleFault, WrittenRule, read_rule},
     source::{SourceConfig, SourceKind},
@@ -350,13 +353,15 @@ fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) 
         config.webhooks.push(webhook);
     }
     config.routing = route::read(root, &config.webhooks);
-    rules(root, config);
+    let depending = rules(root, config);
+    life::check_dependence(root, &config.engine.rules, &depending);
 }
 
-/// The rules, against what the config has besides.
-fn rules(root: &mut Table<'_>, config: &mut Config) {
+/// The rules, against what the config has besides. Gives back what each depends on: that is checked when all rules are read.
+fn rules(root: &mut Table<'_>, config: &mut Config) -> Vec<(SmolStr, life::DependsOn)> {
     let before = config.engine.rules.iter();
     let mut names: HashSet<_> = before.map(|rule| rule.name.clone()).collect();
+    let mut depending = Vec::new();
     for table in root.tables("rule") {
         let (line, body) = (table.line(), rule_json::body_of(table.entries()));
         let Some(written) = rule::read(table) else {
@@ -381,6 +386,7 @@ fn rules(root: &mut Table<'_>, config: &mut Config) {
             }
         }
         pattern::doubt_series(root, &written.series, config);
+        depending.push((written.rule.name.clone(), written.depends_on));
         config.rules.push(WrittenRule {
             name: written.rule.name.clone(),
             line,
@@ -388,6 +394,7 @@ fn rules(root: &mut Table<'_>, config: &mut Config) {
         });
         config.engine.rules.push(written.rule);
     }
+    depending
 }
 
 fn is_name(text: &str) -> bool {

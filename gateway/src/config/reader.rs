@@ -252,6 +252,16 @@ impl<'a> Table<'a> {
         ))
     }
 
+    /// One table or an array of them (`key = {…}` or `key = [{…}]`); empty when absent.
+    pub(super) fn one_or_more_tables(&mut self, key: &'static str) -> Vec<Table<'a>> {
+        let one = self.entries.get(key).map(Spanned::get_ref);
+        if one.is_some_and(|value| value.as_table().is_some()) {
+            self.table(key).into_iter().collect()
+        } else {
+            self.tables(key)
+        }
+    }
+
     /// An array of tables (`[[key]]` or `key = [{…}]`); empty when absent.
     pub(super) fn tables(&mut self, key: &'static str) -> Vec<Table<'a>> {
         let Some(entry) = self.entry(key) else {

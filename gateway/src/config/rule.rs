@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use smol_str::SmolStr;
 
 use super::{
-    condition, pattern,
+    condition, life, pattern,
     reader::{Placed, Table},
 };
 use crate::alert::{Rule, Severity};
@@ -17,6 +17,7 @@ pub(super) struct Written {
     pub(super) webhooks: Option<Placed<Vec<SmolStr>>>,
     pub(super) name: Placed<SmolStr>,
     pub(super) series: Placed<SmolStr>,
+    pub(super) depends_on: life::DependsOn,
 }
 
 /// Reads one `[[rule]]`.
@@ -60,6 +61,7 @@ pub(super) fn read(mut table: Table<'_>) -> Option<Written> {
     let summary = table.optional("summary").unwrap_or_default();
     let webhooks = table.placed::<Vec<SmolStr>>("webhooks");
     let labels = table.texts("labels");
+    let (life, depends_on) = life::read(&mut table);
     table.finish();
     let (name, series) = (name?, series?);
     let rule = Rule {
@@ -75,12 +77,14 @@ pub(super) fn read(mut table: Table<'_>) -> Option<Written> {
             .map(|w| w.value.clone())
             .unwrap_or_default(),
         labels,
+        life,
     };
     Some(Written {
         rule,
         webhooks,
         name,
         series,
+        depends_on,
     })
 }
 

@@ -36,7 +36,7 @@ pub struct RuleFault {
 }
 
 /// Reads a rule against a config, as if it stood in the file behind the others: names that it must not take, and those that must be
-/// there, are looked for. Unless it can't be read at all it is added to [`Config::rules`] and `engine.rules`, and given back with
+/// there, are looked for, but for rules that it depends on. Unless it can't be read at all it is added to [`Config::rules`] and `engine.rules`, and given back with
 /// what is wrong with it.
 pub fn read_rule(config: &mut Config, body: &RuleBody) -> (Option<Rule>, Vec<RuleFault>) {
     let (text, keys) = document(body);
@@ -44,7 +44,8 @@ pub fn read_rule(config: &mut Config, body: &RuleBody) -> (Option<Rule>, Vec<Rul
     let (root, errors) = DeTable::parse_recoverable(&text);
     report_syntax(&reporter, &errors);
     let before = config.engine.rules.len();
-    super::rules(
+    // Whether the rules are there that it depends on can only be said by who knows all of them: `super::dependence_fault`.
+    let _depending = super::rules(
         &mut Table::new(&reporter, "the rule", root.get_ref(), 0..0),
         config,
     );

@@ -6,7 +6,7 @@ use crate::{
     model::{Metric, SeriesKey, Value},
 };
 
-fn parse_text(text: &str) -> Result<Config, Mistakes> {
+pub(super) fn parse_text(text: &str) -> Result<Config, Mistakes> {
     let around = Surroundings {
         folder: Path::new("/etc/gateway"),
         read_file: &|path| match path.to_str() {
@@ -21,7 +21,7 @@ fn parse_text(text: &str) -> Result<Config, Mistakes> {
     parse("gateway.toml", text, &around)
 }
 
-fn mistakes(text: &str) -> Vec<(usize, usize, String)> {
+pub(super) fn mistakes(text: &str) -> Vec<(usize, usize, String)> {
     parse_text(text)
         .unwrap_err()
         .0

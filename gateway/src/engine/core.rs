@@ -79,6 +79,7 @@ impl Core {
             judge_within: nanos(config.judge_within),
             transitions: Vec::new(),
         };
+        core.machine.remember(resumption.memories);
         for alert in resumption.alerts {
             let Err(alert) = core.own.resume(alert) else {
                 continue;
@@ -106,6 +107,16 @@ impl Core {
                     .push(lapse(lapsed, key, now.clock.max(known)));
             }
         }
+        for closed in resumption.closed {
+            let key = SeriesKey::parse(&closed.series);
+            match key.and_then(|key| core.store.expect(&key)) {
+                Some(series) => {
+                    core.watch(series, now);
+                    core.machine.resume_closed(series, closed);
+                }
+                None => core.machine.forget_closed(closed),
+            }
+        }
         core.await_all(&config.devices, config.sources, now);
         core
     }
@@ -118,6 +129,7 @@ impl Core {
             Mode::Recall
         };
         self.applying = entry.position;
+        self.machine.begin_record(entry.position.0);
         for batch in &entry.batches {
             self.batch(batch, mode, now, &mut Ear::Memory(recorder));
         }
@@ -130,10 +142,13 @@ impl Core {
         let known = committed.position <= self.replayed;
         outgoing.begin(committed.position);
         self.applying = committed.position;
+        // Connections alone are not in the journal, and have no position of their own.
+        if !known && committed.batches.iter().any(|b| !b.readings.is_empty()) {
+            self.machine.begin_record(committed.position.0);
+        }
         for batch in &*committed.batches {
             if !known {
                 self.batch(batch, Mode::Live, now, &mut Ear::Hub(outgoing));
-                // Connections alone are not in the journal, and have no position of their own.
                 if !batch.readings.is_empty() {
                     self.position = committed.position;
                 }
@@ -153,7 +168,11 @@ impl Core {
         };
         self.set_newest(series, known.position);
         self.watch(series, now);
-        self.machine.recall(series, &known.reading, true, now);
+        let store = &self.store;
+        let view = StoreView { store, series };
+        self.machine.begin_record(known.position.0);
+        self.machine
+            .recall(series, &known.reading, true, now, &view);
         let source = self.machine.source(&known.source.0);
         self.machine
             .belongs(self.store.device_number(series), source);
@@ -255,6 +274,12 @@ impl Core {
         self.transitions.extend(self.own.judged(problem, now.clock));
     }
 
+    /// A person ends a firing alert; whether there is one.
+    pub(super) fn close(&mut self, alert: &str, by: &str, comment: &str, now: Moment) -> bool {
+        self.machine
+            .close(alert, by, comment, now, &mut self.transitions)
+    }
+
     /// All alerts, pending and firing.
     pub(super) fn alerts(&self) -> impl Iterator<Item = &Alert> {
         self.machine
@@ -297,10 +322,11 @@ impl Core {
 
     fn batch(&mut self, batch: &Batch, mode: Mode, now: Moment, ear: &mut Ear<'_>) {
         if let Stamps::Jumped(by) = batch.stamps {
-            self.clock_jumped(by, mode, ear);
+            self.clock_jumped(by, mode, now, ear);
         }
         let source = self.machine.source(&batch.source.0);
         for reading in &batch.readings {
+            self.machine.next_of_record();
             let shown = matches!(batch.stamps, Stamps::SinceBoot(_)) && reading.retained
                 || batch.is_provisional(reading);
             let applied = if shown {
@@ -406,23 +432,20 @@ impl Core {
         let now = Moment { clock, ..now };
         let in_order = matches!(applied.order, Order::InOrder | Order::Rewound);
         let judged = in_order && applied.age <= self.judge_within;
+        let store = &self.store;
+        let view = StoreView { store, series };
         if mode == Mode::Recall {
-            self.machine.recall(series, reading, judged, now);
+            self.machine.recall(series, reading, judged, now, &view);
             return;
         }
-        let store = &self.store;
-        self.machine.observe(
-            series,
-            reading,
-            judged,
-            now,
-            &StoreView { store, series },
-            &mut self.transitions,
-        );
+        let out = &mut self.transitions;
+        self.machine
+            .observe(series, reading, judged, now, &view, out);
     }
 
     /// The gateway's clock was set while it ran: what is on that clock goes with it.
-    fn clock_jumped(&mut self, by: i64, mode: Mode, ear: &mut Ear<'_>) {
+    fn clock_jumped(&mut self, by: i64, mode: Mode, now: Moment, ear: &mut Ear<'_>) {
+        self.machine.next_of_record();
         let mut closed = Vec::new();
         let moved = self.store.clock_jumped(by, |series, spec, window| {
             closed.push((series.clone(), spec, window.clone()));
@@ -437,7 +460,8 @@ impl Core {
             if mode == Mode::Recall {
                 self.machine.recall_clock_jump(series, by);
             } else {
-                self.machine.clock_jumped(series, by, &mut self.transitions);
+                let out = &mut self.transitions;
+                self.machine.clock_jumped(series, by, now, out);
             }
         }
     }

@@ -8,7 +8,7 @@ use prometheus_client::{
 
 use super::{core::Core, outgoing::Dropped};
 use crate::{
-    alert::{self, AlertState, Transition},
+    alert::{self, AlertState, Change, Transition},
     store,
 };
 
@@ -117,7 +117,15 @@ impl Metrics {
     }
 
     pub(super) fn transitions(&self, transitions: &[Transition]) {
-        for transition in transitions {
+        // Marks come and go without a change of state.
+        let to_a_state = |change: &Transition| match change.alert.marks.change {
+            Some(change) => matches!(
+                change,
+                Change::Began | Change::Fired | Change::Resolved | Change::Cancelled
+            ),
+            None => true,
+        };
+        for transition in transitions.iter().filter(|change| to_a_state(change)) {
             let state = match transition.alert.state {
                 AlertState::Pending => "pending",
                 AlertState::Firing => "firing",

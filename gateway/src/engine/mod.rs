@@ -35,7 +35,7 @@ pub use self::{
     rehearsal::Rehearsal,
 };
 use crate::{
-    alert::{Alert, Awaited, Moment, Rule, Transition},
+    alert::{Alert, Awaited, Closing, Memory, Moment, Rule, StillClosed, Transition},
     clock::Clock,
     journal::{Committed, Entry, Position},
     model::{SeriesKey, Timestamp},
@@ -118,6 +118,8 @@ pub struct Decided {
     pub position: Position,
     /// What changed, in order.
     pub transitions: Vec<Transition>,
+    /// What happened to alerts that people close, in order.
+    pub closings: Vec<Closing>,
 }
 
 /// What the engine must know to go on where it was.
@@ -125,6 +127,10 @@ pub struct Decided {
 pub struct Resumption {
     /// Alerts that are pending or firing.
     pub alerts: Vec<Alert>,
+    /// Alerts that people closed, and whose condition was not clear since.
+    pub closed: Vec<StillClosed>,
+    /// What rules remember of series: by rule and series.
+    pub memories: Vec<(SmolStr, SmolStr, Memory)>,
     /// Rules were evaluated up to here; replayed records up to it only fill rings and windows.
     pub evaluated: Position,
 }
@@ -199,6 +205,12 @@ pub(crate) enum Query {
     Inventory {
         after: Position,
         answer: oneshot::Sender<Inventory>,
+    },
+    Close {
+        alert: String,
+        by: String,
+        comment: String,
+        answer: oneshot::Sender<bool>,
     },
     Reconfigure(Box<Config>, oneshot::Sender<()>),
     Status(oneshot::Sender<EngineStatus>),
@@ -310,6 +322,22 @@ impl Engine {
     pub async fn reconfigure(&self, config: Config) -> Result<(), Ended> {
         self.ask(|answer| Query::Reconfigure(Box::new(config), answer))
             .await
+    }
+
+    /// Ends a firing alert although its condition is true, as [`crate::alert::Machine::close`] does; whether it fires. It counts once
+    /// the durable state has it. The gateway's own alert is not ended so.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`]
+    pub async fn close(&self, alert: String, by: String, comment: String) -> Result<bool, Ended> {
+        self.ask(|answer| Query::Close {
+            alert,
+            by,
+            comment,
+            answer,
+        })
+        .await
     }
 
     /// Says what is wrong with the gateway's own disk, for the alert about it; `None`: nothing. Saying the same again changes nothing.

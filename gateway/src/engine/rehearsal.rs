@@ -139,7 +139,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        alert::{AlertState, Condition, Rule, Severity},
+        alert::{AlertState, Condition, Flapping, Life, Rule, Severity},
         model::{Quality, Value},
     };
 
@@ -156,6 +156,7 @@ mod tests {
             summary: String::new(),
             webhooks: Vec::new(),
             labels: BTreeMap::new(),
+            life: Life::default(),
         }
     }
 
@@ -230,13 +231,36 @@ mod tests {
         assert_eq!(told, [(Pending, 60), (Firing, 150), (Resolved, 240)]);
     }
 
+    #[test]
+    fn alerts_live_in_a_rehearsal_as_their_rule_says() {
+        let above = Condition::Above {
+            limit: 30.0,
+            clear: 30.0,
+        };
+        let mut kept = rule(above, 0);
+        kept.life.keep_firing_for = Duration::from_secs(60);
+        let series = [key("a1/t")];
+        let mut rehearsal = Rehearsal::new(config(kept), &series, at(0));
+        // Over for less than a minute, and then for longer.
+        for (second, value) in [(0, 31.0), (50, 20.0), (100, 31.0), (150, 20.0), (220, 20.0)] {
+            rehearsal.take(&series[0], None, &point(second, value));
+        }
+        let changes = rehearsal.changes();
+        let last = changes.last().map(|t| (t.alert.state, t.at));
+        assert_eq!(last, Some((AlertState::Resolved, at(210))));
+        let fired = changes.iter().filter(|t| t.alert.is_news()).count();
+        assert_eq!(fired, 2, "it fired once and ended once");
+    }
+
     proptest! {
-        /// The same readings, sent to a core that runs as the gateway's own does, second by second.
+        /// The same readings, sent to a core that runs as the gateway's own does: it wakes when something is due.
         #[test]
         fn a_rehearsal_says_what_was_said_live(
             values in proptest::collection::vec((0u8..2, 1i64..40, 0i32..60), 1..120),
             kind in 0u8..4,
             hold in 0u64..60,
+            (keep, min_on, min_off) in (0u64..90, 0u64..90, 0u64..90),
+            flaps in any::<bool>(),
         ) {
             let condition = match kind {
                 0 => Condition::Above { limit: 30.0, clear: 25.0 },
@@ -244,7 +268,13 @@ mod tests {
                 2 => Condition::ChangeOver { limit: 15.0, over: Duration::from_secs(45) },
                 _ => Condition::NoDataFor { silence: Duration::from_secs(30) },
             };
-            let rule = rule(condition, hold);
+            let mut rule = rule(condition, hold);
+            rule.life.keep_firing_for = Duration::from_secs(keep);
+            rule.life.min_on = Duration::from_secs(min_on);
+            rule.life.min_off = Duration::from_secs(min_off);
+            rule.life.stale_after = Duration::from_secs(45);
+            let minutes = |n: u64| Duration::from_secs(60 * n);
+            rule.life.flapping = flaps.then(|| Flapping { fires: 3, within: minutes(5), calm: minutes(2) });
             let series = [key("a1/t"), key("a2/t")];
             let mut second = 0;
             let mut points = Vec::new();
@@ -259,7 +289,7 @@ mod tests {
             rehearsal.wait_until(at(second + 100));
             let rehearsed = rehearsal.changes();
 
-            // Live: a clock that ticks each second, and whole records.
+            // Live: whole records, second by second.
             let now = |second: i64| Moment {
                 clock: at(second),
                 uptime: Duration::from_secs(second.unsigned_abs()),
@@ -271,7 +301,10 @@ mod tests {
             let mut outgoing = super::super::outgoing::Outgoing::new(Duration::from_millis(75));
             let mut points = points.into_iter().zip(1..).peekable();
             for tick in 0..=second + 100 {
-                core.tick(now(tick));
+                while let Some(due) = core.machine.next_timer() && due <= now(tick).uptime {
+                    let nanos = i64::try_from(due.as_nanos()).unwrap();
+                    core.tick(Moment { clock: Timestamp(at(0).0 + nanos), uptime: due });
+                }
                 while let Some(((which, point), number)) = points.next_if(|((_, p), _)| p.time == at(tick)) {
                     let batch = Batch {
                         source: SourceName("live".into()),

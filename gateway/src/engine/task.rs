@@ -202,21 +202,24 @@ impl Task {
     /// Puts what changed where the durable state takes it.
     fn decide(&mut self) {
         let transitions = self.core.take_transitions();
-        if transitions.is_empty() {
+        let closings = self.core.machine.take_closings();
+        if transitions.is_empty() && closings.is_empty() {
             return;
         }
         self.metrics.transitions(&transitions);
         let position = self.core.position();
         match &mut self.undecided {
-            // Only the alert about the disk comes while others wait: it must not replace them.
+            // The alert about the disk and what people close come while others wait: they must not replace them.
             Some(waiting) => {
                 waiting.position = position;
                 waiting.transitions.extend(transitions);
+                waiting.closings.extend(closings);
             }
             None => {
                 self.undecided = Some(Decided {
                     position,
                     transitions,
+                    closings,
                 });
             }
         }
@@ -228,6 +231,7 @@ impl Task {
             self.undecided = Some(Decided {
                 position,
                 transitions: Vec::new(),
+                closings: Vec::new(),
             });
         }
     }
@@ -301,6 +305,17 @@ impl Task {
                     self.tick(now);
                     self.decide();
                 }
+            }
+            Query::Close {
+                alert,
+                by,
+                comment,
+                answer,
+            } => {
+                let closed = self.core.close(&alert, &by, &comment, self.now());
+                self.decide();
+                // Who asked and went away misses nothing.
+                let _gone = answer.send(closed);
             }
             Query::Disk(problem) => {
                 self.core.disk(problem, self.now());

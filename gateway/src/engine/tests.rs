@@ -1,5 +1,6 @@
 mod clock;
 mod conditions;
+mod life;
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::{
-    alert::{AlertState, Condition, Severity},
+    alert::{AlertState, Condition, Life, Severity},
     model::{Batch, Presence, Quality, Reading, SourceName, Value},
 };
 
@@ -79,6 +80,7 @@ fn rule(name: &str, condition: Condition) -> Rule {
         summary: String::new(),
         webhooks: Vec::new(),
         labels: BTreeMap::from([(String::from("team"), String::from("heat"))]),
+        life: Life::default(),
     }
 }
 
@@ -372,8 +374,10 @@ async fn after_a_restart_it_says_what_it_knows_and_decides_nothing_twice() {
 
     // All was written down: the alert goes on, and nothing is decided.
     let mut after = replay(Resumption {
+        memories: Vec::new(),
         alerts: vec![alert.clone()],
         evaluated: fired.position,
+        ..Resumption::default()
     });
     assert_eq!(after.update(as_device).await.id.0, "boiler");
     let info = after
@@ -477,8 +481,10 @@ async fn an_alert_whose_rule_is_gone_is_resolved_at_the_start_and_says_why() {
     before.read(2, "boiler/temperature", 1, 95.0).await;
     let fired = before.transitions().await;
     let resumption = Resumption {
+        memories: Vec::new(),
         alerts: vec![fired.transitions[0].alert.clone()],
         evaluated: fired.position,
+        ..Resumption::default()
     };
     let mut after = start_with(booting(vec![silent()], resumption), 64, 64);
     let ended = after.transitions().await;

@@ -420,7 +420,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::alert::{Rule, Severity};
+    use crate::alert::{Life, Rule, Severity};
 
     const BEGIN: i64 = 1_800_000_000_000;
 
@@ -452,6 +452,7 @@ mod tests {
             summary: String::new(),
             webhooks: Vec::new(),
             labels: BTreeMap::new(),
+            life: Life::default(),
         };
         let config = engine::Config {
             rules: vec![rule],

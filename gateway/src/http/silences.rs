@@ -17,7 +17,7 @@ use super::{
     times,
 };
 use crate::{
-    alert::silence::{Draft, Matcher, Silence},
+    alert::silence::{Draft, Matcher, Repeat, Silence},
     model::Timestamp,
     state::KEPT_SILENCES,
 };
@@ -41,6 +41,7 @@ struct Asked {
     by: Option<String>,
     #[serde(default)]
     comment: String,
+    repeat: Option<Repeat>,
 }
 
 impl Asked {
@@ -57,6 +58,15 @@ impl Asked {
             "by" => self.by,
             _ => self.created_by,
         };
+        if let Some(repeat) = &self.repeat
+            && jiff::tz::TimeZone::get(&repeat.zone).is_err()
+        {
+            let detail = format!(
+                "no time zone is called {:?}: they have names as Europe/Berlin",
+                repeat.zone
+            );
+            return Err(Problem::bad_request(detail));
+        }
         let draft = Draft {
             matchers: self.matchers,
             starts: self
@@ -66,6 +76,7 @@ impl Asked {
             ends: time("ends_at", &self.ends_at)?,
             by: by.unwrap_or_default(),
             comment: self.comment,
+            repeat: self.repeat,
         };
         Ok(draft.check(now, who)?)
     }

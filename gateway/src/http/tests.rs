@@ -16,7 +16,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    alert::{Alert, AlertState, Severity},
+    alert::{Alert, AlertState, Marks, Severity},
     engine::{EngineStatus, Query},
     model::{DeviceId, Quality, Secret, SeriesKey, SourceName, Unit, Value},
     notify::{Destination, Endpoint, Format, KEY_BYTES},
@@ -65,6 +65,7 @@ fn alert() -> Alert {
         fired_ms: Some(2),
         resolved_ms: None,
         webhooks: Vec::new(),
+        marks: Marks::default(),
     }
 }
 
@@ -125,6 +126,10 @@ async fn answer(mut queries: mpsc::Receiver<Query>) {
             }
             Query::Alerts(answer) => drop(answer.send(vec![alert()])),
             Query::Status(answer) => drop(answer.send(EngineStatus::default())),
+            // It fires for as long as the test says.
+            Query::Close { answer, .. } => {
+                let _waited_for = answer.send(false);
+            }
             Query::Disk(_) => {}
         }
     }
@@ -147,6 +152,7 @@ async fn desk(mut asked: mpsc::Receiver<RuleRequest>) {
                 summary: String::new(),
                 webhooks: Vec::new(),
                 labels: BTreeMap::new(),
+                life: crate::alert::Life::default(),
             };
             let config = crate::engine::Config {
                 rules: vec![rule],

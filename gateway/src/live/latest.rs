@@ -190,8 +190,9 @@ impl Latest {
         // Asked are only the silences that changed, so that many alerts under many silences cost little.
         let silenced_otherwise = |alert: &Alert| {
             silences.iter().any(|silence| {
-                let held = old.get(&silence.id).is_some_and(|s| s.holds(alert.facts()));
-                held != silence.holds(alert.facts())
+                let held = old.get(&silence.id).filter(|s| s.holds(alert.facts()));
+                let holds = silence.holds(alert.facts());
+                held.is_some() != holds || held.is_some_and(|s| s.shelving != silence.shelving)
             })
         };
         let alerts = self
@@ -353,6 +354,7 @@ pub(crate) fn attended<'a>(attention: Option<&'a Attention>, alert: &'a Alert) -
             alert,
             acknowledged: None,
             silenced_by: Vec::new(),
+            shelved: None,
             standing: Standing::default(),
         },
     }

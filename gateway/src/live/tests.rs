@@ -22,7 +22,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    alert::{Alert, AlertState, Severity},
+    alert::{Alert, AlertState, Marks, Severity},
     journal::Position,
     model::{DeviceId, Quality, SeriesKey, Timestamp, Unit, Value},
     store::{Device, Point, SeriesInfo, Window, WindowSpec},
@@ -208,6 +208,7 @@ fn an_alert(id: &str, state: AlertState) -> Alert {
         fired_ms: None,
         resolved_ms: None,
         webhooks: Vec::new(),
+        marks: Marks::default(),
     }
 }
 

@@ -271,7 +271,8 @@ impl State {
                     return Ok(Err(AttentionError::TooMany));
                 }
                 let id = format_smolstr!("s-{:016x}", fastrand::u64(..));
-                let silence = Silence::new(id, draft, now.time);
+                let mut silence = Silence::new(id, draft, now.time);
+                silences::begin(&mut silence, now);
                 silences::write(transaction, &silence)?;
                 silences::hold_and_release(transaction, now.time)?;
                 let (by, detail) = (&silence.created_by, json!(silence));
@@ -313,7 +314,8 @@ impl State {
                 return Ok(Err(AttentionError::Ended(Box::new(before))));
             }
             let by = draft.by.clone();
-            let after = before.change(draft, now.time);
+            let mut after = before.change(draft, now.time);
+            silences::begin(&mut after, now);
             silences::write(transaction, &after)?;
             silences::hold_and_release(transaction, now.time)?;
             let detail = json!({"before": before, "after": after});
@@ -481,7 +483,7 @@ impl State {
     }
 
     /// Does `work` in one transaction, after the edges that are due; a refusal changes nothing.
-    async fn decide<T: Send + 'static>(
+    pub(super) async fn decide<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<Result<T, AttentionError>>
         + Send
@@ -550,7 +552,7 @@ fn current(
     })
 }
 
-fn about(alert: &Alert, comment: &str) -> serde_json::Value {
+pub(super) fn about(alert: &Alert, comment: &str) -> serde_json::Value {
     json!({"rule": alert.rule, "series": alert.series, "summary": alert.summary, "comment": comment})
 }
 

@@ -16,6 +16,9 @@ pub const KEPT_ENTRIES: i64 = 10_000;
 pub(super) enum Action {
     Acknowledged,
     Unacknowledged,
+    Closed,
+    Shelved,
+    Unshelved,
     SilenceCreated,
     SilenceChanged,
     SilenceEnded,
@@ -31,6 +34,9 @@ impl Action {
         match self {
             Self::Acknowledged => "alert_acknowledged",
             Self::Unacknowledged => "alert_unacknowledged",
+            Self::Closed => "alert_closed",
+            Self::Shelved => "alert_shelved",
+            Self::Unshelved => "alert_unshelved",
             Self::SilenceCreated => "silence_created",
             Self::SilenceChanged => "silence_changed",
             Self::SilenceEnded => "silence_ended",

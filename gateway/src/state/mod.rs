@@ -5,15 +5,18 @@
 //! returns, the change survives a power cut. Bounded: [`KEPT_ALERTS`] ended alerts, [`KEPT_TRANSITIONS`] of their changes,
 //! [`MAX_WAITING`] waiting deliveries a webhook (the oldest is given up, and counted), [`KEPT_DELIVERIES`] finished ones, [`KEPT_DEAD_LETTERS`] dead letters,
 //! [`MAX_SILENCES`] silences and [`MAX_RULES`] rules (one more is refused) and [`KEPT_SILENCES`] that are over, [`KEPT_ENTRIES`] lines of the trail,
-//! [`KEPT_RUNS`] runs, [`MAX_MEMBERS`] alerts in the groups of routes, and as many series as the cap on series allows.
+//! [`KEPT_CLOSED`] alerts that people closed and whose condition is still true, [`KEPT_RUNS`] runs, [`MAX_MEMBERS`] alerts in the groups of routes, and as many series as the cap on series allows.
 
 mod alerts;
 mod attention;
 mod audit;
+mod changes;
+mod closings;
 mod dead_letters;
 mod deliveries;
 mod groups;
 mod inventory;
+mod memories;
 mod message;
 mod metrics;
 mod outbox;
@@ -23,6 +26,7 @@ mod rules;
 mod runs;
 mod schema;
 mod secrets;
+mod shelving;
 mod silences;
 mod steady;
 mod told;
@@ -52,9 +56,12 @@ use self::{
 pub use self::{
     attention::AttentionError,
     audit::{AuditEntry, KEPT_ENTRIES},
+    changes::{ChangeEntry, KEPT_CHANGES, KEPT_OF_ONE},
+    closings::KEPT_CLOSED,
     dead_letters::{DeadLetter, DeadLetterError},
     groups::{GroupShown, MAX_MEMBERS},
     inventory::keep_inventory,
+    memories::KEPT_MEMORIES,
     message::{AlertMessage, Event, GroupMessage, Message, Reason},
     outbox::{Delivery, Verdict},
     recorder::write_down,
@@ -263,6 +270,8 @@ impl State {
             )?;
             Ok(Resumption {
                 alerts,
+                memories: memories::all(connection)?,
+                closed: closings::all(connection)?,
                 evaluated: Position(evaluated.unwrap_or_default().unsigned_abs()),
             })
         })

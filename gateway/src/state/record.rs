@@ -5,7 +5,7 @@ use rusqlite::params;
 use super::{
     Recipient, Recorded, State, StateError, WebhookLabel,
     alerts::{forget_old, write_alert},
-    attention, outbox, runs, silences,
+    attention, changes, closings, memories, outbox, runs, silences,
 };
 use crate::{
     alert::{self, Alert, AlertState, Transition, route::Routing},
@@ -58,7 +58,13 @@ impl State {
                     }
                     let number = runs::number(&transaction, transition, decided.position)?;
                     first.get_or_insert(number);
-                    if is_past || entering.take(&transaction, transition)? {
+                    if is_past {
+                        continue;
+                    }
+                    changes::add(&transaction, number, transition)?;
+                    memories::write(&transaction, number, transition)?;
+                    // Marks come and go, and nobody is told.
+                    if !transition.alert.is_news() || entering.take(&transaction, transition)? {
                         continue;
                     }
                     let silenced = silences.iter().any(|s| s.holds(transition.alert.facts()));
@@ -84,6 +90,7 @@ impl State {
                 if finished.iter().any(|(_, given_up)| *given_up > 0) || !withdrawn.is_empty() {
                     outbox::prune(&transaction)?;
                 }
+                closings::write(&transaction, &decided.closings, now)?;
                 let grouped = entering.finish(&transaction)?;
                 let position = i64::try_from(decided.position.0).unwrap_or(i64::MAX);
                 transaction.execute(
@@ -93,6 +100,8 @@ impl State {
                 if !decided.transitions.is_empty() {
                     let gone = forget_old(&transaction)?;
                     runs::forget_old(&transaction)?;
+                    changes::forget_old(&transaction, gone > 0)?;
+                    memories::forget_old(&transaction)?;
                     if gone > 0 {
                         attention::forget_acknowledgements(&transaction)?;
                     }
@@ -104,6 +113,9 @@ impl State {
                 transaction.commit()?;
                 if !decided.transitions.is_empty() {
                     signals.turned(connection, moment);
+                }
+                if !decided.closings.is_empty() {
+                    signals.told_otherwise();
                 }
                 if grouped {
                     looks.read(connection);
@@ -136,6 +148,9 @@ impl State {
 /// once to all webhooks of the routes that take them.
 pub(super) fn hears(recipient: &Recipient, transition: &Transition, routing: &Routing) -> bool {
     let alert = &transition.alert;
+    if !alert.is_news() {
+        return false;
+    }
     let named = || {
         let routes = if alert::is_own(alert) {
             routing.of(alert)

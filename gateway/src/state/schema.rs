@@ -98,7 +98,7 @@ const STEPS: &[&str] = &["
         changed_by TEXT,
         changed INTEGER
     );
-", GROUPS, STEADY];
+", GROUPS, STEADY, LIVES, CLOSINGS, SHELVING, REPEATS];
 
 /// The groups of routes and the alerts in them. Times are those of [`super::steady`]; `gate` is before which no change is told, `due` when
 /// to look next, at the latest of all times for never.
@@ -140,6 +140,46 @@ pub(super) const STEADY: &str = "
         wall INTEGER,
         steady INTEGER NOT NULL
     );
+";
+
+/// What happened to each alert, and what rules remember of series.
+const LIVES: &str = "
+    CREATE TABLE changes (number INTEGER PRIMARY KEY, alert TEXT NOT NULL, body TEXT NOT NULL);
+    CREATE INDEX changes_by_alert ON changes (alert, number);
+    CREATE TABLE memories (
+        rule TEXT NOT NULL,
+        series TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        open INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (rule, series)
+    ) WITHOUT ROWID;
+    CREATE INDEX memories_by_age ON memories (open, number);
+";
+
+/// What people closed, by the rule and the series that may not fire.
+const CLOSINGS: &str = "
+    CREATE TABLE closings (
+        rule TEXT NOT NULL,
+        series TEXT NOT NULL,
+        alert TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        by TEXT NOT NULL,
+        comment TEXT NOT NULL,
+        PRIMARY KEY (rule, series)
+    ) WITHOUT ROWID;
+    CREATE INDEX closings_by_alert ON closings (alert);
+";
+
+/// Silences that shelve one alert.
+const SHELVING: &str = "
+    ALTER TABLE silences ADD COLUMN shelving INTEGER NOT NULL DEFAULT 0;
+";
+
+/// Silences that recur, and when they next begin or end.
+const REPEATS: &str = "
+    ALTER TABLE silences ADD COLUMN repeat TEXT;
+    ALTER TABLE silences ADD COLUMN turns INTEGER;
 ";
 
 /// A file as an earlier version made it.

@@ -6,13 +6,14 @@
 //!
 //! Between two transactions this holds: a delivery is `held` if an active silence matches its alert, and `waiting` if none does.
 
+use jiff::tz::TimeZone;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::Deserialize;
 use smol_str::SmolStr;
 
 use std::collections::BTreeMap;
 
-use super::groups;
+use super::{alerts::as_json, groups};
 use crate::{
     alert::{
         Severity,
@@ -26,8 +27,7 @@ pub const MAX_SILENCES: i64 = 1_000;
 /// Silences that are over and kept; the oldest go.
 pub const KEPT_SILENCES: i64 = 1_000;
 
-const COLUMNS: &str =
-    "id, version, state, starts, ends, created_by, created, changed_by, changed, comment, matchers";
+const COLUMNS: &str = "id, version, state, starts, ends, created_by, created, changed_by, changed, comment, matchers, shelving, repeat, turns";
 
 /// Now, and whether the clock that says so is known to be set.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +84,13 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Silence> {
         changed_by: row.get(7)?,
         changed: row.get::<_, Option<i64>>(8)?.map(Timestamp),
         comment: row.get(9)?,
+        shelving: row.get(11)?,
+        repeat: row
+            .get::<_, Option<String>>(12)?
+            .map(|repeat| serde_json::from_str(&repeat))
+            .transpose()
+            .map_err(|error| unreadable(12, Box::new(error)))?,
+        turns: row.get::<_, Option<i64>>(13)?.map(Timestamp),
     })
 }
 
@@ -144,9 +151,10 @@ pub(super) fn open(connection: &Connection) -> rusqlite::Result<i64> {
 pub(super) fn write(transaction: &Transaction<'_>, silence: &Silence) -> rusqlite::Result<()> {
     let matchers = serde_json::to_string(&silence.matchers)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let repeat = silence.repeat.as_ref().map(as_json).transpose()?;
     transaction
         .prepare_cached(&format!(
-            "INSERT OR REPLACE INTO silences ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+            "INSERT OR REPLACE INTO silences ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
         ))?
         .execute(params![
             silence.id.as_str(),
@@ -160,6 +168,9 @@ pub(super) fn write(transaction: &Transaction<'_>, silence: &Silence) -> rusqlit
             silence.changed.map(|at| at.0),
             silence.comment,
             matchers,
+            silence.shelving,
+            repeat,
+            silence.turns.map(|at| at.0),
         ])?;
     transaction.execute(
         "DELETE FROM silences WHERE state = 'ended' AND id NOT IN
@@ -175,10 +186,35 @@ pub(super) fn next_edge(connection: &Connection) -> rusqlite::Result<Option<Time
     Ok(open.iter().filter_map(Silence::edge).min())
 }
 
+/// Where one that recurs is, as a person has just made it. While the clock is not set it waits for that.
+pub(super) fn begin(silence: &mut Silence, now: Now) {
+    if now.clock_is_set {
+        silence.recur(zone, now.time, true);
+    }
+}
+
+/// It was there when the silence was made; without it the silence holds nothing back.
+fn zone(name: &str) -> Option<TimeZone> {
+    match TimeZone::get(name) {
+        Ok(zone) => Some(zone),
+        Err(error) => {
+            tracing::error!(%error, zone = name, "the time zone of a silence is not known any more: install tzdata");
+            None
+        }
+    }
+}
+
 /// Takes the edges that are due by now, with all that follows for the outbox. Whether there were any.
 pub(super) fn turn(transaction: &Transaction<'_>, now: Now) -> rusqlite::Result<bool> {
     let mut turned = false;
     for mut silence in read(transaction, "state IN ('planned', 'active')")? {
+        if silence.repeat.is_some() {
+            if now.clock_is_set && silence.recur(zone, now.time, false) {
+                write(transaction, &silence)?;
+                turned = true;
+            }
+            continue;
+        }
         let state = silence
             .state
             .at(silence.starts, silence.ends, now.time, now.clock_is_set);

@@ -1,7 +1,9 @@
+mod closings;
 mod dead_letters;
 mod groups;
 mod inventory;
 mod rules;
+mod shelving;
 mod silences;
 
 use std::collections::BTreeMap;
@@ -11,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    alert::{Alert, AlertState, Severity, Transition},
+    alert::{Alert, AlertState, Cause, Change, Marks, Memory, Severity, Transition},
     engine::Decided,
     model::{SeriesKey, Timestamp, Value},
 };
@@ -38,11 +40,13 @@ fn transition(id: &str, state: AlertState, at_ms: i64) -> Transition {
         fired_ms: Some(at_ms),
         resolved_ms: None,
         webhooks: Vec::new(),
+        marks: Marks::default(),
     };
     Transition {
         alert,
         series: SeriesKey::parse("boiler/temperature").unwrap(),
         at: Timestamp::from_millis(at_ms),
+        memory: None,
     }
 }
 
@@ -50,6 +54,7 @@ fn decided(position: u64, transitions: Vec<Transition>) -> Decided {
     Decided {
         position: Position(position),
         transitions,
+        closings: Vec::new(),
     }
 }
 
@@ -380,6 +385,124 @@ async fn a_file_of_the_format_without_runs_gets_its_epoch_and_keeps_its_alerts()
     let beginning = state.begin_run(journal(1, 2, 1)).await.unwrap();
     assert!(beginning.told.is_empty());
     assert_eq!(beginning.runs.len(), 1);
+}
+
+/// As an alert that fires, is clear, and is over, with a memory each time.
+fn life_of(id: &str) -> Vec<Transition> {
+    let memory = |open: bool| {
+        let phase = r#","phase":{"began":1,"fired":1,"since":1,"clear":false}"#;
+        let body = format!(
+            r#"{{"question":7,"past":{{"began":1}}{}}}"#,
+            if open { phase } else { "" }
+        );
+        Some(Box::new(serde_json::from_str::<Memory>(&body).unwrap()))
+    };
+    [
+        (AlertState::Firing, Change::Fired, 1),
+        (AlertState::Firing, Change::Cleared, 2),
+        (AlertState::Resolved, Change::Resolved, 3),
+    ]
+    .into_iter()
+    .map(|(state, change, at_ms)| {
+        let mut told = transition(id, state, at_ms);
+        told.alert.marks = Marks {
+            change: Some(change),
+            cause: Some(Cause::Reading),
+            rule_version: "0a1b2c3d".into(),
+            ..Marks::default()
+        };
+        told.memory = memory(state == AlertState::Firing);
+        told
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn each_change_is_written_down_with_its_cause_and_only_state_changes_are_delivered() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path(), &[webhook("ops")]);
+    let life = life_of("a");
+    state.record(decided(1, life[..2].to_vec())).await.unwrap();
+    let waiting = state.webhooks().await.unwrap()[0].waiting;
+    assert_eq!(waiting, 1, "a mark is no news for a webhook");
+    drop(state);
+    let state = open(dir.path(), &[webhook("ops")]);
+    let resumed = state.resumption().await.unwrap();
+    assert_eq!(resumed.alerts[0].marks.change, Some(Change::Cleared));
+    assert!(resumed.memories[0].2.is_open());
+    state.record(decided(2, life[2..].to_vec())).await.unwrap();
+    let (alert, changes) = state.alert(String::from("a")).await.unwrap().unwrap();
+    assert_eq!(alert.state, AlertState::Resolved);
+    let told: Vec<_> = changes
+        .iter()
+        .map(|entry| (entry.number, entry.change, entry.at_ms))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (1, Some(Change::Fired), 1),
+            (2, Some(Change::Cleared), 2),
+            (3, Some(Change::Resolved), 3)
+        ]
+    );
+    assert!(changes.iter().all(|entry| entry.rule_version == "0a1b2c3d"));
+    assert_eq!(state.alert(String::from("b")).await.unwrap(), None);
+    let resumed = state.resumption().await.unwrap();
+    assert!(resumed.alerts.is_empty() && !resumed.memories[0].2.is_open());
+}
+
+#[tokio::test]
+async fn changes_and_memories_are_bounded_and_those_of_alerts_under_way_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path(), &[]);
+    let fired = life_of("a").remove(0);
+    let cleared = life_of("a").remove(1);
+    let mut all = vec![fired];
+    all.extend((0..150).map(|_| cleared.clone()));
+    state.record(decided(1, all)).await.unwrap();
+    let (_, changes) = state.alert(String::from("a")).await.unwrap().unwrap();
+    assert_eq!(changes.len() as i64, KEPT_OF_ONE);
+    assert_eq!(changes.last().unwrap().number, 151);
+    // Many that are over on other series, more than are remembered.
+    let over = life_of("b").remove(2);
+    let many = KEPT_MEMORIES + 10;
+    for part in 0..3 {
+        let ended = (0..=many / 3)
+            .map(|n| {
+                let mut over = over.clone();
+                over.alert.id = format!("x{part}-{n}").into();
+                over.alert.series = format!("d{part}-{n}/t").into();
+                over
+            })
+            .collect();
+        state.record(decided(2, ended)).await.unwrap();
+    }
+    let memories = state.resumption().await.unwrap().memories;
+    assert_eq!(memories.len() as i64, KEPT_MEMORIES + 1);
+    let open: Vec<_> = memories.iter().filter(|kept| kept.2.is_open()).collect();
+    assert_eq!(open.len(), 1);
+    assert_eq!(open[0].1, "boiler/temperature");
+    // The alert that was forgotten took its changes with it.
+    assert_eq!(state.alert(String::from("x0-0")).await.unwrap(), None);
+    let file = rusqlite::Connection::open(dir.path().join("state.sqlite")).unwrap();
+    let left_over: i64 = file
+        .query_row(
+            "SELECT count(*) FROM changes WHERE alert NOT IN (SELECT id FROM alerts)",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(left_over, 0);
+}
+
+#[tokio::test]
+async fn what_a_rule_remembered_goes_when_it_asks_something_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path(), &[]);
+    let mut life = life_of("a");
+    life[2].memory = None;
+    state.record(decided(1, life)).await.unwrap();
+    assert!(state.resumption().await.unwrap().memories.is_empty());
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use self::{
 };
 pub(crate) use self::{
     memory::{MAX_COUNT, Memory, recall},
-    sentence::{score, sentence},
+    sentence::{score, sentence, span},
 };
 use crate::{
     alert::{Latest, Of, View},

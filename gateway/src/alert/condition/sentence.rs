@@ -157,7 +157,7 @@ const fn word(side: Side) -> &'static str {
 }
 
 /// `90 s`, `5 min`, `2 h`: in the largest unit that divides it.
-fn span(span: Duration) -> String {
+pub(crate) fn span(span: Duration) -> String {
     let millis = span.as_millis();
     for (unit, length) in [("h", 3_600_000), ("min", 60_000), ("s", 1_000)] {
         if millis > 0 && millis.is_multiple_of(length) {

@@ -1,11 +1,11 @@
 //! Other rules while alerts are under way: what asks the same goes on, the rest ends with the reason.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Lapsed, Machine, Moment, asked};
+use super::{Lapsed, Machine, Moment, asked, depended_on, new_slots};
 use crate::{
-    alert::{Alert, AlertState, Counts, Rule, slot::Slot},
-    model::SeriesKey,
+    alert::{Alert, AlertState, Closing, Counts, Rule, dependence::Standing, slot::Slot},
+    model::{DeviceId, SeriesKey},
 };
 
 impl Machine {
@@ -17,6 +17,7 @@ impl Machine {
     /// found by [`Machine::watch`], which the caller calls for all series.
     pub fn set_rules(&mut self, rules: Vec<Rule>, now: Moment) -> Vec<(SeriesKey, Lapsed)> {
         let before = std::mem::replace(&mut self.rules, asked(rules));
+        self.depended_on = depended_on(&self.rules);
         // Where the rules are now that ask what they asked; the others say why they end.
         let names: HashMap<&str, (u32, u32)> = (0..)
             .zip(&self.rules)
@@ -31,10 +32,10 @@ impl Machine {
             })
             .collect();
         let mut lapsed = Vec::new();
+        let mut released = HashSet::new();
         self.timers.clear();
         self.slots = 0;
-        for (series, watched) in (0..).zip(&mut self.series) {
-            let Some(watched) = watched else { continue };
+        for watched in self.series.iter_mut().flatten() {
             let mut kept: HashMap<u32, Slot> = HashMap::new();
             for mut slot in std::mem::take(&mut watched.slots) {
                 match fate.get(slot.rule as usize) {
@@ -44,8 +45,16 @@ impl Machine {
                         kept.insert(*rule, slot);
                     }
                     Some(Err(why)) => {
+                        if slot.closed {
+                            let rule = &before[slot.rule as usize].rule;
+                            self.closings.push(Closing::cleared(rule, &watched.key));
+                        }
                         if let Some(active) = slot.active {
-                            leave(&mut self.counts, &active.alert);
+                            let device = &watched.key.device;
+                            let (counts, standing) = (&mut self.counts, &mut self.standing);
+                            if leave(counts, standing, device, &active.alert) {
+                                released.insert(device.clone());
+                            }
                             lapsed.push((watched.key.clone(), Lapsed(Box::new(active.alert), why)));
                         }
                     }
@@ -53,26 +62,39 @@ impl Machine {
                 }
             }
             let name = watched.key.to_string();
-            watched.slots = (0..)
-                .zip(&self.rules)
-                .filter(|(_, asked)| asked.rule.is_about(&name, &watched.labels))
-                .map(|(rule, _)| kept.remove(&rule).unwrap_or_else(|| Slot::new(rule)))
-                .collect();
+            watched.slots = new_slots(&self.rules, &name, &watched.labels, |rule| {
+                kept.remove(&rule)
+            });
             // A device with other labels may not be chosen any more.
-            for active in kept.into_values().filter_map(|slot| slot.active) {
-                leave(&mut self.counts, &active.alert);
+            for slot in kept.into_values() {
+                if slot.closed {
+                    let rule = &self.rules[slot.rule as usize].rule;
+                    self.closings.push(Closing::cleared(rule, &watched.key));
+                }
+                let Some(active) = slot.active else { continue };
+                let device = &watched.key.device;
+                let (counts, standing) = (&mut self.counts, &mut self.standing);
+                if leave(counts, standing, device, &active.alert) {
+                    released.insert(device.clone());
+                }
                 let why = "its rule is no longer about this series";
                 lapsed.push((watched.key.clone(), Lapsed(Box::new(active.alert), why)));
             }
             self.slots += watched.slots.len();
-            for (index, slot) in (0..).zip(&mut watched.slots) {
-                let due = slot.due(&self.rules[slot.rule as usize].rule, &watched.heard);
-                slot.time(
-                    due.map(|due| due.max(now.uptime)),
-                    series,
-                    index,
-                    &mut self.timers,
-                );
+        }
+        for (series, watched) in (0..).zip(&mut self.series) {
+            let Some(watched) = watched else { continue };
+            if released.contains(&watched.key.device) {
+                watched.released = now.uptime;
+            }
+            for index in 0..watched.slots.len() {
+                let rule = &self.rules[watched.slots[index].rule as usize].rule;
+                let heard = watched.heard(rule);
+                let slot = &mut watched.slots[index];
+                let due = slot.due(rule, heard);
+                let due = due.map(|due| due.max(now.uptime));
+                let index = u32::try_from(index).unwrap_or(u32::MAX);
+                slot.time(due, series, index, &mut self.timers);
             }
         }
         lapsed
@@ -87,9 +109,13 @@ impl Machine {
     }
 }
 
-const fn leave(counts: &mut Counts, alert: &Alert) {
-    match alert.state {
-        AlertState::Firing => counts.firing -= 1,
-        _ => counts.pending -= 1,
+/// An alert is no longer one of the machine's. Whether those that depend on its rule are free again for its device.
+fn leave(counts: &mut Counts, standing: &mut Standing, device: &DeviceId, alert: &Alert) -> bool {
+    if alert.state == AlertState::Firing {
+        counts.firing -= 1;
+        standing.ends(&alert.rule, device)
+    } else {
+        counts.pending -= 1;
+        false
     }
 }

@@ -48,9 +48,19 @@ impl Machine {
         if std::mem::replace(&mut watched.heard.interval, interval) == interval {
             return;
         }
-        for (index, slot) in (0..).zip(&mut watched.slots) {
-            let rule = &self.rules[slot.rule as usize].rule;
-            let due = slot.due(rule, &watched.heard);
+        self.time_anew(series);
+    }
+
+    fn time_anew(&mut self, series: u32) {
+        let Some(Some(watched)) = self.series.get_mut(series as usize) else {
+            return;
+        };
+        for at in 0..watched.slots.len() {
+            let rule = &self.rules[watched.slots[at].rule as usize].rule;
+            let heard = watched.heard(rule);
+            let slot = &mut watched.slots[at];
+            let due = slot.due(rule, heard);
+            let index = u32::try_from(at).unwrap_or(u32::MAX);
             slot.time(due, series, index, &mut self.timers);
         }
     }
@@ -82,11 +92,7 @@ impl Machine {
         heard.interval = watched.heard.interval;
         heard.earlier(now.uptime, ago);
         watched.heard = heard;
-        for (index, slot) in (0..).zip(&mut watched.slots) {
-            let rule = &self.rules[slot.rule as usize].rule;
-            let due = slot.due(rule, &watched.heard);
-            slot.time(due, series, index, &mut self.timers);
-        }
+        self.time_anew(series);
     }
 
     /// The link of a source is down, with the reason, or up. What follows comes with the next [`Machine::tick`].
@@ -141,13 +147,17 @@ impl Machine {
     ) -> Option<Duration> {
         let watched = self.series.get(timer.series as usize)?.as_deref()?;
         let slot = &watched.slots[timer.slot as usize];
-        let Condition::NoDataFor { silence } = &self.rules[slot.rule as usize].rule.condition
-        else {
+        let rule = &self.rules[slot.rule as usize].rule;
+        let Condition::NoDataFor { silence } = &rule.condition else {
             return None;
         };
-        let (heard, patience) = (watched.heard, watched.heard.patience(*silence));
-        let waits = slot.active.is_none() && slot.timer == Some(timer.at);
-        if !waits || heard.deadline(*silence) > now.uptime {
+        let heard = watched.heard(rule);
+        let patience = heard.patience(*silence);
+        let waits = slot.active.is_none() && !slot.closed && slot.timer == Some(timer.at);
+        if !waits
+            || self.standing.holds_back(rule, &watched.key.device)
+            || heard.deadline(*silence) > now.uptime
+        {
             return None;
         }
         let source = self.links.of(timer.series)?;
@@ -199,20 +209,24 @@ impl Machine {
         Some(later)
     }
 
-    /// Each pair of a series and a rule that waits for it: how long, when it was heard, and whether that alert is there already.
-    fn silences(&self) -> impl Iterator<Item = (u32, Duration, &Heard, bool)> {
-        let rules = &self.rules;
+    /// Each pair of a series and a rule that waits for it: how long, when it was heard, and whether that alert is there already. Not
+    /// those that a person closed or that are held back by a rule that they depend on.
+    fn silences(&self) -> impl Iterator<Item = (u32, Duration, Heard, bool)> {
+        let (rules, standing) = (&self.rules, &self.standing);
         (0..)
             .zip(&self.series)
             .filter_map(|(series, watched)| Some((series, watched.as_deref()?)))
             .flat_map(move |(series, watched)| {
                 watched.slots.iter().filter_map(move |slot| {
-                    let Condition::NoDataFor { silence } =
-                        &rules[slot.rule as usize].rule.condition
-                    else {
+                    let rule = &rules[slot.rule as usize].rule;
+                    let Condition::NoDataFor { silence } = &rule.condition else {
                         return None;
                     };
-                    Some((series, *silence, &watched.heard, slot.active.is_some()))
+                    if slot.closed || standing.holds_back(rule, &watched.key.device) {
+                        return None;
+                    }
+                    let heard = watched.heard(rule);
+                    Some((series, *silence, heard, slot.active.is_some()))
                 })
             })
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    alert::AlertState,
+    alert::{AlertState, Marks},
     model::{SeriesKey, Value},
 };
 
@@ -31,6 +31,7 @@ fn alert(id: &str, rule: &str, series: &str, severity: Severity, labels: &[(&str
         fired_ms: Some(1),
         resolved_ms: None,
         webhooks: Vec::new(),
+        marks: Marks::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::alert::Marks;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000_000_000);
 
@@ -30,6 +31,7 @@ fn draft(matchers: Vec<Matcher>) -> Draft {
         ends: at(3_600),
         by: String::from(" Ada "),
         comment: String::from(" pump is being changed\n"),
+        repeat: None,
     }
 }
 
@@ -61,6 +63,7 @@ fn alert() -> Alert {
         fired_ms: Some(0),
         resolved_ms: None,
         webhooks: Vec::new(),
+        marks: Marks::default(),
     }
 }
 

@@ -1,9 +1,12 @@
 //! What clocks do to rules, windows and what is shown: ours that is not set or jumps, a device's that is off.
 
-use super::*;
 use smol_str::SmolStr;
 
-use crate::model::{Boot, Stamps};
+use super::*;
+use crate::{
+    alert::Change,
+    model::{Boot, Stamps},
+};
 
 const WEEKS: i64 = 14 * 86_400;
 
@@ -36,13 +39,16 @@ impl Rig {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
-    /// Names and states of all changes so far.
+    /// Names and states of all changes of state so far.
     async fn changes(&mut self) -> Vec<(SmolStr, AlertState)> {
         self.idle().await;
         let mut changes = Vec::new();
         while let Ok(decided) = self.decided.try_recv() {
             let all = decided.transitions.into_iter();
-            changes.extend(all.map(|t| (t.alert.rule, t.alert.state)));
+            changes.extend(
+                all.filter(|t| !matches!(t.alert.marks.change, Some(Change::WentStale)))
+                    .map(|t| (t.alert.rule, t.alert.state)),
+            );
         }
         changes
     }

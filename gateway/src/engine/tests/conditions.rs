@@ -1,5 +1,7 @@
 //! Conditions that look at more than one value, through the real store, over restarts and reloads.
 
+use std::collections::HashMap;
+
 use super::*;
 use crate::{
     alert::{Counted, Direction, Expression, Of, Side},
@@ -160,12 +162,18 @@ async fn lived(
     let boot = |resumption| Booting::new(config.clone(), resumption, clock());
     let mut rig = start_with(boot(Resumption::default()), 4096, 1024);
     let mut transitions = Vec::new();
+    let mut memories = HashMap::new();
     for (at, batch) in batches.iter().enumerate() {
         if restart_after == Some(at) {
             let alerts = rig.engine.alerts().await.unwrap();
             let mut booting = boot(Resumption {
                 alerts,
+                memories: memories
+                    .drain()
+                    .map(|((rule, series), memory)| (rule, series, memory))
+                    .collect(),
                 evaluated: Position(at as u64),
+                ..Resumption::default()
             });
             for (position, batch) in (1..).map(Position).zip(&batches[..at]) {
                 let batches = vec![batch.clone()];
@@ -176,6 +184,11 @@ async fn lived(
         rig.commit(at as u64 + 1, batch.clone()).await;
         settled().await;
         while let Ok(decided) = rig.decided.try_recv() {
+            // As the state keeps them.
+            for told in &decided.transitions {
+                let of = (told.alert.rule.clone(), told.alert.series.clone());
+                memories.extend(told.memory.as_deref().map(|memory| (of, memory.clone())));
+            }
             transitions.extend(decided.transitions);
         }
     }

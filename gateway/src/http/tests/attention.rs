@@ -42,11 +42,13 @@ impl House {
             alert,
             series: key(),
             at: Timestamp(0),
+            memory: None,
         }];
         let position = Position(1);
         let decided = Decided {
             position,
             transitions,
+            closings: Vec::new(),
         };
         state.record(decided).await.unwrap();
     }
@@ -226,6 +228,30 @@ async fn a_firing_alert_is_acknowledged_once_and_what_does_not_fire_is_not() {
 }
 
 #[tokio::test]
+async fn an_alert_is_shown_with_all_that_happened_to_it() {
+    let house = house();
+    house.problem(get("/api/v1/alerts/hot-2"), 404).await;
+    // The engine knows it, the file does not yet.
+    house.problem(get("/api/v1/alerts/hot-1"), 503).await;
+    house.write_down(AlertState::Firing).await;
+    house.write_down(AlertState::Resolved).await;
+    let shown = house.json("/api/v1/alerts/hot-1").await;
+    assert_eq!(shown["alert"]["id"], "hot-1");
+    assert_eq!(shown["alert"]["acknowledged"], JsonValue::Null);
+    let changes = shown["changes"].as_array().unwrap();
+    let states: Vec<&JsonValue> = changes.iter().map(|change| &change["state"]).collect();
+    assert_eq!(states, ["firing", "resolved"]);
+    assert_eq!(
+        (
+            &changes[0]["number"],
+            &changes[0]["at"],
+            &changes[0]["at_ms"]
+        ),
+        (&json!(1), &json!("1970-01-01T00:00:00Z"), &json!(0))
+    );
+}
+
+#[tokio::test]
 async fn a_link_in_a_message_shows_the_alert_and_only_its_button_acknowledges() {
     let house = house();
     house.write_down(AlertState::Firing).await;
@@ -289,4 +315,32 @@ async fn a_receiver_presses_the_button_itself_and_a_link_that_is_none_does_nothi
     house.ok(post(cut), 404).await;
     let (_, given) = house.ok(post(token(NOW_MS + 1_000)), 200).await;
     assert_eq!(given["acknowledged"]["by"], "link to ops");
+}
+
+#[tokio::test]
+async fn a_silence_that_recurs_says_its_hours_and_wrong_ones_are_refused_with_the_reason() {
+    let house = house();
+    let with_hours = |hours: JsonValue| {
+        let mut asked = asked();
+        asked["repeat"] = hours;
+        body("POST", "/api/v1/silences", &[], &asked)
+    };
+    let hours = json!({"days": ["sat"], "from": "22:00", "to": "06:00", "zone": "Europe/Berlin"});
+    let (_, made) = house.ok(with_hours(hours.clone()), 201).await;
+    assert_eq!(made["repeat"], hours);
+    let (_, plain) = house
+        .ok(body("POST", "/api/v1/silences", &[], &asked()), 201)
+        .await;
+    assert_eq!(plain["repeat"], JsonValue::Null);
+    for (field, value, reason) in [
+        ("zone", "Europe/Nowhere", "time zone"),
+        ("from", "8", "08:00"),
+        ("to", "24:01", "08:00"),
+    ] {
+        let mut wrong = hours.clone();
+        wrong[field] = json!(value);
+        let (_, refused) = house.problem(with_hours(wrong), 400).await;
+        let detail = refused["detail"].as_str().unwrap();
+        assert!(detail.contains(reason), "{detail}");
+    }
 }

@@ -22,6 +22,9 @@ fn silence(id: &str, device: &str, state: SilenceState) -> Silence {
         changed_by: None,
         changed: None,
         comment: String::new(),
+        shelving: false,
+        repeat: None,
+        turns: None,
     }
 }
 

@@ -156,6 +156,7 @@ impl House {
             ends: Timestamp(self.clock.now().0 + seconds * SECOND),
             by: String::from("Ada"),
             comment: String::new(),
+            repeat: None,
         };
         self.state.silence(draft).await.unwrap();
     }

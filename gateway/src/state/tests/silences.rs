@@ -24,6 +24,7 @@ fn draft(device: &str, from: Option<i64>, to: i64) -> Draft {
         ends: after(to),
         by: String::from("Ada"),
         comment: String::from("works on it"),
+        repeat: None,
     }
 }
 
@@ -640,4 +641,81 @@ async fn a_silence_that_cannot_be_read_never_has_an_edge_that_is_due_for_ever() 
         .unwrap();
     assert_eq!(changed, 1);
     assert_eq!(crate::state::silences::next_edge(&file).unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_silence_that_recurs_holds_and_lets_go_at_its_hours_also_over_kills() {
+    let house = House::new();
+    // 15 January 2027, a Friday, 8:00 UTC.
+    let hours = |from: &str, to: &str| crate::alert::silence::Repeat {
+        days: vec![String::from("fri"), String::from("sat")],
+        from: from.to_owned(),
+        to: to.to_owned(),
+        zone: String::from("UTC"),
+    };
+    let asked = Draft {
+        repeat: Some(hours("09:00", "10:00")),
+        ..draft("boiler", None, 3 * 86_400)
+    };
+    let made = house.state.silence(asked).await.unwrap();
+    assert_eq!(made.state, SilenceState::Planned);
+    house.change("a", AlertState::Firing).await;
+    assert_eq!(house.delivered().await, ["a.firing.ops"]);
+    // Each edge once, with the gateway dead as it passes; a clock that is set back takes nothing back.
+    let mut house = house;
+    for (hour, expected) in [
+        (1, SilenceState::Active),
+        (0, SilenceState::Active),
+        (2, SilenceState::Planned),
+        (1, SilenceState::Planned),
+        (25, SilenceState::Active),
+        (26, SilenceState::Planned),
+        (72, SilenceState::Ended),
+    ] {
+        house.clock.set(after(hour * 3_600));
+        house = house.again();
+        let id = format!("{hour}-{expected:?}");
+        house.change(&id, AlertState::Firing).await;
+        let now = house.state.one_silence(&made.id).await.unwrap().unwrap();
+        assert_eq!(now.state, expected, "{hour}");
+        let silent = house.delivered().await.is_empty();
+        assert_eq!(silent, expected == SilenceState::Active, "{hour}");
+    }
+    // A person who changes it has it begin anew, at once where it is time.
+    let house = House::new();
+    let once = house
+        .state
+        .silence(draft("boiler", None, 86_400))
+        .await
+        .unwrap();
+    let other = Draft {
+        repeat: Some(hours("09:00", "10:00")),
+        ..draft("boiler", None, 86_400)
+    };
+    let changed = house
+        .state
+        .change_silence(&once.id, None, other.clone())
+        .await
+        .unwrap();
+    assert_eq!(changed.state, SilenceState::Planned);
+    let now_open = Draft {
+        repeat: Some(hours("07:00", "24:00")),
+        ..other.clone()
+    };
+    let changed = house
+        .state
+        .change_silence(&once.id, None, now_open)
+        .await
+        .unwrap();
+    assert_eq!(changed.state, SilenceState::Active);
+    let plain = Draft {
+        repeat: None,
+        ..other
+    };
+    let changed = house
+        .state
+        .change_silence(&once.id, None, plain)
+        .await
+        .unwrap();
+    assert_eq!((changed.state, changed.turns), (SilenceState::Active, None));
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    alert::{AlertState, Latest, Of, Rule, Severity, View},
+    alert::{AlertState, Latest, Life, Of, Rule, Severity, View},
     model::{Quality, Reading, SeriesKey, Timestamp, Value},
     store::Sample,
 };
@@ -23,6 +23,7 @@ fn rule(series: &str, silence: u64) -> Rule {
         summary: String::new(),
         webhooks: Vec::new(),
         labels: BTreeMap::new(),
+        life: Life::default(),
     }
 }
 
@@ -301,4 +302,38 @@ fn the_interval_of_a_device_lengthens_the_wait_and_the_words_say_what_never_came
     assert_eq!(never.said(), ["10 s0/t fires"]);
     let said = &never.machine.alerts().next().unwrap().summary;
     assert!(said.ends_with("(never received)"), "{said}");
+}
+
+#[test]
+fn a_silence_that_is_held_back_is_nobodys_and_counts_from_when_it_is_let_go() {
+    let on = Rule {
+        name: "on".into(),
+        condition: Condition::Above {
+            limit: 0.5,
+            clear: 0.5,
+        },
+        ..rule("*/t", 10)
+    };
+    let mut silent = rule("*/t", 10);
+    silent.life.depends_on = vec!["on".into()];
+    let mut plant = Plant::new(vec![silent.clone(), on], 2);
+    plant.all_speak_until(0..2, 5);
+    assert_eq!(plant.said(), ["1 s0/t fires", "1 s1/t fires"]);
+    plant.until(60);
+    assert_eq!(plant.said(), Vec::<String>::new());
+    assert_eq!(plant.machine.set_rules(vec![silent], at(60)).len(), 2);
+    plant.until(100);
+    assert_eq!(plant.said(), ["70 gateway/plant fires"]);
+}
+
+#[test]
+fn a_silence_that_a_person_closed_accuses_no_source() {
+    let mut plant = Plant::new(vec![rule("*/t", 10)], 2);
+    plant.all_speak_until(0..2, 5);
+    plant.all_speak_until(0..1, 20);
+    let id = plant.machine.alerts().next().unwrap().id.to_string();
+    let mut out = Vec::new();
+    assert!(plant.machine.close(&id, "ann", "", at(20), &mut out));
+    plant.until(60);
+    assert_eq!(plant.said(), ["15 s1/t fires", "30 s0/t fires"]);
 }
