@@ -26,6 +26,8 @@ mod conditions;
 mod configs;
 /// What the archive refuses for good costs only itself, and can be sent again.
 mod dead_letters;
+/// Silence is told, whatever falls silent.
+mod dead_man;
 /// What receivers do to their deliveries.
 mod deliveries;
 /// The demo needs nothing and leaves nothing.

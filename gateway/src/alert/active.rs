@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::{
     Alert, AlertState, Change, Condition, Life, Memory, Moment, Rule, Transition,
     condition::{self, Verdict, nanos, sentence},
+    heard::Heard,
     record::{Past, Phase, Place},
     slot::{Around, Seen},
 };
@@ -184,24 +185,22 @@ impl Active {
     }
 
     /// When it is to be marked stale; `heard`: the last arrival.
-    pub(super) fn stales_in(&self, rule: &Rule, heard: Duration) -> Option<Duration> {
+    pub(super) fn stales_in(&self, rule: &Rule, heard: Heard) -> Option<Duration> {
         let after = rule.life.stale_after;
         let unmarked = self.alert.marks.stale_since_ms.is_none();
-        (unmarked && !after.is_zero() && !is_silence(rule)).then(|| heard.saturating_add(after))
+        (unmarked && !after.is_zero() && !is_silence(rule)).then(|| heard.after(after))
     }
 
     /// When silence that was over is there again.
-    pub(super) fn silent_again_in(&self, rule: &Rule, heard: Duration) -> Option<Duration> {
+    pub(super) fn silent_again_in(&self, rule: &Rule, heard: Heard) -> Option<Duration> {
         match &rule.condition {
-            Condition::NoDataFor { silence } if self.phase.clear => {
-                Some(heard.saturating_add(*silence))
-            }
+            Condition::NoDataFor { silence } if self.phase.clear => Some(heard.deadline(*silence)),
             _ => None,
         }
     }
 
     /// When waiting alone changes it.
-    pub(super) fn due(&self, rule: &Rule, past: &Past, heard: Duration) -> Option<Duration> {
+    pub(super) fn due(&self, rule: &Rule, past: &Past, heard: Heard) -> Option<Duration> {
         if self.alert.state == AlertState::Pending {
             let fires_at = self.fires_at(rule, past)?;
             return self.when(fires_at, self.phase.began);
@@ -254,6 +253,9 @@ impl Active {
         } else {
             rule.summary.clone()
         };
+        if around.never {
+            self.alert.summary.push_str(" (never received)");
+        }
         if let Some(found) = around.score {
             let found = condition::score(found, seen.unit);
             self.alert.summary = format!("{} ({found})", self.alert.summary);

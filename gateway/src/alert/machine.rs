@@ -17,7 +17,8 @@
 //! - A person may end what fires ([`Machine::close`]): then nothing begins until the condition, or silence, was over once.
 //! - A clock that jumps takes what waits with it ([`Machine::clock_jumped`]).
 //! - No-data runs on the time since the process started ([`Moment::uptime`]), so that a wall clock that jumps neither fires nor resolves;
-//!   the deadline is counted from the last arrival, and from the start of the process for what was known before.
+//!   the deadline is counted from the last arrival, also from one in an earlier run (`heard.rs`). Whose silence it is, the series' or
+//!   its source's: `machine/silence.rs`.
 //! - Silence ends no alert: one that fires is marked stale, until something is received.
 //! - While a rule fires for a device, those that depend on it raise nothing for this device: what is pending comes to nothing, what fires
 //!   stays. Afterwards the next reading begins them anew, and silence counts from then.
@@ -28,9 +29,10 @@
 
 mod change;
 mod close;
+mod counts;
 mod remembered;
 mod resume;
-mod troubles;
+mod silence;
 
 use std::{
     cmp::Reverse,
@@ -41,9 +43,9 @@ use std::{
 use smol_str::SmolStr;
 
 pub use self::{
+    counts::{Counts, Moment, Troubles},
     remembered::{Remembered, Unreadable},
     resume::{Lapsed, lapse},
-    troubles::Troubles,
 };
 use crate::{
     alert::{
@@ -51,11 +53,13 @@ use crate::{
         active::is_silence,
         condition::Verdict,
         dependence::{Standing, ranks},
+        heard::Heard,
         identity,
+        links::Links,
         record::Place,
         slot::{Around, Asked, Seen, Slot, Timer},
     },
-    model::{DeviceId, Quality, Reading, SeriesKey, Timestamp},
+    model::{DeviceId, Quality, Reading, SeriesKey},
 };
 
 /// A silence that found no room for its alert asks again after this.
@@ -64,28 +68,6 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const NEXT_LOOK: Duration = Duration::from_millis(1);
 /// So many timers may be left over beyond one a slot.
 const SPARE_TIMERS: usize = 64;
-
-/// Now, by both clocks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moment {
-    /// The wall clock, for stamps. It may jump.
-    pub clock: Timestamp,
-    /// How long the process runs, for waiting. It never jumps.
-    pub uptime: Duration,
-}
-
-/// How many alerts there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Pending now.
-    pub pending: usize,
-    /// Firing now.
-    pub firing: usize,
-    /// Alerts that did not begin because there were too many.
-    pub refused: u64,
-    /// Readings of which a condition could not be decided.
-    pub undecided: u64,
-}
 
 /// All rules on all series. Series are named by small numbers, given from 0 up.
 #[derive(Debug)]
@@ -100,6 +82,7 @@ pub struct Machine {
     slots: usize,
     timers: BinaryHeap<Reverse<Timer>>,
     counts: Counts,
+    links: Links,
     /// What happened to closed alerts and was not handed on yet.
     closings: Vec<Closing>,
     standing: Standing,
@@ -113,7 +96,7 @@ pub struct Machine {
 struct Watched {
     key: SeriesKey,
     labels: BTreeMap<String, String>,
-    last_arrival: Duration,
+    heard: Heard,
     /// When rules that depend on others were last free to see it again.
     released: Duration,
     /// Those whose rules others depend on come first.
@@ -122,11 +105,11 @@ struct Watched {
 
 impl Watched {
     /// From when on silence counts for a rule.
-    fn heard(&self, rule: &Rule) -> Duration {
+    fn heard(&self, rule: &Rule) -> Heard {
         if rule.life.depends_on.is_empty() {
-            self.last_arrival
+            self.heard
         } else {
-            self.last_arrival.max(self.released)
+            self.heard.since(self.released)
         }
     }
 }
@@ -153,6 +136,7 @@ impl Machine {
             slots: 0,
             timers: BinaryHeap::new(),
             counts: Counts::default(),
+            links: Links::default(),
             closings: Vec::new(),
             standing: Standing::default(),
             place: Place::default(),
@@ -187,13 +171,13 @@ impl Machine {
         let watched = self.series[at].insert(Box::new(Watched {
             key: key.clone(),
             labels: labels.clone(),
-            last_arrival: now.uptime,
+            heard: Heard::never(now.uptime),
             released: Duration::ZERO,
             slots,
         }));
         for (slot_index, slot) in (0..).zip(&mut watched.slots) {
             let rule = &self.rules[slot.rule as usize].rule;
-            let due = slot.due(rule, watched.last_arrival);
+            let due = slot.due(rule, watched.heard);
             slot.time(due, series, slot_index, &mut self.timers);
         }
         self.by_device
@@ -332,11 +316,13 @@ impl Machine {
     /// When [`Machine::tick`] has something to look at, by [`Moment::uptime`].
     #[must_use]
     pub fn next_timer(&self) -> Option<Duration> {
-        self.timers.peek().map(|timer| timer.0.at)
+        let timer = self.timers.peek().map(|timer| timer.0.at);
+        timer.into_iter().chain(self.links.next()).min()
     }
 
     /// Does what is due by now. Adds to `out` what changed.
     pub fn tick(&mut self, now: Moment, out: &mut Vec<Transition>) {
+        self.settle(now, out);
         loop {
             let mut due = Vec::new();
             while let Some(Reverse(timer)) = self.timers.peek().copied()
@@ -364,7 +350,7 @@ impl Machine {
     }
 
     fn timer(&mut self, timer: Timer, now: Moment, out: &mut Vec<Transition>) {
-        if self.rank(timer).is_none() {
+        if self.rank(timer).is_none() || self.holds_back(timer, now, out) {
             return;
         }
         let before = out.len();
@@ -396,7 +382,7 @@ impl Machine {
         which: Which,
         now: Moment,
         out: &mut Vec<Transition>,
-        mut look: impl FnMut(&mut Slot, &mut Around<'_>, Duration, &mut Vec<Transition>),
+        mut look: impl FnMut(&mut Slot, &mut Around<'_>, Heard, &mut Vec<Transition>),
     ) {
         let Some(Some(watched)) = self.series.get_mut(series as usize) else {
             return;
@@ -419,6 +405,7 @@ impl Machine {
                 place: self.place,
                 score: slot.score(),
                 undecided: None,
+                never: heard.never,
             };
             let held_back = around.held_back;
             look(slot, &mut around, heard, out);
@@ -530,7 +517,7 @@ impl Machine {
         }
         match self.series.get_mut(series as usize) {
             Some(Some(watched)) => {
-                watched.last_arrival = now.uptime;
+                watched.heard.now(now.uptime);
                 true
             }
             _ => false,

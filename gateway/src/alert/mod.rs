@@ -8,8 +8,10 @@ mod closing;
 mod condition;
 mod dependence;
 mod flapping;
+mod heard;
 mod identity;
 mod life;
+mod links;
 mod machine;
 mod own;
 mod record;
@@ -29,8 +31,9 @@ pub use self::{
     closing::{Closing, StillClosed},
     condition::{Condition, Counted, Direction, Expression, Misfit, Side},
     life::{Flapping, Life},
+    links::Awaited,
     machine::{Counts, Lapsed, Machine, Moment, Remembered, Troubles, Unreadable, lapse},
-    own::{DISK_RULE, DISK_SERIES, Own, is_own},
+    own::{DISK_RULE, DISK_SERIES, Own, SOURCE_RULE, is_own},
     record::{Cause, Change, Marks, Memory},
     view::{Latest, Of, View},
 };

@@ -13,6 +13,7 @@ use crate::{
         active::{Active, is_silence},
         anomaly::Score,
         condition::{self, Undecided, Verdict, judge},
+        heard::Heard,
         identity,
         record::{Memory, Past, Phase, Place},
     },
@@ -21,8 +22,6 @@ use crate::{
 
 /// Began twice within this, an alert gets the next free nanosecond as its beginning: two alerts never share an id.
 const SAME_BEGINNING: i64 = 1_000_000;
-/// No silence is shorter.
-const SHORTEST_SILENCE: Duration = Duration::from_millis(1);
 
 /// One rule on one series.
 #[derive(Debug)]
@@ -51,6 +50,8 @@ pub(super) struct Around<'a> {
     pub(super) held_back: bool,
     /// How unusual the newest reading was, if the condition learns what is usual.
     pub(super) score: Option<Score>,
+    /// Nothing ever came of this series.
+    pub(super) never: bool,
     /// Why the condition could not be decided, if so.
     pub(super) undecided: Option<Undecided>,
 }
@@ -266,7 +267,7 @@ impl Slot {
         &mut self,
         around: &mut Around<'_>,
         now: Moment,
-        heard: Duration,
+        heard: Heard,
         out: &mut Vec<Transition>,
     ) -> bool {
         let rule = &around.asked.rule;
@@ -528,14 +529,12 @@ impl Slot {
     }
 
     /// When waiting alone changes this slot. `heard`: when something was received last.
-    pub(super) fn due(&self, rule: &Rule, heard: Duration) -> Option<Duration> {
+    pub(super) fn due(&self, rule: &Rule, heard: Heard) -> Option<Duration> {
         if self.closed {
             return None;
         }
         match (&self.active, &rule.condition) {
-            (None, Condition::NoDataFor { silence }) => {
-                Some(heard.saturating_add((*silence).max(SHORTEST_SILENCE)))
-            }
+            (None, Condition::NoDataFor { silence }) => Some(heard.deadline(*silence)),
             (None, _) => None,
             (Some(active), _) => {
                 let none = Past::default();

@@ -327,6 +327,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         listener_metrics,
         clock: clock.clone(),
         hub: hub.clone(),
+        engine: engine.clone(),
         data_dir: config.data_dir.clone(),
     });
     // In the order in which the normaliser numbers them.

@@ -118,6 +118,7 @@ impl Difference {
         difference.engine = difference.site
             || before.rules != after.rules
             || before.devices != after.devices
+            || before.sources != after.sources
             || before.tick != after.tick
             || before.judge_within != after.judge_within
             || before.store.max_series != after.store.max_series
@@ -198,6 +199,7 @@ fn every_setting_has_its_place(config: &Config) {
                     },
                 rules: _,
                 devices: _,
+                sources: _,
                 judge_within: _,
                 tick: _,
             },
@@ -367,6 +369,11 @@ mod tests {
             (
                 "lateness = \"30s\"",
                 "lateness = \"31s\"",
+                "rules, devices or store",
+            ),
+            (
+                "down_for = \"1m\"",
+                "down_for = \"2m\"",
                 "rules, devices or store",
             ),
             (

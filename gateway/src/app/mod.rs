@@ -42,6 +42,7 @@ use crate::{
     archive::influx,
     clock::Clock,
     config::Config,
+    engine::Engine,
     history::{History, HistoryError},
     http,
     journal::{self, Journal},
@@ -49,6 +50,7 @@ use crate::{
     model::SourceName,
     notify::NotifyError,
     shutdown::Parts,
+    source::{SourceStatus, status::LinkState},
     state::{State, StateError},
 };
 
@@ -246,6 +248,30 @@ fn listen_error(address: SocketAddr, what: &str, source: io::Error) -> StartErro
         what: what.to_owned(),
         source,
     }
+}
+
+/// Tells the engine how the link of a source stands, until one of both has ended.
+fn tell_link(engine: Engine, mut watched: watch::Receiver<SourceStatus>) {
+    tokio::spawn(async move {
+        loop {
+            let status = watched.borrow_and_update().clone();
+            let down = match status.state {
+                LinkState::Up | LinkState::Stopped | LinkState::Removed => None,
+                LinkState::Connecting if status.detail.is_empty() => {
+                    Some(String::from("it is not connected yet"))
+                }
+                LinkState::Connecting | LinkState::Down => Some(status.detail),
+            };
+            // A gateway that stops has not lost its sources.
+            if status.state != LinkState::Stopped && engine.link(status.name.0, down).await.is_err()
+            {
+                return;
+            }
+            if watched.changed().await.is_err() {
+                return;
+            }
+        }
+    });
 }
 
 /// Says every change of a status to the browsers.

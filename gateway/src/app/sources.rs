@@ -12,10 +12,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{StartError, bind, listen_error, pass_on};
+use super::{StartError, bind, listen_error, pass_on, tell_link};
 use crate::{
     clock::Clock,
     config::{PUSH_SOURCE, SourceConfig, SourceKind},
+    engine::Engine,
     files,
     ingest::{Account, Change},
     live::Hub,
@@ -90,6 +91,7 @@ pub(super) struct Surroundings {
     pub(super) listener_metrics: broker::Metrics,
     pub(super) clock: Clock,
     pub(super) hub: Hub,
+    pub(super) engine: Engine,
     pub(super) data_dir: PathBuf,
 }
 
@@ -133,6 +135,7 @@ impl Sources {
             format!("source/{}", name.0),
             status.clone(),
         );
+        tell_link(self.around.engine.clone(), status.clone());
         self.seats.push(Seat {
             name: name.clone(),
             reporter,

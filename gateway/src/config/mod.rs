@@ -42,7 +42,7 @@ use self::{
     reader::{Placed, Table, did_you_mean},
 };
 use crate::{
-    alert::route::Routing,
+    alert::{Awaited, route::Routing},
     archive, engine, heartbeat, history, journal, live, normalise,
     notify::{self, WebhookConfig},
     wear::card,
@@ -264,6 +264,15 @@ fn read(mut root: Table<'_>, around: &Surroundings<'_>) -> Config {
         }
         config.sources.push(source);
     }
+    let push = Awaited {
+        name: PUSH_SOURCE.into(),
+        down_for: source::DOWN_FOR,
+    };
+    let awaited = config.sources.iter().map(|source| Awaited {
+        name: source.name.0.clone(),
+        down_for: source.down_for,
+    });
+    config.engine.sources = awaited.chain([push]).collect();
     config.archive = root
         .table("influxdb")
         .and_then(|t| section::influxdb(t, around));

@@ -81,6 +81,8 @@ impl Table<'_> {
 }
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+/// Metrics that a device can be expected to send.
+const MOST_EXPECTED: usize = 100;
 
 pub(super) fn log(table: Option<Table<'_>>, log: &mut Log) {
     let Some(mut table) = table else { return };
@@ -369,9 +371,35 @@ pub(super) fn device(mut table: Table<'_>) -> Option<DeviceConfig> {
         name: table.optional("name"),
         site: table.optional("site"),
         labels: table.texts("labels"),
+        expect: expected(&mut table),
+        interval: interval(&mut table),
     };
     table.finish();
     (!device.id.is_empty()).then_some(device)
+}
+
+/// Metrics, by their names.
+fn expected(table: &mut Table<'_>) -> Vec<SmolStr> {
+    let Some(names) = table.placed::<Vec<SmolStr>>("expect") else {
+        return Vec::new();
+    };
+    let no_name = |name: &SmolStr| name.is_empty() || name.contains(['/', '*', '?']);
+    if names.value.len() > MOST_EXPECTED || names.value.iter().any(no_name) {
+        table.report(
+            names.span,
+            format!(
+                "`expect` is a list of at most {MOST_EXPECTED} names of metrics, such as \"temperature\", without `/`, `*` and `?`"
+            ),
+        );
+        return Vec::new();
+    }
+    names.value
+}
+
+fn interval(table: &mut Table<'_>) -> Option<Duration> {
+    let mut interval = Duration::ZERO;
+    table.set_within_seconds("interval", &mut interval, 1, 31 * 86_400);
+    (!interval.is_zero()).then_some(interval)
 }
 
 pub(super) fn influxdb(mut table: Table<'_>, around: &Surroundings<'_>) -> Option<archive::Config> {

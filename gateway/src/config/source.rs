@@ -1,6 +1,6 @@
 //! `[[source]]` tables: the ways in.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use smol_str::SmolStr;
 use toml::de::DeTable;
@@ -16,6 +16,9 @@ use crate::{
     source::{broker, mqtt, serial, shed},
 };
 
+/// How long a link may be down before that is an alert, if the source says nothing else.
+pub(super) const DOWN_FOR: Duration = Duration::from_secs(60);
+
 /// A configured way in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceConfig {
@@ -27,6 +30,8 @@ pub struct SourceConfig {
     pub mappings: Vec<Mapping>,
     /// The measurement of its readings in InfluxDB, if not the common one.
     pub measurement: Option<String>,
+    /// How long its link may be down before that is an alert. Default 1 min (1 s to 1 day).
+    pub down_for: Duration,
 }
 
 /// The kinds of connection.
@@ -78,6 +83,8 @@ pub(super) fn read(mut table: Table<'_>, around: &Surroundings<'_>) -> Option<So
     }
     let kind = table.choice("type", &kinds);
     let measurement = table.optional("measurement");
+    let mut down_for = DOWN_FOR;
+    table.set_within_seconds("down_for", &mut down_for, 1, 86_400);
     let written = mappings(&mut table, around);
     let name = name.map(|n| n.value);
     let Some(kind) = kind else {
@@ -106,6 +113,7 @@ pub(super) fn read(mut table: Table<'_>, around: &Surroundings<'_>) -> Option<So
         kind: kind?,
         mappings,
         measurement,
+        down_for,
     })
 }
 

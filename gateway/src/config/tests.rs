@@ -563,3 +563,29 @@ fn a_rule_chooses_by_pattern_by_label_or_by_both() {
     let found = mistakes(&rule(""));
     assert!(found[0].2.contains("needs `series`"), "{found:?}");
 }
+
+#[test]
+fn what_a_device_must_send_and_how_long_a_link_may_be_down_is_checked() {
+    for (device, column, words) in [
+        ("expect = [\"a/b\"]", 10, "names of metrics"),
+        ("expect = [\"temp*\"]", 10, "names of metrics"),
+        ("interval = \"0s\"", 12, "between"),
+        ("intervall = \"1m\"", 1, "did you mean `interval`"),
+    ] {
+        let text = format!("[[device]]\nid = \"a\"\n{device}\n");
+        let found = mistakes(&text);
+        assert_eq!((found[0].0, found[0].1), (3, column), "{found:?}");
+        assert!(found[0].2.contains(words), "{found:?}");
+    }
+    let text = "[[device]]\nid = \"a\"\nexpect = [\"t\"]\ninterval = \"30s\"\n\
+                [[source]]\nname = \"l\"\ntype = \"mqtt_listener\"\ndown_for = \"5m\"\n";
+    let engine = parse_text(text).unwrap().engine;
+    assert_eq!(engine.devices[0].expect, ["t"]);
+    assert_eq!(engine.devices[0].interval, Some(Duration::from_secs(30)));
+    let sources: Vec<_> = engine
+        .sources
+        .iter()
+        .map(|s| (s.name.as_str(), s.down_for.as_secs()))
+        .collect();
+    assert_eq!(sources, [("l", 300), ("push", 60)]);
+}

@@ -1,16 +1,21 @@
 //! What the engine owns: the store and the alert machine, and how far it has come. No channels, no timers.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
+
+use smol_str::SmolStr;
 
 use super::{
     Config, Inventory, Known, Labels, Resumption, UndecidedRule, outgoing::Outgoing,
     recent::Recorder, returning::Returning, view::StoreView,
 };
 use crate::{
-    alert::{Alert, Counts, Lapsed, Machine, Moment, Own, Remembered, Transition, lapse},
+    alert::{Alert, Awaited, Counts, Lapsed, Machine, Moment, Own, Remembered, Transition, lapse},
     journal::{Committed, Entry, Position},
-    model::{Batch, Reading, SeriesKey, Stamps, Timestamp},
-    store::{Applied, Arrival, Device, Order, Point, SeriesIndex, Store, Window, WindowSpec},
+    model::{Batch, DeviceId, Metric, Quality, Reading, SeriesKey, Stamps, Timestamp},
+    store::{
+        Applied, Arrival, Device, DeviceConfig, Order, Point, SeriesIndex, Store, Window,
+        WindowSpec,
+    },
 };
 
 /// Alerts at once; more are counted, and begin when there is room.
@@ -40,6 +45,8 @@ pub(super) struct Core {
     pub(super) store: Store,
     pub(super) machine: Machine,
     own: Own,
+    /// How often devices say that they send.
+    intervals: HashMap<SmolStr, Duration>,
     /// Rules were evaluated up to here by an earlier run.
     evaluated: Position,
     /// The newest record that the replay applied: it must not be applied again.
@@ -63,7 +70,8 @@ impl Core {
     /// With the alerts of an earlier run; those whose rule asks something else now are ended.
     pub(super) fn new(config: Config, resumption: Resumption, now: Moment) -> Self {
         let mut core = Self {
-            store: Store::new(config.store, config.devices),
+            intervals: intervals(&config.devices),
+            store: Store::new(config.store, config.devices.clone()),
             machine: Machine::new(config.rules, MAX_ALERTS),
             own: Own::default(),
             evaluated: resumption.evaluated,
@@ -79,6 +87,9 @@ impl Core {
         core.machine.remember(resumption.memories);
         for alert in resumption.alerts {
             let Err(alert) = core.own.resume(alert) else {
+                continue;
+            };
+            let Err(alert) = core.machine.resume_source(*alert) else {
                 continue;
             };
             let alert = *alert;
@@ -111,6 +122,7 @@ impl Core {
                 None => core.machine.forget_closed(closed),
             }
         }
+        core.await_all(&config.devices, config.sources, now);
         core
     }
 
@@ -179,6 +191,13 @@ impl Core {
         self.machine.begin_record(known.position.0);
         self.machine
             .recall(series, &known.reading, true, now, &view);
+        let source = self.machine.source(&known.source.0);
+        self.machine
+            .belongs(self.store.device_number(series), source);
+        // When the data before a retained value came is not written down.
+        let ago = (!known.reading.retained).then(|| ago(&known.reading, now));
+        self.machine.heard_before(series, ago.flatten(), now);
+        self.machine.source_spoke_before(source, ago.flatten(), now);
         self.returning.found(series, &self.store, &mut self.machine);
     }
 
@@ -222,14 +241,18 @@ impl Core {
             rules,
             devices,
             judge_within,
+            sources,
             ..
         } = config;
+        self.intervals = intervals(&devices);
         self.judge_within = nanos(judge_within);
         self.remade = self.position;
-        for device in self
-            .store
-            .reconfigure(devices, store.site, store.max_series, store.lateness)
-        {
+        for device in self.store.reconfigure(
+            devices.clone(),
+            store.site,
+            store.max_series,
+            store.lateness,
+        ) {
             outgoing.device(device);
         }
         let known = 0..SeriesIndex::try_from(self.store.series_known()).unwrap_or(SeriesIndex::MAX);
@@ -244,6 +267,29 @@ impl Core {
         for series in known {
             self.watch(series, now);
         }
+        self.await_all(&devices, sources, now);
+    }
+
+    /// What must come, and from where.
+    fn await_all(&mut self, devices: &[DeviceConfig], sources: Vec<Awaited>, now: Moment) {
+        for device in devices {
+            for metric in &device.expect {
+                let key = SeriesKey {
+                    device: DeviceId(device.id.clone()),
+                    metric: Metric(metric.clone()),
+                };
+                if !self.expect(&key, now) {
+                    tracing::warn!(series = %key, "there are too many series: nobody misses this one, raise `max_series`");
+                }
+            }
+        }
+        self.machine
+            .await_sources(sources, now, &mut self.transitions);
+    }
+
+    /// How the link of a source stands: down, with the reason, or up.
+    pub(super) fn link(&mut self, source: &str, down: Option<String>, now: Moment) {
+        self.machine.link(source, down, now);
     }
 
     /// Does what waiting alone makes due.
@@ -264,14 +310,19 @@ impl Core {
 
     /// All alerts, pending and firing.
     pub(super) fn alerts(&self) -> impl Iterator<Item = &Alert> {
-        self.machine.alerts().chain(self.own.alert())
+        self.machine
+            .alerts()
+            .chain(self.own.alert())
+            .chain(self.machine.source_alerts())
     }
 
     /// How many there are.
     pub(super) fn counts(&self) -> Counts {
         let counts = self.machine.counts();
         Counts {
-            firing: counts.firing + usize::from(self.own.alert().is_some()),
+            firing: counts.firing
+                + usize::from(self.own.alert().is_some())
+                + self.machine.source_alerts().count(),
             ..counts
         }
     }
@@ -301,6 +352,7 @@ impl Core {
         if let Stamps::Jumped(by) = batch.stamps {
             self.clock_jumped(by, mode, now, ear);
         }
+        let source = self.machine.source(&batch.source.0);
         for reading in &batch.readings {
             self.machine.next_of_record();
             let shown = matches!(batch.stamps, Stamps::SinceBoot(_)) && reading.retained
@@ -321,7 +373,33 @@ impl Core {
                     .found(applied.series, &self.store, &mut self.machine);
             }
             self.judge(batch, reading, &applied, mode, now);
+            self.heard(batch, source, reading, &applied, mode, now);
             ear.reading(reading, &applied);
+        }
+    }
+
+    /// Where a reading came from, and when: for what is missed when none comes.
+    fn heard(
+        &mut self,
+        batch: &Batch,
+        source: u32,
+        reading: &Reading,
+        applied: &Applied,
+        mode: Mode,
+        now: Moment,
+    ) {
+        self.machine.belongs(applied.device, source);
+        if reading.retained {
+            return;
+        }
+        if mode != Mode::Live {
+            let ago = ago(reading, now);
+            self.machine.source_spoke_before(source, ago, now);
+            if reading.quality != Quality::Bad {
+                self.machine.heard_before(applied.series, ago, now);
+            }
+        } else if !matches!(batch.stamps, Stamps::Restamped { .. }) {
+            self.machine.source_spoke(source, now);
         }
     }
 
@@ -419,18 +497,41 @@ impl Core {
         }
     }
 
-    /// Makes a series known before its first reading.
-    pub(super) fn expect(&mut self, key: &SeriesKey, now: Moment) {
-        if let Some(series) = self.store.expect(key) {
+    /// Makes a series known before its first reading; `false` when there are too many.
+    pub(super) fn expect(&mut self, key: &SeriesKey, now: Moment) -> bool {
+        let series = self.store.expect(key);
+        if let Some(series) = series {
             self.watch(series, now);
         }
+        series.is_some()
     }
 
     fn watch(&mut self, series: SeriesIndex, now: Moment) {
         let labels = labels(self.store.device_of(series));
         self.machine
             .watch(series, self.store.key(series), &labels, now);
+        let interval = self.intervals.get(&self.store.device_of(series).id.0);
+        self.machine.place(
+            series,
+            self.store.device_number(series),
+            interval.copied().unwrap_or_default(),
+        );
     }
+}
+
+fn intervals(devices: &[DeviceConfig]) -> HashMap<SmolStr, Duration> {
+    let with = devices
+        .iter()
+        .filter_map(|device| Some((device.id.clone(), device.interval?)));
+    with.collect()
+}
+
+/// How long ago a reading of an earlier run came; `None` when one of both times is not that of a clock that was set, or is ahead.
+fn ago(reading: &Reading, now: Moment) -> Option<Duration> {
+    let both_set = now.clock.is_set() && reading.received.is_set();
+    let ago = now.clock.0.checked_sub(reading.received.0)?;
+    let ago = u64::try_from(ago).ok().filter(|_| both_set)?;
+    Some(Duration::from_nanos(ago))
 }
 
 /// The labels that alerts on a device's series carry.

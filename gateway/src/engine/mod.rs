@@ -36,7 +36,7 @@ pub use self::{
     rehearsal::Rehearsal,
 };
 use crate::{
-    alert::{Alert, Closing, Memory, Moment, Remembered, Rule, StillClosed, Transition},
+    alert::{Alert, Awaited, Closing, Memory, Moment, Remembered, Rule, StillClosed, Transition},
     clock::Clock,
     journal::{Committed, Entry, Position},
     model::{SeriesKey, Timestamp},
@@ -57,6 +57,8 @@ pub struct Config {
     /// A reading that arrives later than this after it was measured begins and ends no alert: yesterday's readings, sent today, are
     /// no news. What the device's clock is known to be off by is left out of account. Default 2 h.
     pub judge_within: Duration,
+    /// The sources of which something is expected to come.
+    pub sources: Vec<Awaited>,
 }
 
 impl Default for Config {
@@ -67,6 +69,7 @@ impl Default for Config {
             devices: Vec::new(),
             tick: Duration::from_millis(75),
             judge_within: Duration::from_secs(7_200),
+            sources: Vec::new(),
         }
     }
 }
@@ -212,8 +215,12 @@ pub(crate) enum Query {
     },
     Reconfigure(Box<Config>, oneshot::Sender<()>),
     Status(oneshot::Sender<EngineStatus>),
-    /// Nobody waits for an answer.
+    /// Nobody waits for an answer, nor for that of the next.
     Disk(Option<String>),
+    Link {
+        source: SmolStr,
+        down: Option<String>,
+    },
 }
 
 impl Engine {
@@ -341,6 +348,16 @@ impl Engine {
     /// [`Ended`]
     pub async fn disk(&self, problem: Option<String>) -> Result<(), Ended> {
         let said = self.queries.send(Query::Disk(problem)).await;
+        said.map_err(|_| Ended)
+    }
+
+    /// Says how the link of a source stands: down, with the reason, or up (`None`). For the alert about it, and for whose silence it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`]
+    pub async fn link(&self, source: SmolStr, down: Option<String>) -> Result<(), Ended> {
+        let said = self.queries.send(Query::Link { source, down }).await;
         said.map_err(|_| Ended)
     }
 

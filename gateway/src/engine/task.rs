@@ -301,6 +301,15 @@ impl Task {
             Query::Status(answer) => drop(answer.send(self.status())),
             // The loop does this one itself: it changes what the others look at.
             Query::Reconfigure(_, answer) => drop(answer),
+            Query::Link { source, down } => {
+                let now = self.now();
+                self.core.link(&source, down, now);
+                // Otherwise the next round does it.
+                if self.undecided.is_none() {
+                    self.tick(now);
+                    self.decide();
+                }
+            }
             Query::Close {
                 alert,
                 by,

@@ -416,7 +416,8 @@ async fn a_series_known_from_before_that_never_speaks_again_is_reported() {
     let mut rig = start_with(booting, 64, 64);
     let begin = tokio::time::Instant::now();
     let fired = rig.transitions().await;
-    assert!(begin.elapsed() >= Duration::from_secs(60));
+    let waited = begin.elapsed().as_secs();
+    assert!((30..60).contains(&waited), "a fair chance, {waited}");
     assert_eq!(fired.transitions[0].alert.state, AlertState::Firing);
 }
 
@@ -528,6 +529,7 @@ async fn labels_come_from_device_site_and_rule() {
             name: Some("The boiler".into()),
             site: Some("cellar".into()),
             labels: BTreeMap::from([(String::from("kind"), String::from("gas"))]),
+            ..DeviceConfig::default()
         }],
         ..Config::default()
     };

@@ -187,9 +187,13 @@ async fn gather(
     let mut about = Rehearsal::concerned(&config, &devices, all);
     let left_out = about.len().saturating_sub(MAX_SERIES);
     about.truncate(MAX_SERIES);
+    let configured = std::mem::take(&mut config.devices);
+    let interval = |id: &str| configured.iter().find(|d| d.id == id)?.interval;
     config.devices = devices
         .into_iter()
         .map(|device| DeviceConfig {
+            interval: interval(&device.id.0),
+            expect: Vec::new(),
             id: device.id.0,
             name: Some(device.name),
             site: device.site,

@@ -73,6 +73,7 @@ fn alert() -> Alert {
 async fn answer(mut queries: mpsc::Receiver<Query>) {
     while let Some(query) = queries.recv().await {
         match query {
+            Query::Link { .. } => {}
             Query::Reconfigure(_, answer) => drop(answer),
             Query::Inventory { answer, .. } => drop(answer),
             Query::Devices(answer) => drop(answer.send(vec![Device {

@@ -3,13 +3,32 @@
 //! Presence is known by peer (an MQTT client), readings by device: a device belongs to the peer that fed it last. There are at most
 //! as many devices as configured ones and series together.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use hashbrown::HashMap;
 use smol_str::SmolStr;
 
 use crate::{
     model::{DeviceId, Presence, SourceName, Timestamp},
-    store::{Device, DeviceConfig, device_clock::DeviceClock},
+    store::{Device, device_clock::DeviceClock},
 };
+
+/// A configured device; also how archive tags learn site and labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceConfig {
+    /// Its id, as the mappings yield it.
+    pub id: SmolStr,
+    /// For people.
+    pub name: Option<String>,
+    /// Where it is.
+    pub site: Option<String>,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// Metrics that must come from it: known, and missed, before they were ever received.
+    pub expect: Vec<SmolStr>,
+    /// How often it sends, at the longest.
+    pub interval: Option<Duration>,
+}
 
 /// The number of a device: from 0, configured ones first.
 pub type DeviceIndex = u32;
@@ -80,7 +99,7 @@ impl Devices {
                 id: id.clone(),
                 name: id.0.to_string(),
                 site: self.site.clone(),
-                labels: std::collections::BTreeMap::new(),
+                labels: BTreeMap::new(),
                 source: None,
                 last_seen_ms: None,
                 online: None,
@@ -260,7 +279,8 @@ mod tests {
             id: id.into(),
             name: Some(name.to_owned()),
             site: None,
-            labels: std::collections::BTreeMap::from([("floor".to_owned(), name.to_owned())]),
+            labels: BTreeMap::from([("floor".to_owned(), name.to_owned())]),
+            ..DeviceConfig::default()
         };
         let site = |name: &str| Some(name.to_owned());
         let mut devices = Devices::new(vec![config("a", "A"), config("b", "B")], site("hill"));

@@ -23,7 +23,10 @@ use serde::Serialize;
 use smol_str::SmolStr;
 
 pub use self::{
-    aggregate::EXACT_VALUES, devices::DeviceIndex, registry::SeriesIndex, ring::POINT_BYTES,
+    aggregate::EXACT_VALUES,
+    devices::{DeviceConfig, DeviceIndex},
+    registry::SeriesIndex,
+    ring::POINT_BYTES,
 };
 use self::{devices::Devices, registry::Registry, series::Series};
 use crate::model::{
@@ -76,19 +79,6 @@ pub struct Device {
     /// By how much its clock is steadily ahead of the gateway's, in milliseconds (negative: behind); `None` within two minutes, or while
     /// it says no times.
     pub clock_ahead_ms: Option<i64>,
-}
-
-/// A configured device; also how archive tags learn site and labels.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeviceConfig {
-    /// Its id, as the mappings yield it.
-    pub id: SmolStr,
-    /// For people.
-    pub name: Option<String>,
-    /// Where it is.
-    pub site: Option<String>,
-    /// Free labels.
-    pub labels: BTreeMap<String, String>,
 }
 
 /// One point of a series.
@@ -432,6 +422,12 @@ impl Store {
     #[must_use]
     pub fn device_of(&self, series: SeriesIndex) -> &Device {
         self.devices.get(self.series[series as usize].device)
+    }
+
+    /// The number of the device of a series.
+    #[must_use]
+    pub fn device_number(&self, series: SeriesIndex) -> DeviceIndex {
+        self.series[series as usize].device
     }
 
     /// A device by its number.
