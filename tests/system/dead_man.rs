@@ -1,6 +1,6 @@
 //! Silence is told whatever falls silent: a sensor that never spoke, one that stopped before a restart, a whole port or broker.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use gateway::clock::Clock;
 use serde_json::json;
@@ -20,12 +20,14 @@ async fn at_last<T, F: Future<Output = Option<T>>>(what: &str, mut state: impl F
     found.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
 
-/// What the webhook was told, in order: `series event`.
+/// What the webhook was told, in order: `series event`. A delivery that was under way at a kill may come twice, under one id.
 fn told(webhook: &WebhookSink) -> Vec<String> {
     let accepted = webhook.accepted();
     let text = |body: &serde_json::Value, key: &str| body[key].as_str().unwrap_or("-").to_owned();
+    let mut ids = BTreeSet::new();
     let told = accepted
         .iter()
+        .filter(|body| ids.insert(body["id"].to_string()))
         .map(|body| format!("{} {}", text(body, "series"), text(body, "event")));
     told.collect()
 }
