@@ -343,6 +343,11 @@ impl Core {
         std::mem::take(&mut self.transitions)
     }
 
+    /// Up to where rules were evaluated by an earlier run, and that is written down.
+    pub(super) const fn evaluated(&self) -> Position {
+        self.evaluated
+    }
+
     /// The newest record that was applied.
     pub(super) const fn position(&self) -> Position {
         self.position

@@ -48,7 +48,8 @@ impl Task {
     /// Ready to run: what is known waits to be said, what the replay changed waits to be written down.
     pub(super) fn new(core: Core, outgoing: Outgoing, clock: Clock, metrics: Metrics) -> Self {
         let mut task = Self {
-            noted: core.position(),
+            // What the replay went through is not written down yet.
+            noted: core.evaluated(),
             late_seen: core.store.counts().too_late,
             core,
             outgoing,

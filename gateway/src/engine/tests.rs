@@ -422,6 +422,18 @@ async fn a_series_known_from_before_that_never_speaks_again_is_reported() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_asks_for_the_inventory_after_a_start_that_read_all_gets_that_written_down_though_nothing_new_comes()
+ {
+    let mut booting = booting(vec![], Resumption::default());
+    booting.replay(&entry(7, vec![reading("boiler/temperature", 0, 20.0)]));
+    let mut rig = start_with(booting, 64, 64);
+    let inventory = rig.engine.inventory(Position(0)).await.unwrap();
+    assert_eq!(inventory.position, Position(7));
+    let decided = tokio::time::timeout(Duration::from_secs(30), rig.decided.recv()).await;
+    assert_eq!(decided.unwrap().unwrap().position, Position(7));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_inventory_knows_is_as_if_its_newest_reading_had_been_replayed_but_in_no_window() {
     let series = |name: &str| SeriesKey::parse(name).unwrap();
     let before = start(vec![]);
