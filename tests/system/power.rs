@@ -141,6 +141,9 @@ async fn flipped_bits_in_every_file_cost_only_what_they_touch_and_are_told_in_lo
     let file = std::fs::File::options().write(true).open(last).unwrap();
     file.set_len(length - 20).unwrap();
     flip(&data.join("journal/influxdb.cursor"), 3);
+    // After an orderly stop the file is whole without its log, which would otherwise hide what is flipped.
+    let log = std::fs::metadata(data.join("state.sqlite-wal"));
+    assert_eq!(log.map_or(0, |log| log.len()), 0);
     flip(&data.join("state.sqlite"), 64);
     flip(&data.join("history.sqlite"), 64);
 

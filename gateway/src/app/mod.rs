@@ -232,6 +232,12 @@ impl App {
                 .err()
                 .unwrap_or_default(),
         );
+        // A disk that hangs is not waited for: the log is as good.
+        let left = left().max(Duration::from_millis(500));
+        let folded = tokio::time::timeout(left, self.state.fold_log()).await;
+        if folded.is_err() {
+            tracing::debug!("the log of the state file stays beside it: the disk is slow");
+        }
         if late.is_empty() { Ok(()) } else { Err(late) }
     }
 }
