@@ -156,8 +156,10 @@ async fn ready() {
     let gateway = until_ready(&dir, "ready after a kill").await;
     let account = gateway.get("/api/v1/account").await;
     assert_eq!(account["balanced"], true, "{account}");
-    let carried = account["sources"][0]["archives"]
+    let carried = account["sources"]
         .as_array()
+        .and_then(|all| all.iter().find(|row| row["source"] == "bench"))
+        .and_then(|row| row["archives"].as_array())
         .and_then(|all| all.iter().find(|line| line["archive"] == "influxdb"))
         .and_then(|line| line["carried_over"].as_i64());
     assert_eq!(
