@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn a_filtered_frame_is_cut_out_of_the_full_one() {
         let (epoch, event) = event();
-        let filter = Filter::parse(["b"], []).unwrap();
+        let filter = Filter::of(["b"], []).unwrap();
         let frame = event
             .frame_for(&filter, |c| filter.wants_series(&c.series))
             .unwrap();
@@ -361,7 +361,7 @@ mod tests {
         assert!(frame.starts_with(
             format!("event: readings\nid: {}-{}\n", epoch.as_str(), place()).as_bytes()
         ));
-        let nobody = Filter::parse(["c"], []).unwrap();
+        let nobody = Filter::of(["c"], []).unwrap();
         assert!(
             event
                 .frame_for(&nobody, |c| nobody.wants_series(&c.series))

@@ -69,33 +69,44 @@ impl Kind {
 
 /// Why a filter can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum FilterError {
+pub enum FilterError {
+    /// No event has this name.
     #[error(
         "unknown event type {0:?}: use readings, window, alert, rule, silence, device or status"
     )]
     UnknownType(String),
+    /// More globs than a filter may have.
     #[error("more than {MAX_GLOBS} globs in series")]
     TooManyGlobs,
+    /// A glob that nobody writes by hand.
     #[error("a glob in series is longer than {MAX_GLOB_BYTES} bytes")]
     GlobTooLong,
 }
 
 /// A canonical filter: sorted, without repeats. Equal filters are one group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Filter {
+pub struct Filter {
     /// Device and metric globs; empty means everything.
     globs: Vec<(String, String)>,
     kinds: u16,
 }
 
 impl Filter {
-    /// Reads the two query values; an absent or empty one means everything.
-    pub(crate) fn parse<'a>(
-        series: impl IntoIterator<Item = &'a str>,
-        types: impl IntoIterator<Item = &'a str>,
+    /// Reads `series` and `types` from the pairs of a query or the like, each comma-separated or repeated; an absent or empty
+    /// one means everything. Pairs with other names are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// What can't be understood, in words for who wrote it.
+    pub fn parse<'a>(
+        pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone,
     ) -> Result<Self, FilterError> {
+        let values = |name: &'static str| {
+            let pairs = pairs.clone().filter(move |(key, _)| *key == name);
+            parts(pairs.map(|(_, value)| value))
+        };
         let mut globs = Vec::new();
-        for glob in parts(series) {
+        for glob in values("series") {
             if glob.len() > MAX_GLOB_BYTES {
                 return Err(FilterError::GlobTooLong);
             }
@@ -111,7 +122,7 @@ impl Filter {
             globs.clear();
         }
         let mut kinds = 0;
-        for name in parts(types) {
+        for name in values("types") {
             kinds |= Kind::ALL
                 .iter()
                 .find(|kind| kind.name() == name)
@@ -122,6 +133,18 @@ impl Filter {
             kinds = u16::MAX;
         }
         Ok(Self { globs, kinds })
+    }
+
+    /// Two lists, as tests write them.
+    #[cfg(test)]
+    pub(crate) fn of<'a>(
+        series: impl IntoIterator<Item = &'a str>,
+        types: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, FilterError> {
+        let series = series.into_iter().map(|value| ("series", value));
+        let types = types.into_iter().map(|value| ("types", value));
+        let pairs: Vec<_> = series.chain(types).collect();
+        Self::parse(pairs.into_iter())
     }
 
     pub(crate) const fn wants(&self, kind: Kind) -> bool {
@@ -179,36 +202,36 @@ mod tests {
 
     #[test]
     fn a_star_stays_within_its_side() {
-        let filter = Filter::parse(["boiler-*/temp*"], []).unwrap();
+        let filter = Filter::of(["boiler-*/temp*"], []).unwrap();
         assert!(filter.wants_series(&key("boiler-1/temperature")));
         assert!(!filter.wants_series(&key("boiler-1/humidity")));
         assert!(!filter.wants_series(&key("pump/temperature")));
         assert!(filter.wants_device(&DeviceId("boiler-2".into())));
         assert!(!filter.wants_device(&DeviceId("pump".into())));
-        let filter = Filter::parse(["boiler-?/*"], []).unwrap();
+        let filter = Filter::of(["boiler-?/*"], []).unwrap();
         assert!(filter.wants_series(&key("boiler-1/humidity")));
         assert!(!filter.wants_series(&key("boiler-12/humidity")));
     }
 
     #[test]
     fn a_glob_without_a_slash_means_all_metrics_of_the_device() {
-        let filter = Filter::parse(["pump"], []).unwrap();
+        let filter = Filter::of(["pump"], []).unwrap();
         assert!(filter.wants_series(&key("pump/flow")));
         assert!(!filter.wants_series(&key("pump2/flow")));
     }
 
     #[test]
     fn the_same_wish_in_other_words_is_the_same_filter() {
-        let a = Filter::parse(["b/*,a/**"], ["alert, readings"]).unwrap();
-        let b = Filter::parse(["a", "b/*", "b/*"], ["readings", "alert"]).unwrap();
+        let a = Filter::of(["b/*,a/**"], ["alert, readings"]).unwrap();
+        let b = Filter::of(["a", "b/*", "b/*"], ["readings", "alert"]).unwrap();
         assert_eq!(a, b);
-        assert!(Filter::parse(["*/*,x/y"], [""]).unwrap().is_everything());
+        assert!(Filter::of(["*/*,x/y"], [""]).unwrap().is_everything());
     }
 
     #[test]
     fn an_unknown_type_is_named() {
         assert_eq!(
-            Filter::parse([], ["readings,reading"]),
+            Filter::of([], ["readings,reading"]),
             Err(FilterError::UnknownType("reading".into()))
         );
     }
@@ -217,12 +240,12 @@ mod tests {
     fn too_many_and_too_long_globs_are_refused() {
         let many = vec!["a/b"; MAX_GLOBS + 1].join(",");
         assert_eq!(
-            Filter::parse([many.as_str()], []),
+            Filter::of([many.as_str()], []),
             Err(FilterError::TooManyGlobs)
         );
         let long = "a".repeat(MAX_GLOB_BYTES + 1);
         assert_eq!(
-            Filter::parse([long.as_str()], []),
+            Filter::of([long.as_str()], []),
             Err(FilterError::GlobTooLong)
         );
     }

@@ -1,5 +1,5 @@
 //! Live events for browsers: the hub turns the engine's updates into events, keeps a bounded replay of them, and
-//! serves them over SSE ([`sse`]).
+//! hands them to clients ([`Hub::join`]): over SSE ([`sse`]).
 //!
 //! - A reading is encoded once. Clients with the same filter share the frame that is cut out for it.
 //! - A client is a position in the one bounded ring ([`Config::replay_bytes`]): one that stops reading costs nothing but its
@@ -27,6 +27,7 @@
 //!
 //! Not here: who may connect (`http`), and commands from clients.
 
+mod client;
 mod event;
 mod filter;
 mod frame;
@@ -47,7 +48,11 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use self::place::EarlierRun;
+pub use self::{
+    client::{Client, Refused, Said},
+    filter::{Filter, FilterError},
+    place::EarlierRun,
+};
 use crate::{
     alert::{Alert, silence::Attention},
     clock::Clock,

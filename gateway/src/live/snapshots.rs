@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn while_little_waits_a_snapshot_serves_until_the_next_event() {
-        let (mut snapshots, filter) = (Snapshots::default(), Filter::parse([], []).unwrap());
+        let (mut snapshots, filter) = (Snapshots::default(), Filter::of([], []).unwrap());
         snapshots.keep(&filter, 7, Mark::default(), Bytes::from_static(b"{}"));
         assert_eq!(snapshots.find(&filter, 7, &ring_of(7)).unwrap().sequence, 7);
         assert!(snapshots.find(&filter, 8, &ring_of(8)).is_none());
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn while_much_waits_an_older_one_serves_and_in_the_end_none_is_made() {
-        let (mut snapshots, filter) = (Snapshots::default(), Filter::parse([], []).unwrap());
+        let (mut snapshots, filter) = (Snapshots::default(), Filter::of([], []).unwrap());
         let much = snapshots.count(Bytes::from(vec![0; MANY_BYTES + 1]));
         snapshots.keep(&filter, 7, Mark::default(), Bytes::from_static(b"{}"));
         assert_eq!(

@@ -608,6 +608,44 @@ async fn an_idle_stream_beats() {
 }
 
 #[tokio::test]
+async fn a_client_that_speaks_something_else_takes_whole_events_apart() {
+    let house = house(Config::default());
+    house.say(readings(&["a/t", "b/t"], 1, 1.0)).await;
+    let filter = Filter::of(["a"], ["readings"]).unwrap();
+    let mut client = house.hub.join(filter.clone(), []).await.unwrap();
+    let snapshot = client.next_event().await.unwrap();
+    assert_eq!(snapshot.kind(), "snapshot");
+    let data: JsonValue = serde_json::from_slice(&snapshot.data()).unwrap();
+    assert_eq!(data["series"][0]["id"], "a/t");
+    // A wait that is given up loses nothing.
+    let given_up = timeout(Duration::from_millis(1), client.next_event()).await;
+    assert!(given_up.is_err());
+    for ms in 2..=3 {
+        house.say(readings(&["a/t", "b/t"], ms, 1.0)).await;
+    }
+    let heard = client.next_event().await.unwrap();
+    assert_eq!(heard.kind(), "readings");
+    assert_eq!(
+        &heard.data()[..],
+        br#"{"series":{"a/t":{"t":[2],"v":[1.0]}}}"#
+    );
+    drop(client);
+    let mut client = house.hub.join(filter, heard.id()).await.unwrap();
+    assert_eq!(client.next_event().await.unwrap().kind(), "resume");
+    let missed = client.next_event().await.unwrap();
+    assert_eq!(
+        &missed.data()[..],
+        br#"{"series":{"a/t":{"t":[3],"v":[1.0]}}}"#
+    );
+    house.stop.cancel();
+    let bye = client.next_event().await.unwrap();
+    assert_eq!((bye.kind(), bye.id()), ("bye", None));
+    assert!(client.next_event().await.is_none());
+    let late = house.hub.join(Filter::of([], []).unwrap(), []).await;
+    assert!(late.is_err_and(|refused| refused.retry_ms >= 1000));
+}
+
+#[tokio::test]
 async fn a_stop_ends_every_stream_with_a_bye() {
     let house = house(Config::default());
     let mut reader = house.open("/events", None).await;
