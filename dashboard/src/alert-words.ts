@@ -22,6 +22,7 @@ const CAUSES: Record<string, string> = {
   clock: "the gateway's clock was set",
   gateway: "noticed by the gateway itself",
   person: "closed by hand",
+  expiry: "fired for as long as its rule lets it",
 };
 
 /** `Fired: 91.5 °C`, `Resolved: its rule was changed or removed`. A word that this page does not know is shown as it is. */

@@ -122,6 +122,7 @@ export interface AuditEntry {
     | "alert_acknowledged"
     | "alert_unacknowledged"
     | "alert_closed"
+    | "alert_expired"
     | "alert_shelved"
     | "alert_unshelved"
     | "silence_created"

@@ -298,3 +298,57 @@ async fn a_rule_that_lets_its_alerts_live_otherwise_keeps_them() {
     );
     gateway.account("push", |row| row["accepted"] == 8).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_fires_for_too_long_ends_once_by_itself_over_kills_and_not_again_before_it_was_clear()
+ {
+    let webhook = WebhookSink::start().await;
+    let rules = config(&[("hot", "resolve_after = \"8s\"")], &webhook);
+    let gateway = Gateway::start(&rules).await;
+    push(&gateway, 90.0, now_ms()).await;
+    let fired = alert(&gateway, "hot", |alert| alert["state"] == "firing").await;
+    // In the wait, of which the rest is left: no further reading comes.
+    let gateway = gateway.kill().await.start().await;
+    let over = alert(&gateway, "hot", |alert| alert["state"] == "resolved").await;
+    assert_eq!(
+        (&over["id"], &over["cause"]),
+        (&fired["id"], &json!("expiry"))
+    );
+    assert_eq!(
+        over["resolved_ms"].as_i64(),
+        fired["fired_ms"].as_i64().map(|fired| fired + 8_000)
+    );
+    let summary = over["summary"].as_str().unwrap();
+    assert!(
+        summary.ends_with("(ended by itself: it fired for 8 s)"),
+        "{summary}"
+    );
+    let gateway = gateway.kill().await.start().await;
+    let at = now_ms();
+    push(&gateway, 95.0, at).await;
+    let gateway = gateway.kill().await.start().await;
+    // True still, then clear, then true: only that fires.
+    push(&gateway, 96.0, at + 1).await;
+    push(&gateway, 60.0, at + 2).await;
+    push(&gateway, 97.0, at + 3).await;
+    let again = alert(&gateway, "hot", |alert| alert["state"] == "firing").await;
+    assert_eq!(again["began_ms"], at + 3, "{again}");
+    let all = gateway.get("/api/v1/alerts?state=all").await;
+    assert_eq!(all["alerts"].as_array().unwrap().len(), 2, "{all}");
+    assert_eq!(
+        words(&changes(&gateway, &fired).await),
+        [("fired", "reading"), ("resolved", "expiry")]
+    );
+    let trail = gateway.get("/api/v1/audit").await;
+    let ended = &trail["audit"][0];
+    assert_eq!(
+        (&ended["action"], &ended["by"], &ended["target"]),
+        (&json!("alert_expired"), &json!("gateway"), &fired["id"])
+    );
+    eventually("all of it is told", || async {
+        let told = told(&webhook, "hot");
+        (events(&told) == ["firing", "resolved", "firing"]).then_some(())
+    })
+    .await;
+    gateway.account("push", |row| row["accepted"] == 3).await;
+}

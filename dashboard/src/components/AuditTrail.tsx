@@ -12,6 +12,7 @@ const DONE: Record<AuditEntry["action"], string> = {
   alert_acknowledged: "acknowledged",
   alert_unacknowledged: "took back the acknowledgement of",
   alert_closed: "closed",
+  alert_expired: "ended by itself",
   alert_shelved: "shelved",
   alert_unshelved: "took off the shelf",
   silence_created: "silenced",

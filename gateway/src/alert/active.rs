@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{
     Alert, AlertState, Change, Condition, Life, Memory, Moment, Rule, Transition,
     condition::{self, Verdict, nanos, sentence},
-    heard::Heard,
+    heard::{FAIR_CHANCE, Heard},
     record::{Past, Phase, Place},
     slot::{Around, Seen},
 };
@@ -26,6 +26,8 @@ pub(super) struct Active {
     arrived: Duration,
     /// How old the newest reading was when it arrived.
     lag: i64,
+    /// The same as far as anybody knows, also of what an earlier run judged; for [`Active::expires_in`].
+    age: i64,
 }
 
 impl Active {
@@ -43,6 +45,7 @@ impl Active {
             newest: began,
             arrived: now.uptime,
             lag: now.clock.0.saturating_sub(began.0),
+            age: now.clock.0.saturating_sub(began.0),
         }
     }
 
@@ -54,6 +57,11 @@ impl Active {
             newest: phase.since,
             arrived: now.uptime,
             lag: if is_silence(rule) { 0 } else { i64::MAX },
+            age: if now.clock.is_set() && phase.since.is_set() {
+                now.clock.0.saturating_sub(phase.since.0)
+            } else {
+                0
+            },
         }
     }
 
@@ -67,7 +75,7 @@ impl Active {
     pub(super) fn see(&mut self, time: Timestamp, lag: i64, now: Moment) {
         self.newest = time;
         self.arrived = now.uptime;
-        self.lag = lag;
+        (self.lag, self.age) = (lag, lag);
         if self.alert.state == AlertState::Firing {
             // The time of the series may have been taken back: no wait ends in a future that was none.
             self.phase.since = self.phase.since.min(time);
@@ -87,7 +95,8 @@ impl Active {
         };
         if is_known {
             if self.phase.place != Place::default() {
-                (self.newest, self.arrived, self.lag) = (time, now.uptime, lag);
+                (self.newest, self.arrived) = (time, now.uptime);
+                (self.lag, self.age) = (lag, lag);
             }
             return;
         }
@@ -159,6 +168,33 @@ impl Active {
         self.phase.clear && self.newest >= self.over_at(life)
     }
 
+    /// When it has fired for as long as its rule lets it.
+    pub(super) fn expires_at(&self, life: &Life) -> Option<Timestamp> {
+        let fires = self.alert.state == AlertState::Firing && !life.resolve_after.is_zero();
+        fires.then(|| after(self.phase.fired, life.resolve_after))
+    }
+
+    /// Whether the readings show that it has.
+    pub(super) fn is_expired(&self, life: &Life) -> bool {
+        self.expires_at(life).is_some_and(|at| self.newest >= at)
+    }
+
+    /// When waiting shows that it has. Unlike other waits this one counts how old the newest reading is already, also after a restart: no
+    /// reading may come any more, and reboots must not keep the alert firing. What came late, or waits for a gateway that was off, gets the
+    /// time in which the rest of it comes.
+    pub(super) fn expires_in(&self, life: &Life) -> Option<Duration> {
+        let until = self.expires_at(life)?;
+        let age = self.age.max(0);
+        let rest = until.0.saturating_sub(self.newest.0).saturating_sub(age);
+        let rest = Duration::from_nanos(u64::try_from(rest).unwrap_or(0));
+        let least = if age > nanos(FAIR_CHANCE) {
+            FAIR_CHANCE.min(life.resolve_after)
+        } else {
+            Duration::ZERO
+        };
+        Some(self.arrived.saturating_add(rest.max(least)))
+    }
+
     /// When it calms if its condition stays true.
     fn calm_at(&self, life: &Life) -> Timestamp {
         after(self.phase.since, life.calm())
@@ -208,6 +244,7 @@ impl Active {
         [
             self.ends_in(&rule.life),
             self.calms_in(&rule.life),
+            self.expires_in(&rule.life),
             self.stales_in(rule, heard),
             self.silent_again_in(rule, heard),
         ]
@@ -229,6 +266,7 @@ impl Active {
     pub(super) const fn wait_on(&mut self, now: Moment) {
         self.newest = now.clock;
         self.arrived = now.uptime;
+        self.age = 0;
     }
 
     /// The clock that stamps the readings jumped.

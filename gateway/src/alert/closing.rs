@@ -1,5 +1,5 @@
-//! Alerts that a person closes while their condition is true: such an alert is over, and its rule raises no other one on this series
-//! until the condition was clear once.
+//! Alerts that end while their condition is true, because a person closes them or because they fired for as long as their rule lets them
+//! (`resolve_after`): such an alert is over, and its rule raises no other one on this series until the condition was clear once.
 //!
 //! What must be remembered for that goes to the durable state with the transitions, in their order, and comes back at the next start.
 
@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 use super::{Alert, Rule};
 use crate::model::SeriesKey;
 
-/// What happened to alerts that people close.
+/// What happened to alerts that people close, or that fired for long enough.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Closing {
     /// A person closed it; its end is among the transitions.
@@ -20,7 +20,14 @@ pub enum Closing {
         /// Why. May be empty.
         comment: String,
     },
-    /// The condition of one that was closed is clear, or its rule asks something else now: it may fire again.
+    /// It fired for as long as its rule lets it; its end is among the transitions.
+    Expired {
+        /// As it was while it fired.
+        alert: Box<Alert>,
+        /// How long that was, for people.
+        after: String,
+    },
+    /// The condition of one that was closed or expired is clear, or its rule asks something else now: it may fire again.
     Cleared {
         /// The rule's name.
         rule: SmolStr,
@@ -29,7 +36,7 @@ pub enum Closing {
     },
 }
 
-/// An alert that was closed in an earlier run, and whose condition was not clear since.
+/// An alert that was closed, or expired, in an earlier run, and whose condition was not clear since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StillClosed {
     /// The alert's id.

@@ -17,6 +17,9 @@ pub struct Life {
     pub min_on: Duration,
     /// The next alert fires no sooner than so long after one was over (measured time); it is pending until then. Default zero.
     pub min_off: Duration,
+    /// An alert that fired for so long (measured time) is over by itself, whatever its condition says; the next one begins only after that
+    /// was clear. Zero: never. Default zero.
+    pub resolve_after: Duration,
     /// When many alerts become one. Default: never.
     pub flapping: Option<Flapping>,
     /// A firing alert is marked stale when nothing was received for so long (arrival). Zero: never. Default 15 min. Not for silence itself.
@@ -44,6 +47,7 @@ impl Default for Life {
             keep_firing_for: Duration::ZERO,
             min_on: Duration::ZERO,
             min_off: Duration::ZERO,
+            resolve_after: Duration::ZERO,
             flapping: None,
             stale_after: Duration::from_secs(900),
             during: Schedule::default(),

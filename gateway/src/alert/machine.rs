@@ -14,7 +14,8 @@
 //! - A condition with a separate `clear` stays as it was between `clear` and `limit`, while pending as while firing, true or clear.
 //! - All waits run on measured time ([`super::active`]): for `hold`, until hours come or `min_off` is over while pending; for
 //!   `keep_firing_for`, `min_on` and the calm of a flapping alert while firing.
-//! - A person may end what fires ([`Machine::close`]): then nothing begins until the condition, or silence, was over once.
+//! - A person may end what fires ([`Machine::close`]), and so does the time that a rule sets (`resolve_after`): then nothing begins until
+//!   the condition, or silence, was over once.
 //! - A clock that jumps takes what waits with it ([`Machine::clock_jumped`]).
 //! - No-data runs on the time since the process started ([`Moment::uptime`]), so that a wall clock that jumps neither fires nor resolves;
 //!   the deadline is counted from the last arrival, also from one in an earlier run (`heard.rs`). Whose silence it is, the series' or
@@ -226,7 +227,6 @@ impl Machine {
             cause: Cause::Reading,
         };
         let before = out.len();
-        let mut cleared = Vec::new();
         self.look(series, Which::All, now, out, |slot, around, _, out| {
             let told = out.len();
             let was_stale = slot.take_stale();
@@ -239,7 +239,8 @@ impl Machine {
                 };
                 if verdict == Verdict::Clear {
                     slot.closed = false;
-                    cleared.push(Closing::cleared(rule, around.key));
+                    let cleared = Closing::cleared(rule, around.key);
+                    around.closings.push(cleared);
                 }
             } else if is_silence(rule) {
                 let again = Seen {
@@ -255,7 +256,6 @@ impl Machine {
                 slot.heard_again(around, now, out);
             }
         });
-        self.closings.extend(cleared);
         self.follow(before, now, out);
         self.drop_left_over_timers();
     }
@@ -405,11 +405,13 @@ impl Machine {
                 place: self.place,
                 score: slot.score(),
                 undecided: None,
+                closings: Vec::new(),
                 never: heard.never,
             };
             let held_back = around.held_back;
             look(slot, &mut around, heard, out);
             let undecided = around.undecided.take();
+            self.closings.append(&mut around.closings);
             for told in out.iter().skip(before) {
                 match told.alert.marks.change {
                     Some(Change::Fired) => {

@@ -54,6 +54,8 @@ pub enum Cause {
     Gateway,
     /// A person closed it.
     Person,
+    /// It fired for as long as its rule lets it.
+    Expiry,
 }
 
 /// What is marked on an alert. All times are epoch milliseconds. A part of the alert's own object in JSON.

@@ -1,5 +1,7 @@
 //! One rule on one series: its alert, if there is one, and when to look at it again. The machine says when; this is what happens.
 
+mod ending;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
@@ -8,8 +10,8 @@ use std::{
 
 use crate::{
     alert::{
-        Alert, AlertState, Cause, Change, Condition, Counts, Marks, Moment, Rule, Transition,
-        Troubles, View,
+        Alert, AlertState, Cause, Change, Closing, Condition, Counts, Marks, Moment, Rule,
+        Transition, Troubles, View,
         active::{Active, is_silence},
         anomaly::Score,
         condition::{self, Undecided, Verdict, judge},
@@ -33,7 +35,7 @@ pub(super) struct Slot {
     pub(super) active: Option<Box<Active>>,
     /// What its condition remembers of the series; none before the first reading, and for most conditions.
     pub(super) memory: Option<Box<condition::Memory>>,
-    /// A person closed its alert, and its condition was not clear since.
+    /// A person closed its alert, or it expired, and its condition was not clear since.
     pub(super) closed: bool,
 }
 
@@ -54,6 +56,8 @@ pub(super) struct Around<'a> {
     pub(super) never: bool,
     /// Why the condition could not be decided, if so.
     pub(super) undecided: Option<Undecided>,
+    /// What happened to alerts that end while their condition is true.
+    pub(super) closings: Vec<Closing>,
 }
 
 /// What is seen of a series at a moment.
@@ -229,6 +233,8 @@ impl Slot {
         let turned = active.turn(verdict, time);
         if active.is_over(&rule.life) {
             self.end(around, seen, out);
+        } else if active.is_expired(&rule.life) {
+            self.expire(around, now, out);
         } else if active.is_calm(&rule.life) {
             self.calm(around, seen, out);
         } else if turned && !active.is_flapping() {
@@ -307,6 +313,8 @@ impl Slot {
                 active.over_at(&rule.life)
             };
             self.end(around, Seen::nothing(at, Cause::Waiting), out);
+        } else if is_due(active.expires_in(&rule.life)) {
+            self.expire(around, now, out);
         } else if is_due(active.calms_in(&rule.life)) {
             self.calm(around, Seen::nothing(now.clock, Cause::Waiting), out);
         }
@@ -402,40 +410,6 @@ impl Slot {
         }
     }
 
-    /// It is over, if it was.
-    pub(super) fn end(
-        &mut self,
-        around: &mut Around<'_>,
-        seen: Seen<'_>,
-        out: &mut Vec<Transition>,
-    ) {
-        let Some(mut active) = self.active.take() else {
-            return;
-        };
-        let change = if active.alert.state == AlertState::Firing {
-            around.counts.firing -= 1;
-            active.alert.state = AlertState::Resolved;
-            let past = self.past.get_or_insert_default();
-            past.ended = Some(seen.at);
-            if active.is_flapping() {
-                past.fires.clear();
-            }
-            Change::Resolved
-        } else {
-            around.counts.pending -= 1;
-            active.alert.state = AlertState::Cancelled;
-            Change::Cancelled
-        };
-        active.alert.resolved_ms = Some(seen.at.as_millis());
-        if seen.value.is_some() {
-            active.note(seen);
-        }
-        active.alert.marks = Marks::default();
-        self.past.get_or_insert_default().place = around.place;
-        let memory = Memory::of(self, around.asked.fingerprint);
-        out.push(active.transition(change, memory, around, seen));
-    }
-
     /// Nothing was received for too long.
     pub(super) fn went_stale(
         &mut self,
@@ -473,25 +447,6 @@ impl Slot {
         self.tell(Change::HeardAgain, around, again, out);
     }
 
-    /// A person ends what fires here: gives the alert as it was.
-    pub(super) fn close(
-        &mut self,
-        words: &str,
-        around: &mut Around<'_>,
-        at: Timestamp,
-        out: &mut Vec<Transition>,
-    ) -> Option<Alert> {
-        let active = self.active.as_mut()?;
-        let before = active.alert.clone();
-        active.alert.summary = format!("{} ({words})", before.summary);
-        // Not before it fired, should the clock not be set.
-        let fired = before.fired_ms.map(Timestamp::from_millis);
-        let at = fired.map_or(at, |fired| at.max(fired));
-        self.closed = true;
-        self.end(around, Seen::nothing(at, Cause::Person), out);
-        Some(before)
-    }
-
     /// The clock that stamps the readings jumped.
     pub(super) fn clock_jumped(&mut self, around: &Around<'_>, by: i64, out: &mut Vec<Transition>) {
         if let Some(past) = &mut self.past {
@@ -507,7 +462,8 @@ impl Slot {
             active.alert.began_ms = active.phase.began.as_millis();
             active.note_wait(&around.asked.rule, self.past.get_or_insert_default());
         }
-        if pending || active.phase.clear || active.is_flapping() {
+        let expires = active.expires_at(&around.asked.rule.life).is_some();
+        if pending || active.phase.clear || active.is_flapping() || expires {
             let seen = Seen::nothing(active.newest, Cause::Clock);
             self.tell(Change::Moved, around, seen, out);
         }

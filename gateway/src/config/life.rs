@@ -36,6 +36,13 @@ pub(super) fn read(table: &mut Table<'_>) -> (Life, DependsOn) {
     table.set("min_on", &mut life.min_on);
     table.set("min_off", &mut life.min_off);
     table.set("stale_after", &mut life.stale_after);
+    if let Some(after) = table.placed::<Duration>("resolve_after") {
+        life.resolve_after = after.value;
+        if !after.value.is_zero() && after.value <= life.min_on {
+            let message = "it must be longer than `min_on`: an alert fires for at least that long";
+            table.report(after.span, message);
+        }
+    }
     life.flapping = flapping(table);
     life.during = Schedule(during(table));
     let depends_on = table.placed::<Vec<SmolStr>>("depends_on");
@@ -233,7 +240,7 @@ mod tests {
     fn a_rule_says_how_its_alerts_live() {
         assert_eq!(life(""), Life::default());
         let written = life(
-            "keep_firing_for = \"5m\"\nmin_on = \"1m\"\nmin_off = \"2m\"\nstale_after = \"1h\"\n\
+            "keep_firing_for = \"5m\"\nmin_on = \"1m\"\nmin_off = \"2m\"\nstale_after = \"1h\"\nresolve_after = \"8h\"\n\
              flapping = { fires = 4, within = \"10m\" }\n\
              during = { days = [\"mon-fri\"], from = \"08:00\", to = \"18:00\", zone = \"Europe/Berlin\" }",
         );
@@ -241,6 +248,11 @@ mod tests {
         assert_eq!(written.min_on, Duration::from_secs(60));
         assert_eq!(written.min_off, Duration::from_secs(120));
         assert_eq!(written.stale_after, Duration::from_secs(3600));
+        assert_eq!(written.resolve_after, Duration::from_secs(8 * 3600));
+        assert_eq!(
+            life("resolve_after = \"0s\"\nmin_on = \"1m\"").resolve_after,
+            Duration::ZERO
+        );
         let ten = Duration::from_secs(600);
         assert_eq!(
             written.flapping,
@@ -316,6 +328,12 @@ mod tests {
                 "did you mean `within`?",
             ),
             ("keep_firing_for = 5", 5, 19, "a duration"),
+            (
+                "min_on = \"1h\"\nresolve_after = \"1h\"",
+                6,
+                17,
+                "longer than `min_on`",
+            ),
             (
                 "depends_on = [\"hott\"]",
                 5,

@@ -17,6 +17,7 @@ pub(super) enum Action {
     Acknowledged,
     Unacknowledged,
     Closed,
+    Expired,
     Shelved,
     Unshelved,
     SilenceCreated,
@@ -35,6 +36,7 @@ impl Action {
             Self::Acknowledged => "alert_acknowledged",
             Self::Unacknowledged => "alert_unacknowledged",
             Self::Closed => "alert_closed",
+            Self::Expired => "alert_expired",
             Self::Shelved => "alert_shelved",
             Self::Unshelved => "alert_unshelved",
             Self::SilenceCreated => "silence_created",
@@ -58,7 +60,7 @@ pub struct AuditEntry {
     pub at: String,
     /// When, epoch milliseconds.
     pub at_ms: i64,
-    /// Who, as they said.
+    /// Who, as they said; `gateway` for what it did itself.
     pub by: String,
     /// What was done: `alert_acknowledged`, `silence_created`, `rule_changed`, `delivery_replayed` and so on; `docs/http-api.md` has all.
     pub action: String,

@@ -1,4 +1,5 @@
-//! Alerts that people closed while their condition was true, until it is clear: their rules raise no other ones meanwhile.
+//! Alerts that people closed while their condition was true, or that expired then, until it is clear: their rules raise no other ones
+//! meanwhile.
 //!
 //! A row goes in the transaction that says how far the rules were evaluated, so that a start finds exactly what held there. Bounded: one
 //! a rule and series, and the newest [`KEPT_CLOSED`].
@@ -11,12 +12,14 @@ use super::{
     audit::{self, Action},
 };
 use crate::{
-    alert::{Closing, StillClosed},
+    alert::{Alert, Closing, StillClosed},
     model::Timestamp,
 };
 
 /// Closed alerts that are remembered; of an older one its rule may raise another at the next start.
 pub const KEPT_CLOSED: i64 = 10_000;
+/// Who ended what expired, in the audit trail.
+const GATEWAY: &str = "gateway";
 
 impl State {
     /// Who closed this alert and why, while its condition was not clear since; `None`: nobody, or it was.
@@ -45,24 +48,22 @@ pub(super) fn write(
     for closing in closings {
         match closing {
             Closing::Closed { alert, by, comment } => {
-                transaction
-                    .prepare_cached(
-                        "INSERT OR REPLACE INTO closings (rule, series, alert, at, by, comment) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                    )?
-                    .execute(params![
-                        alert.rule.as_str(),
-                        alert.series.as_str(),
-                        alert.id.as_str(),
-                        now.0,
-                        by,
-                        comment
-                    ])?;
-                transaction.execute(
-                    "DELETE FROM closings WHERE at <= (SELECT at FROM closings ORDER BY at DESC LIMIT 1 OFFSET ?1)",
-                    params![KEPT_CLOSED],
-                )?;
+                remember(transaction, alert, (by, comment), now)?;
                 let detail = attention::about(alert, comment);
                 audit::add(transaction, now, by, Action::Closed, &alert.id, &detail)?;
+            }
+            Closing::Expired { alert, after } => {
+                let comment = format!("it fired for {after}");
+                remember(transaction, alert, (GATEWAY, &comment), now)?;
+                let detail = attention::about(alert, &comment);
+                audit::add(
+                    transaction,
+                    now,
+                    GATEWAY,
+                    Action::Expired,
+                    &alert.id,
+                    &detail,
+                )?;
             }
             Closing::Cleared { rule, series } => {
                 transaction
@@ -71,6 +72,31 @@ pub(super) fn write(
             }
         }
     }
+    Ok(())
+}
+
+fn remember(
+    transaction: &Transaction<'_>,
+    alert: &Alert,
+    (by, comment): (&str, &str),
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT OR REPLACE INTO closings (rule, series, alert, at, by, comment) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            alert.rule.as_str(),
+            alert.series.as_str(),
+            alert.id.as_str(),
+            now.0,
+            by,
+            comment
+        ])?;
+    transaction.execute(
+        "DELETE FROM closings WHERE at <= (SELECT at FROM closings ORDER BY at DESC LIMIT 1 OFFSET ?1)",
+        params![KEPT_CLOSED],
+    )?;
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 mod close;
+mod expiry;
+mod life;
 
 use proptest::prelude::*;
-
-mod life;
 
 use super::*;
 use crate::{
@@ -114,6 +114,12 @@ impl Bench {
             clock: Timestamp(self.now * SECOND),
             uptime: Duration::from_secs(u64::try_from(self.now - self.started).unwrap()),
         }
+    }
+
+    /// What is taken next is the only reading of this record.
+    fn record(&mut self, number: usize) {
+        self.machine.begin_record(u64::try_from(number).unwrap());
+        self.machine.next_of_record();
     }
 
     fn take(&mut self, reading: &Reading, recall: bool) -> Vec<Transition> {
@@ -596,6 +602,9 @@ fn as_told(mut alert: Alert) -> Alert {
     alert
 }
 
+/// After how many records, and what changed.
+type Decided = (usize, Vec<Transition>, Vec<Closing>);
+
 /// What the durable state has of what was told.
 fn memories(log: &[Transition]) -> Vec<(SmolStr, SmolStr, Memory)> {
     let mut memories = BTreeMap::new();
@@ -624,26 +633,28 @@ proptest! {
             life::flapping_soon(),
             life::in_hours(),
             life::dependent(),
+            expiry::expiring(),
         ];
         let mut bench = Bench::new(rules(), 1000);
         // The journal, and what was decided: after how many records, and what.
         let mut journal: Vec<Reading> = Vec::new();
-        let mut decided: Vec<(usize, Vec<Transition>)> = Vec::new();
+        let mut decided: Vec<Decided> = Vec::new();
         for op in ops {
             match op {
                 Op::Read(step, value) => {
                     bench.now += step.max(0);
                     let out = bench.tick();
-                    decided.push((journal.len(), out));
+                    decided.push((journal.len(), out, bench.machine.take_closings()));
                     let reading = reading(bench.now + step.min(0), value);
                     journal.push(reading.clone());
+                    bench.record(journal.len());
                     let out = bench.take(&reading, false);
-                    decided.push((journal.len(), out));
+                    decided.push((journal.len(), out, bench.machine.take_closings()));
                 }
                 Op::Wait(seconds) => {
                     bench.now += seconds;
                     let out = bench.tick();
-                    decided.push((journal.len(), out));
+                    decided.push((journal.len(), out, bench.machine.take_closings()));
                 }
                 Op::Reload => {
                     // The same rules in another order, and one more that is about nothing here.
@@ -653,18 +664,18 @@ proptest! {
                     prop_assert_eq!(bench.machine.set_rules(again, bench.moment()), vec![]);
                 }
                 Op::Crash(share) => {
-                    let hot = |decided: &[(usize, Vec<Transition>)]| -> Vec<_> {
+                    let hot = |decided: &[Decided]| -> Vec<_> {
                         decided
                             .iter()
-                            .flat_map(|(_, changes)| changes)
+                            .flat_map(|(_, changes, _)| changes)
                             .filter(|told| told.alert.rule == "hot" && told.alert.is_news())
                             .map(|change| (change.alert.id.clone(), change.alert.state))
                             .collect()
                     };
                     let before = hot(&decided);
                     decided.truncate(share.index(decided.len() + 1));
-                    let evaluated = decided.last().map_or(0, |(position, _)| *position);
-                    let log: Vec<_> = decided.iter().flat_map(|(_, c)| c.clone()).collect();
+                    let evaluated = decided.last().map_or(0, |(position, ..)| *position);
+                    let log: Vec<_> = decided.iter().flat_map(|(_, c, _)| c.clone()).collect();
                     bench = Bench::new(rules(), bench.now + 3);
                     let now = bench.moment();
                     bench.machine = Machine::new(rules(), 100);
@@ -673,15 +684,20 @@ proptest! {
                     for alert in follow(&log)?.into_values() {
                         prop_assert_eq!(bench.machine.resume(0, alert, now), Ok(()));
                     }
+                    for closed in expiry::still_closed(decided.iter().flat_map(|(.., c)| c)) {
+                        bench.machine.resume_closed(0, closed);
+                    }
                     for (at, reading) in journal.iter().enumerate() {
+                        bench.record(at + 1);
                         let out = bench.take(reading, at < evaluated);
-                        decided.push((at.max(evaluated), out));
+                        decided.push((at.max(evaluated), out, bench.machine.take_closings()));
                     }
                     // What readings alone decide is decided again, with the same ids.
                     prop_assert_eq!(hot(&decided), before);
                 }
             }
-            let log: Vec<_> = decided.iter().flat_map(|(_, c)| c.clone()).collect();
+            let log: Vec<_> = decided.iter().flat_map(|(_, c, _)| c.clone()).collect();
+            expiry::holds(&log)?;
             let active: BTreeMap<_, _> = follow(&log)?
                 .into_iter()
                 .map(|(rule, alert)| (rule, as_told(alert)))
@@ -695,7 +711,7 @@ proptest! {
             let firing = held.values().filter(|alert| alert.state == Firing).count();
             let counts = bench.machine.counts();
             prop_assert_eq!((counts.firing, counts.pending), (firing, held.len() - firing));
-            prop_assert!(bench.machine.timers.len() <= 2 * 9 + SPARE_TIMERS);
+            prop_assert!(bench.machine.timers.len() <= 2 * 10 + SPARE_TIMERS);
             if let Some(newest) = journal.iter().enumerate().max_by_key(|(at, r)| (r.time, *at)) {
                 let value = newest.1.value.as_f64().unwrap();
                 if value > 90.0 {

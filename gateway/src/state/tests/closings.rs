@@ -63,6 +63,33 @@ async fn what_is_closed_is_in_the_trail_and_comes_back_until_it_is_clear() {
 }
 
 #[tokio::test]
+async fn what_expired_is_in_the_trail_by_the_gateway_and_comes_back_until_it_is_clear() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(dir.path(), &[webhook("ops")]);
+    let fired = transition("hot-1", AlertState::Firing, 5);
+    state.record(decided(1, vec![fired.clone()])).await.unwrap();
+    let expired = Closing::Expired {
+        alert: Box::new(fired.alert),
+        after: String::from("8 h"),
+    };
+    let over = transition("hot-1", AlertState::Resolved, 9);
+    state
+        .record(with(2, vec![over], vec![expired]))
+        .await
+        .unwrap();
+    let known = state.resumption().await.unwrap();
+    let ids: Vec<&str> = known.closed.iter().map(|c| c.alert.as_str()).collect();
+    assert_eq!((ids, known.alerts.len()), (vec!["hot-1"], 0));
+    let trail = state.audit(10).await.unwrap();
+    let line = &trail[0];
+    assert_eq!(
+        (&*line.by, &*line.action, &*line.target),
+        ("gateway", "alert_expired", "hot-1")
+    );
+    assert_eq!(line.detail["comment"], "it fired for 8 h");
+}
+
+#[tokio::test]
 async fn only_the_newest_of_what_is_closed_are_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::manual(Timestamp(1));
