@@ -178,6 +178,19 @@ async fn fails_so(failure: Failure) {
         status["state"]["failing"].as_str().map(|_| ())
     })
     .await;
+    let silence = json!({"matchers": [{"name": "rule", "value": "hot"}], "ends_at": "+4h", "created_by": "Ada"});
+    let asked = reqwest::Client::new()
+        .post(gateway.url("/api/v1/silences"))
+        .json(&silence);
+    let answer = asked.send().await.unwrap();
+    assert_eq!(
+        answer.status(),
+        503,
+        "what people do is not promised either"
+    );
+    assert!(answer.headers().contains_key("retry-after"));
+    let silences = gateway.get("/api/v1/silences").await;
+    assert_eq!(silences["silences"], json!([]));
     disk.fail(None);
     becomes_ready(&gateway).await;
     assert_eq!(push(&gateway, 90.0, LATER + 2_000).await, 200);

@@ -261,7 +261,7 @@ impl From<AttentionError> for Problem {
         let said = error.to_string();
         match error {
             AttentionError::State(error) => {
-                Self::internal("what people do about alerts cannot be written down", &error)
+                Self::not_durable("what people do about alerts cannot be written down", &error)
             }
             AttentionError::UnknownAlert | AttentionError::UnknownSilence => Self::not_found(said),
             AttentionError::NotFiring(_) | AttentionError::TooMany => {

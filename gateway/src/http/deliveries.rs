@@ -120,7 +120,7 @@ impl From<DeadLetterError> for Problem {
     fn from(error: DeadLetterError) -> Self {
         match error {
             DeadLetterError::State(error) => {
-                Self::internal("the deliveries cannot be read or written", &error)
+                Self::not_durable("the deliveries cannot be read or written", &error)
             }
             DeadLetterError::Unknown => Self::not_found(error.to_string()),
             DeadLetterError::Message(_) | DeadLetterError::Subject(_) => {

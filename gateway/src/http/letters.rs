@@ -97,5 +97,5 @@ fn unknown() -> Problem {
 }
 
 fn unusable(error: LettersError) -> Problem {
-    Problem::internal("the dead letters cannot be read or written", &error)
+    Problem::not_durable("the dead letters cannot be read or written", &error)
 }

@@ -55,6 +55,14 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
     }
 
+    /// 503: the disk does not take what must be durable before it is promised. Nothing was promised; the cause goes to the log.
+    #[must_use]
+    pub fn not_durable(detail: impl Into<String>, cause: &(dyn Error + 'static)) -> Self {
+        let detail = detail.into();
+        tracing::warn!(detail, cause = chain(cause), "a request failed");
+        Self::unavailable(format!("{detail}: ask again"))
+    }
+
     /// How it is answered.
     #[must_use]
     pub const fn status(&self) -> StatusCode {

@@ -265,7 +265,7 @@ impl From<RuleRefusal> for Problem {
                 let said = error.to_string();
                 match error {
                     RuleError::State(error) => {
-                        Self::internal("the rules cannot be read or written down", &error)
+                        Self::not_durable("the rules cannot be read or written down", &error)
                     }
                     RuleError::Unknown => Self::not_found(said),
                     RuleError::Changed(_) => Self::new(StatusCode::PRECONDITION_FAILED, said),
