@@ -3,7 +3,7 @@ import { expect, numberTile, openPage, test, tiles } from "./test";
 test("the keyboard reaches and works everything", async ({ page }) => {
   await openPage(page);
   await page.keyboard.press("Tab");
-  await expect(page.getByRole("link", { name: "Skip to the devices" })).toBeFocused();
+  await expect(page.getByRole("link", { name: "Skip to the content" })).toBeFocused();
 
   // Tab on until the focus leaves the page or comes round.
   const unreached = () =>

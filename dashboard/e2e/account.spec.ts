@@ -4,17 +4,15 @@ import { expect, openPage, test } from "./test";
 /** One good reading and one of no known shape. */
 const PUSHED = [{ device: "spec", metric: "count", value: 1 }, { device: "spec", metric: "count" }];
 
-/** It is fetched once the section comes into view. */
-async function openAccount(page: Page): Promise<Locator> {
-  await page.getByRole("heading", { name: "Sources and status" }).scrollIntoViewIfNeeded();
+function openAccount(page: Page): Locator {
   return page.getByRole("region", { name: "Readings since the gateway started" });
 }
 
 test("the account says for each source where everything is, in words, on a phone too", async ({ page }) => {
   await page.setViewportSize({ width: 360, height: 740 });
   await page.request.post("/api/v1/readings", { data: PUSHED });
-  await openPage(page);
-  const account = await openAccount(page);
+  await openPage(page, "/status");
+  const account = openAccount(page);
   const push = account.getByRole("listitem", { name: "push" });
   await expect(push).toContainText("All accounted for");
   await expect(push).toContainText(/Rejected\s*1/);
@@ -30,16 +28,16 @@ test("an account that does not balance says so", async ({ page, door }) => {
     for (const row of status.account) if (row.source === "push") row.difference = 12;
     await route.fulfill({ response: answer, json: status });
   });
-  await openPage(page);
-  const account = await openAccount(page);
+  await openPage(page, "/status");
+  const account = openAccount(page);
   const push = account.getByRole("listitem", { name: "push" });
   await expect(push).toContainText("12 missing before the disk: lost without being counted");
   await expect(push).not.toContainText("All accounted for");
 });
 
 test("what is written to disk is among the facts", async ({ page }) => {
-  await openPage(page);
-  await openAccount(page);
+  await openPage(page, "/status");
+  openAccount(page);
   const section = page.getByRole("region", { name: "Sources and status" });
   await expect(section).toContainText(/[\d.,]+ [kMG]?B (a day are written|written) to disk/);
 });

@@ -38,7 +38,7 @@ async function push(page: Page, device: string, metric: string, value: number): 
 
 test("an alert says when it is clear and when it is stale, and what happened to it", async ({ page }) => {
   await push(page, "boiler", "temperature", 20);
-  await openPage(page);
+  await openPage(page, "/alerts");
   const row = page.getByRole("region", { name: "Alerts" }).getByRole("listitem").filter({ hasText: "The boiler is hot" });
   await push(page, "boiler", "temperature", 91.5);
   await expect(row).toContainText("The boiler is hot");
@@ -56,7 +56,7 @@ test("an alert says when it is clear and when it is stale, and what happened to 
 
 test("an alert that flaps is shown as one", async ({ page }) => {
   await push(page, "valve", "position", 10);
-  await openPage(page);
+  await openPage(page, "/alerts");
   const row = page.getByRole("region", { name: "Alerts" }).getByRole("listitem").filter({ hasText: "The valve is open" });
   for (const value of [60, 10, 60, 10, 60]) await push(page, "valve", "position", value);
   await expect(row.filter({ hasText: "Flapping, told once" })).toHaveCount(1);

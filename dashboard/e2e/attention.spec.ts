@@ -16,8 +16,8 @@ const dialog = (page: Page): Locator => page.getByRole("dialog");
 test("what one person does about an alert is seen on the other page", async ({ page, browser, door }) => {
   await pushCo2(page, "lab", 1900);
   const other = await browser.newPage({ baseURL: door.url });
-  await openPage(page);
-  await openPage(other);
+  await openPage(page, "/alerts");
+  await openPage(other, "/alerts");
 
   await alertOf(page, "lab").getByRole("button", { name: /^Acknowledge/ }).click();
   await expect(dialog(page)).toContainText("Open the vents");
@@ -67,7 +67,7 @@ test("what one person does about an alert is seen on the other page", async ({ p
 
 test("the keyboard alone acknowledges, and the focus comes back", async ({ page }) => {
   await pushCo2(page, "attic", 1900);
-  await openPage(page);
+  await openPage(page, "/alerts");
   const button = alertOf(page, "attic").getByRole("button").first();
   await button.focus();
   await page.keyboard.press("Enter");
@@ -90,7 +90,7 @@ test("the keyboard alone acknowledges, and the focus comes back", async ({ page 
 test("who comes second is told who was first, and what makes no silence says why", async ({ page, complaints }) => {
   complaints.allowFailedRequests();
   await pushCo2(page, "cellar", 1900);
-  await openPage(page);
+  await openPage(page, "/alerts");
   await alertOf(page, "cellar").getByRole("button", { name: /^Acknowledge/ }).click();
   const all = (await (await page.request.get("/api/v1/alerts")).json()) as { alerts: { id: string; series: string }[] };
   const id = all.alerts.find(({ series }) => series === "cellar/co2")?.id;
@@ -129,7 +129,7 @@ for (const colorScheme of ["light", "dark"] as const) {
     test("an alert can be acknowledged and silenced by touch, and nothing is wider than the screen", async ({ page }) => {
       const device = `shed-${colorScheme}`;
       await pushCo2(page, device, 1900);
-      await openPage(page);
+      await openPage(page, "/alerts");
       const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       await alertOf(page, device).getByRole("button", { name: /^Acknowledge/ }).tap();
       await dialog(page).getByLabel("Your name").fill("Ada");
@@ -156,7 +156,7 @@ for (const colorScheme of ["light", "dark"] as const) {
 test("a kill of the gateway takes nothing of it from the page", async ({ page, gateway, complaints }) => {
   complaints.allowFailedRequests();
   await pushCo2(page, "depot", 1900);
-  await openPage(page);
+  await openPage(page, "/alerts");
   const all = (await (await page.request.get("/api/v1/alerts")).json()) as { alerts: { id: string; series: string }[] };
   const id = all.alerts.find(({ series }) => series === "depot/co2")?.id;
   const acknowledged = await page.request.post(`/api/v1/alerts/${id}/acknowledge`, { data: { by: "Ada", comment: "on it" } });
@@ -183,8 +183,8 @@ test("a kill of the gateway takes nothing of it from the page", async ({ page, g
 test("an alert is shelved and taken back, and one that is closed stays over until its condition was clear", async ({ page, browser, door }) => {
   await pushCo2(page, "loft", 1900);
   const other = await browser.newPage({ baseURL: door.url });
-  await openPage(page);
-  await openPage(other);
+  await openPage(page, "/alerts");
+  await openPage(other, "/alerts");
   await alertOf(page, "loft").getByRole("button", { name: /^Shelve/ }).click();
   await dialog(page).getByLabel("8 hours").check();
   await dialog(page).getByLabel("Your name").fill("Ada");

@@ -74,7 +74,7 @@ async function push(page: Page, device: string, level: number | string): Promise
 test("points that InfluxDB refused are listed, sent again and discarded with the keyboard", async ({ page, influx }) => {
   await push(page, "tank", 1);
   for (const device of ["north", "south", "east", "west"]) await push(page, device, "high");
-  await openPage(page);
+  await openPage(page, "/status");
   const letters = page.getByRole("region", { name: /refused by InfluxDB$/ }).first();
   const heading = letters.getByRole("heading");
   await heading.scrollIntoViewIfNeeded();

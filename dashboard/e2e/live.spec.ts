@@ -1,4 +1,4 @@
-import { apiSeries, expect, ink, numberTile, openPage, test, tiles, valueOf } from "./test";
+import { apiSeries, expect, goTo, ink, numberTile, openPage, test, tiles, valueOf } from "./test";
 
 test("every series of the gateway has a tile", async ({ page }) => {
   await openPage(page);
@@ -31,10 +31,10 @@ test("values change by themselves", async ({ page }) => {
 
 test("devices are headed by their names, and sources say how they are", async ({ page }) => {
   await openPage(page);
-  const devices = page.getByRole("region", { name: /^Devices/ });
+  const devices = page.getByRole("region", { name: /^Overview/ });
   expect(await devices.getByRole("heading", { level: 3 }).count()).toBeGreaterThan(0);
+  await goTo(page, "Status");
   const sources = page.getByRole("region", { name: "Sources", exact: true });
-  await sources.scrollIntoViewIfNeeded();
   await expect(sources.getByRole("row").nth(1)).toContainText(/up|connecting|down|stopped/);
   const account = page.getByRole("region", { name: "Readings since the gateway started" });
   await expect(account.getByRole("listitem").first()).toContainText(/\d/);

@@ -18,7 +18,7 @@ test("a changed config that cannot be used is shown with its faults, until one t
     await expect
       .poll(() => fetch(`${url}/readyz`).then((answer) => answer.ok, () => false), { timeout: 30_000 })
       .toBe(true);
-    await page.goto(url);
+    await page.goto(`${url}/status`);
     await expect(page.getByRole("status")).toHaveText("Live");
     const section = page.getByRole("region", { name: "Sources and status" });
 

@@ -44,7 +44,7 @@ async function push(page: Page, device: string, metric: string, value: number): 
 
 test("an alert shows when it goes one step on, and which other one keeps it quiet", async ({ page }) => {
   await push(page, "oven", "temperature", 20);
-  await openPage(page);
+  await openPage(page, "/alerts");
   const alert = page
     .getByRole("region", { name: "Alerts" })
     .getByRole("listitem")

@@ -65,11 +65,17 @@ export { expect };
 export const status = (page: Page): Locator => page.getByRole("status");
 export const tiles = (page: Page): Locator => page.getByRole("article");
 
-/** Opens the page and waits until it is live and shows tiles. */
-export async function openPage(page: Page): Promise<void> {
-  await page.goto("/");
+/** Opens a place of the page and waits until it is live and shows something: tiles on the overview. */
+export async function openPage(page: Page, place = "/"): Promise<void> {
+  await page.goto(place);
   await expect(status(page)).toHaveText("Live");
-  await expect(tiles(page).first()).toBeVisible();
+  await expect(place === "/" ? tiles(page).first() : page.locator("main h2")).toBeVisible();
+}
+
+/** Goes to another place as people do, without loading the page anew. */
+export async function goTo(page: Page, title: "Overview" | "Alerts" | "Rules" | "Devices" | "Status"): Promise<void> {
+  await page.getByRole("navigation", { name: "Places" }).getByRole("link", { name: title, exact: true }).click();
+  await expect(page.locator("main h2")).toBeFocused();
 }
 
 export interface ApiSeries {

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Page } from "@playwright/test";
-import { expect, openPage, test as base } from "./test";
+import { expect, goTo, openPage, test as base } from "./test";
 import { Gateway } from "./gateway";
 
 /** A webhook receiver that refuses for good, until it is told not to. */
@@ -72,9 +72,8 @@ test("messages that were not delivered are listed, sent again, changed and disca
   await expect
     .poll(async () => ((await (await page.request.get("/api/v1/deliveries/dead-letters")).json()) as { total: number }).total)
     .toBe(3);
-  await openPage(page);
+  await openPage(page, "/status");
   // What is asked for again and again is asked for where it is looked at.
-  await page.getByRole("heading", { name: "Sources and status" }).scrollIntoViewIfNeeded();
   const list = page.getByRole("region", { name: /not delivered$/ }).first();
   const heading = list.getByRole("heading").first();
   await heading.scrollIntoViewIfNeeded();
@@ -118,6 +117,7 @@ test("messages that were not delivered are listed, sent again, changed and disca
   await list.getByRole("button", { name: "Discard all…" }).click();
   await dialog.getByRole("button", { name: "Discard for good" }).click();
   await expect(list).toHaveCount(0);
+  await goTo(page, "Alerts");
   await page.getByText("Audit trail").click();
   const trail = page.getByRole("list", { name: /Audit trail/ });
   await expect(trail.getByRole("listitem").first()).toContainText("Ada discarded 1 message to all webhooks");

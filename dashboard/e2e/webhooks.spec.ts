@@ -61,9 +61,8 @@ const test = base.extend<{}, { receiver: Receiver }>({
 test("a test is sent with the keyboard and the receiver's real answer is shown and read out", async ({ page, receiver }) => {
   const pushed = await page.request.post("/api/v1/readings", { data: { device: "tank", metric: "level", value: 1 } });
   expect(pushed.ok()).toBe(true);
-  await openPage(page);
+  await openPage(page, "/status");
   const table = page.getByRole("region", { name: "Webhooks" }).first();
-  await page.getByRole("heading", { name: "Sources and status" }).scrollIntoViewIfNeeded();
   const row = table.getByRole("row").filter({ hasText: "chat" });
   await expect(row).toContainText("Slack, http://127.0.0.1");
   await expect(row).toContainText("nothing sent yet");

@@ -2,6 +2,7 @@
  * The REST answers that the page fetches. At most two requests are open at once: HTTP/1.1 gives a browser six
  * connections to a gateway, and other tabs hold streams.
  */
+import { ROOT } from "./root";
 import type { AlertChange, AuditEntry, ConfiguredWebhook, DeadLetters, DryRun, Matcher, Points, Rule, RuleBody, RuleFault, Status, Trial, UndeliveredList } from "./wire";
 
 /** Requests open at once. */
@@ -31,7 +32,7 @@ async function getJson<T>(path: string, signal: AbortSignal): Promise<T> {
 }
 
 async function ask(path: string, init: RequestInit): Promise<Response> {
-  const answer = await fetch(new URL(path, document.baseURI), { ...init, headers: { accept: "application/json" } });
+  const answer = await fetch(new URL(path, ROOT), { ...init, headers: { accept: "application/json" } });
   if (!answer.ok) throw new Error(`${path.split("?")[0]} answered ${answer.status}`);
   return answer;
 }
@@ -93,7 +94,7 @@ export class Refused extends Error {
 async function request(method: "POST" | "PUT" | "DELETE", path: string, body?: unknown, version?: number): Promise<Response> {
   let answer: Response;
   try {
-    answer = await fetch(new URL(path, document.baseURI), {
+    answer = await fetch(new URL(path, ROOT), {
       method,
       headers: {
         accept: "application/json",

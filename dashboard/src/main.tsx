@@ -1,9 +1,10 @@
 /** Puts the page together: the store, the link, what the browser says about the tab, and the components. */
 import { render } from "preact";
-import "uplot/dist/uPlot.min.css";
 import "./style.css";
 import { App } from "./components/App";
 import { StoreContext } from "./hooks";
+import { watchLinks } from "./navigation";
+import { ROOT } from "./root";
 import { Store } from "./store";
 import { Stream } from "./stream";
 
@@ -12,7 +13,7 @@ const HIDDEN_MS = 10_000;
 
 const store = new Store();
 const stream = new Stream({
-  url: new URL("events", document.baseURI).href,
+  url: new URL("events", ROOT).href,
   open: (url) => new EventSource(url),
   onEvent: (name, data) => store.apply(name, data),
   onState: (state) => store.setLink(state),
@@ -31,6 +32,7 @@ addEventListener("pageshow", () => {
   if (!document.hidden) stream.start();
 });
 
+watchLinks();
 const root = document.getElementById("app");
 if (root !== null) {
   render(

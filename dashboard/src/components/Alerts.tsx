@@ -1,9 +1,5 @@
-/**
- * The alerts that fire or are pending, what people do about them, and the region that says new ones. The second of the two live
- * regions.
- */
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { Announcer } from "../announcer";
+/** The alerts that fire or are pending, and what people do about them. */
+import { useRef, useState } from "preact/hooks";
 import { acknowledge, closeAlert, endSilence, takeBackAcknowledgement, takeOffShelf } from "../api";
 import { ageText, fullTimeText, isoTime, timeText, valueWithUnit } from "../format";
 import { useSecond, useStore, useTopic } from "../hooks";
@@ -19,38 +15,6 @@ import { Silences, silenceText } from "./Silences";
 
 /** Rows shown at once; a storm says how many more there are. */
 const SHOWN = 50;
-
-export function AlertAnnouncer() {
-  const store = useStore();
-  const [said, setSaid] = useState("");
-  useLayoutEffect(() => {
-    const announcer = new Announcer(setSaid);
-    store.onFiring = (alert) => announcer.announce(alert);
-    return () => {
-      store.onFiring = () => {};
-    };
-  }, [store]);
-  return (
-    <div role="alert" class="unseen">
-      {said}
-    </div>
-  );
-}
-
-/** In the header: how many fire, and the way to them. */
-export function AlertCount() {
-  const firing = useTopic("alerts")
-    .activeAlerts()
-    .filter((alert) => alert.state === "firing");
-  const worst = firing[0];
-  if (worst === undefined) return null;
-  return (
-    <a class={`count severity-${worst.severity}`} href="#alerts">
-      <Icon name={worst.severity} />
-      {firing.length} firing
-    </a>
-  );
-}
 
 /** What a person is about to do. */
 type Asked =

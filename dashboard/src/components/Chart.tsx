@@ -6,6 +6,7 @@
  */
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
 import { bucketColumns, type ChartColumns, rawColumns, summarise } from "../chart-data";
 import { rangeTexts, tickTexts, timeText, valueWithUnit, withUnit } from "../format";
 import { onSecond, useStore } from "../hooks";

@@ -1,6 +1,7 @@
 /** The readings of one series over the range of a dry run, with a mark where the rule would have fired and a band until it was over. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
 import { fetchPoints } from "../api";
 import { bucketColumns, rawColumns } from "../chart-data";
 import { tickTexts } from "../format";

@@ -23,7 +23,7 @@ export function StatusSection() {
 
   return (
     <section ref={ref} class="status" aria-labelledby="status-title">
-      <h2 id="status-title">Sources and status</h2>
+      <h2 id="status-title" tabIndex={-1}>Sources and status</h2>
       {store.sources.size > 0 && <Sources sources={[...store.sources.entries()]} now={store.now()} />}
       <ul class="facts">
         {store.archive !== null && <ArchiveFact archive={store.archive} />}

@@ -1,6 +1,8 @@
 //! The dashboard's files, from the binary.
 //!
-//! An unknown path without a file extension is a place within the page: it gets `index.html`.
+//! An unknown path without a file extension is a place within the page, and so is every path below `/series/`, as names of
+//! metrics have dots: it gets `index.html`. That names its files relative to itself, so that the page also works below a path
+//! of a reverse proxy; for a place in a deeper folder the names are led back up.
 
 use axum::{
     body::Body,
@@ -14,12 +16,17 @@ use super::problem::Problem;
 pub(super) fn file(path: &str, headers: &HeaderMap) -> Response {
     let name = path.trim_start_matches('/');
     let name = if name.is_empty() { "index.html" } else { name };
-    let place = !name.rsplit('/').next().unwrap_or_default().contains('.');
+    let place =
+        name.starts_with("series/") || !name.rsplit('/').next().unwrap_or_default().contains('.');
     let found =
         dashboard::asset(name).or_else(|| place.then(|| dashboard::asset("index.html")).flatten());
-    let Some(asset) = found else {
+    let Some(mut asset) = found else {
         return Problem::not_found("the page has no such file").into_response();
     };
+    let depth = path.matches('/').count().saturating_sub(1);
+    if depth > 0 && asset.mime.starts_with("text/html") {
+        asset.bytes = led_up(&asset.bytes, depth).into();
+    }
     let cache = if asset.immutable {
         "public, max-age=31536000, immutable"
     } else {
@@ -47,6 +54,13 @@ pub(super) fn file(path: &str, headers: &HeaderMap) -> Response {
         }
     }
     response
+}
+
+/// The page with its relative references, as Vite writes them, `depth` folders up.
+fn led_up(html: &[u8], depth: usize) -> Vec<u8> {
+    String::from_utf8_lossy(html)
+        .replace("=\"./", &format!("=\"{}", "../".repeat(depth)))
+        .into_bytes()
 }
 
 /// Whether `If-None-Match` names the tag, compared weakly (RFC 9110, 13.1.2).

@@ -494,7 +494,22 @@ async fn the_page_is_served_for_its_own_places_and_files_are_cached_by_name() {
             .unwrap()
             .starts_with("text/html")
     );
-    assert_eq!(house.get("/alerts/history").await.2, body);
+    assert_eq!(house.get("/alerts").await.2, body);
+    for (place, up) in [
+        ("/series/boiler/temperature", "../../"),
+        ("/series/pi/cpu.usage_idle", "../../"),
+        ("/series/pi/cpu.usage_idle/", "../../../"),
+    ] {
+        let (status, _, deep) = house.get(place).await;
+        let (deep, index) = (String::from_utf8(deep).unwrap(), std::str::from_utf8(&body));
+        assert_eq!(status, StatusCode::OK, "{place}");
+        assert!(deep.contains(&format!("src=\"{up}assets/")), "{deep}");
+        assert_eq!(
+            deep.replace(&format!("=\"{up}"), "=\"./"),
+            index.unwrap(),
+            "{place}"
+        );
+    }
     house.problem(get("/missing.js"), 404).await;
     let etag = index[header::ETAG].to_str().unwrap();
     let (status, _, body) = house
