@@ -65,6 +65,12 @@ export class SeriesState {
     this.take(series.t, series.v, series.quality);
   }
 
+  /** As a snapshot says it. */
+  described(): Series {
+    const { id, device, metric, unit, kind, time: t, value: v, quality, retained } = this;
+    return { id, device, metric, unit, kind, t, v, quality, retained };
+  }
+
   /** Takes the readings of one tick. */
   apply(column: Column): void {
     for (let at = 0; at < column.t.length; at++) {

@@ -7,7 +7,7 @@
  */
 import { SeriesState } from "./series";
 import type { LinkState } from "./stream";
-import type { Alert, Archive, Config, Device, EventName, Events, GapEvent, Known, Series, Silence, Source } from "./wire";
+import type { Alert, Archive, Config, Device, EventName, Events, GapEvent, Known, Series, Silence, SnapshotEvent, Source } from "./wire";
 
 /** The shortest time between two notices to the same reader, in milliseconds. */
 export const TICK_MS = 250;
@@ -132,6 +132,27 @@ export class Store {
         break;
     }
     this.heard = this.now();
+  }
+
+  /** All that is known, as the gateway would say it in a snapshot; null before the first word. */
+  snapshot(epoch: string | null): SnapshotEvent | null {
+    if (!this.known) return null;
+    const status: Record<string, unknown> = {};
+    for (const [name, source] of this.sources) status[`source/${name}`] = source;
+    if (this.archive !== null) status["archive"] = this.archive;
+    if (this.config !== null) status["config"] = this.config;
+    return {
+      epoch: epoch ?? "",
+      now_ms: this.now(),
+      version: this.version,
+      site: this.site,
+      series: [...this.series.values()].map((series) => series.described()),
+      devices: [...this.devices.values()],
+      alerts: [...this.alerts.values()],
+      ended: this.ended,
+      silences: [...this.silences.values()],
+      status,
+    };
   }
 
   /** All devices with their series, by site and name. */

@@ -34,6 +34,12 @@ export interface Connection {
   close(): void;
 }
 
+/** Where in the live stream somebody is: the id of the last event seen (empty: none), and its epoch. */
+export interface Position {
+  id: string;
+  epoch: string | null;
+}
+
 export interface StreamOptions {
   /** The address of the stream. */
   url: string;
@@ -74,6 +80,17 @@ export class Stream {
   /** When the last event came, by this machine's clock; 0 before the first. */
   get lastHeard(): number {
     return this.heardAt;
+  }
+
+  /** How far this stream has handed events on. */
+  get position(): Position {
+    return { id: this.lastId, epoch: this.epoch };
+  }
+
+  /** Goes on from there with the next connection, as if this stream had been there itself. */
+  continueFrom(position: Position): void {
+    this.lastId = position.id;
+    this.epoch = position.epoch;
   }
 
   /** Connects, or goes on after `pause`, from the last event that was seen. */
