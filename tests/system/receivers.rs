@@ -576,3 +576,94 @@ async fn a_test_shows_the_real_answer_and_goes_round_the_outbox() {
         "{said}"
     );
 }
+
+/// What a service took, in order and each once: a kill may repeat the one that was under way, under the same id.
+fn once(sink: &WebhookSink) -> Vec<(String, Value)> {
+    let mut seen = Vec::new();
+    let mut taken = Vec::new();
+    for ((headers, body), (path, _)) in
+        std::iter::zip(sink.headers(), sink.accepted()).zip(sink.raw())
+    {
+        let id = headers["webhook-id"].clone();
+        if !seen.contains(&id) {
+            seen.push(id);
+            taken.push((path, body));
+        }
+    }
+    taken
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledgement_reaches_those_who_page_people_once_and_in_order_over_a_kill_and_nobody_else()
+ {
+    let (pager, genie, plain) = (
+        WebhookSink::start().await,
+        WebhookSink::start().await,
+        WebhookSink::start().await,
+    );
+    let dir = std::sync::Arc::new(tempfile::TempDir::new().unwrap());
+    std::fs::write(dir.path().join("key"), "SECRETKEY\n").unwrap();
+    let config = format!(
+        "{RULE}[[webhook]]\nname = \"pd\"\nkind = \"pagerduty\"\nurl = \"http://{}/v2/enqueue\"\nrouting_key_file = \"key\"\n\
+         [[webhook]]\nname = \"og\"\nkind = \"opsgenie\"\nurl = \"http://{}\"\napi_key_file = \"key\"\n\
+         [[webhook]]\nname = \"ops\"\nurl = \"{}\"\n",
+        pager.address,
+        genie.address,
+        plain.url()
+    );
+    // Both services are away when it happens.
+    pager.choke_on("");
+    genie.choke_on("");
+    let gateway = Gateway::start_in(dir, &config).await;
+    fires(&gateway).await;
+    told(&plain, 1).await;
+    let alerts = gateway.get("/api/v1/alerts").await;
+    let id = alerts["alerts"][0]["id"].as_str().unwrap().to_owned();
+    let given = json!({"by": "Ada", "comment": "opens the vents"}).to_string();
+    let path = format!("/api/v1/alerts/{id}/acknowledge");
+    let (status, answer) = gateway.post(&path, "application/json", given.clone()).await;
+    assert_eq!(status, 200, "{answer}");
+    let gateway = gateway.kill().await.start().await;
+    pager.relent();
+    genie.relent();
+    eventually("both know who takes care of it", || async {
+        (once(&pager).len() >= 2 && once(&genie).len() >= 2).then_some(())
+    })
+    .await;
+    let gateway = gateway.kill().await.start().await;
+    let (status, answer) = gateway.post(&path, "application/json", given).await;
+    assert_eq!(status, 200, "the same is the same: {answer}");
+    is_over(&gateway).await;
+    eventually("all know that it is over", || async {
+        (once(&pager).len() >= 3 && once(&genie).len() >= 3 && once(&plain).len() >= 2)
+            .then_some(())
+    })
+    .await;
+    let actions: Vec<Value> = once(&pager)
+        .into_iter()
+        .map(|(_, body)| {
+            assert_eq!(body["dedup_key"], id);
+            body["event_action"].clone()
+        })
+        .collect();
+    assert_eq!(actions, ["trigger", "acknowledge", "resolve"]);
+    let taken = once(&genie);
+    let paths: Vec<&str> = taken.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            String::from("/v2/alerts"),
+            format!("/v2/alerts/{id}/acknowledge?identifierType=alias"),
+            format!("/v2/alerts/{id}/close?identifierType=alias"),
+        ]
+    );
+    assert_eq!(taken[1].1["user"], "Ada");
+    let note = taken[1].1["note"].as_str().unwrap();
+    assert!(note.ends_with(": opens the vents"), "{note}");
+    let events: Vec<Value> = once(&plain)
+        .into_iter()
+        .map(|(_, body)| body["event"].clone())
+        .collect();
+    assert_eq!(events, ["firing", "resolved"]);
+    balances(&gateway, 1).await;
+}

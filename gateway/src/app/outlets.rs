@@ -156,6 +156,7 @@ pub(super) fn recipients(webhooks: &[WebhookConfig]) -> Vec<Recipient> {
         .map(|webhook| Recipient {
             name: webhook.name.clone(),
             send_resolved: webhook.send_resolved,
+            hears_acknowledgements: webhook.to.hears_acknowledgements(),
         })
         .collect()
 }

@@ -89,6 +89,15 @@ impl Destination {
         }
     }
 
+    /// Whether it knows what it means that somebody takes care of an alert: a service that pages people.
+    #[must_use]
+    pub const fn hears_acknowledgements(&self) -> bool {
+        match self {
+            Self::Http(_, format) => matches!(**format, Format::PagerDuty(_) | Format::Opsgenie(_)),
+            Self::Email(_) | Self::Mqtt(_) => false,
+        }
+    }
+
     /// Whether requests are signed.
     #[must_use]
     pub const fn is_signed(&self) -> bool {

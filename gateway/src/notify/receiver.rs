@@ -73,6 +73,7 @@ impl Tried {
 pub(super) struct Receiver {
     webhook: String,
     via: Via,
+    hears_acknowledgements: bool,
     links: Links,
     clock: Clock,
 }
@@ -112,6 +113,7 @@ impl Receiver {
         Ok(Self {
             webhook: config.name.to_string(),
             via,
+            hears_acknowledgements: config.to.hears_acknowledgements(),
             links,
             clock,
         })
@@ -120,6 +122,12 @@ impl Receiver {
     /// Tries once.
     pub(super) async fn send(&self, delivery: &Delivery) -> Answer {
         match Message::from_body(&delivery.body) {
+            // Its kind was another when this was put into the outbox.
+            Ok(message) if message.acknowledged().is_some() && !self.hears_acknowledgements => {
+                Answer::Refused {
+                    error: String::from("this kind of webhook does not take acknowledgements"),
+                }
+            }
             Ok(message) => {
                 let attempt = self.attempt(&delivery.id, &message, Some(delivery.created));
                 attempt.await.answer

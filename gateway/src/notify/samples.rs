@@ -34,6 +34,7 @@ pub(super) fn alert() -> AlertMessage {
         fired_ms: Some(1_795_165_230_000),
         resolved: None,
         resolved_ms: None,
+        acknowledged: None,
     }
 }
 
@@ -67,6 +68,7 @@ pub(super) fn all() -> [Message; 3] {
         alerts: vec![alert(), over()],
         more: 0,
         firing: 1,
+        acknowledged: None,
     };
     [
         single(alert()),
@@ -99,5 +101,6 @@ pub(super) fn test(webhook: &str, id: &str, now: Timestamp) -> Message {
         fired_ms: Some(now.as_millis()),
         resolved: None,
         resolved_ms: None,
+        acknowledged: None,
     }))
 }

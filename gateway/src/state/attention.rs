@@ -1,4 +1,4 @@
-//! What people do about alerts: acknowledge, silence. Each is durable, with its line in the audit trail, when the call returns.
+//! What people do about alerts: acknowledge (`acknowledged.rs`), silence. Each is durable, with its line in the audit trail, when the call returns.
 //!
 //! What it does not do: tell anybody. Who shows alerts watches [`State::attention_changed`] and reads [`State::attention`] anew.
 
@@ -146,55 +146,6 @@ impl Signals {
 }
 
 impl State {
-    /// Somebody takes care of a firing alert. The same acknowledgement again changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`AttentionError`]
-    pub async fn acknowledge(
-        &self,
-        alert: &str,
-        by: String,
-        comment: String,
-    ) -> Result<Acknowledgement, AttentionError> {
-        let (id, now) = (alert.to_owned(), self.moment());
-        let given = Acknowledgement {
-            by,
-            comment,
-            at_ms: now.time.as_millis(),
-        };
-        self.decide(move |transaction| {
-            let alert = match firing(transaction, &id)? {
-                Ok(alert) => alert,
-                Err(refused) => return Ok(Err(refused)),
-            };
-            if let Some(before) = acknowledgement(transaction, &id)? {
-                let again = before.by == given.by && before.comment == given.comment;
-                return Ok(if again {
-                    Ok(before)
-                } else {
-                    Err(AttentionError::AcknowledgedBefore(before))
-                });
-            }
-            transaction
-                .prepare_cached(
-                    "INSERT INTO acknowledgements (alert, at, by, comment) VALUES (?1, ?2, ?3, ?4)",
-                )?
-                .execute(params![id, now.time.0, given.by, given.comment])?;
-            let detail = about(&alert, &given.comment);
-            audit::add(
-                transaction,
-                now.time,
-                &given.by,
-                Action::Acknowledged,
-                &id,
-                &detail,
-            )?;
-            Ok(Ok(given))
-        })
-        .await
-    }
-
     /// One alert, of now or before; `None`: there is none by this id, or it was long ago.
     ///
     /// # Errors
@@ -208,52 +159,6 @@ impl State {
                 .query_row(params![id], |row| row.get(0))
                 .optional()?;
             Ok(body.and_then(|body| serde_json::from_str(&body).ok()))
-        })
-        .await
-    }
-
-    /// Who takes care of an alert; `None`: nobody.
-    ///
-    /// # Errors
-    ///
-    /// [`StateError`]
-    pub async fn acknowledgement(
-        &self,
-        alert: &str,
-    ) -> Result<Option<Acknowledgement>, StateError> {
-        let id = alert.to_owned();
-        self.with(move |connection| acknowledgement(connection, &id))
-            .await
-    }
-
-    /// Nobody takes care of it any more. Of an alert that is not acknowledged this is true already.
-    ///
-    /// # Errors
-    ///
-    /// [`AttentionError`]
-    pub async fn unacknowledge(&self, alert: &str, by: String) -> Result<(), AttentionError> {
-        let (id, now) = (alert.to_owned(), self.moment());
-        self.decide(move |transaction| {
-            let alert = match firing(transaction, &id)? {
-                Ok(alert) => alert,
-                Err(refused) => return Ok(Err(refused)),
-            };
-            let gone = transaction
-                .prepare_cached("DELETE FROM acknowledgements WHERE alert = ?1")?
-                .execute(params![id])?;
-            if gone > 0 {
-                groups::look_at(transaction, &id)?;
-                let detail = about(&alert, "");
-                audit::add(
-                    transaction,
-                    now.time,
-                    &by,
-                    Action::Unacknowledged,
-                    &id,
-                    &detail,
-                )?;
-            }
-            Ok(Ok(()))
         })
         .await
     }
@@ -505,7 +410,7 @@ impl State {
 }
 
 /// The alert, if it fires.
-fn firing(
+pub(super) fn firing(
     transaction: &Transaction<'_>,
     id: &str,
 ) -> rusqlite::Result<Result<Alert, AttentionError>> {
@@ -519,22 +424,6 @@ fn firing(
         Some(alert) if alert.state == AlertState::Firing => Ok(alert),
         Some(alert) => Err(AttentionError::NotFiring(super::state_name(alert.state))),
     })
-}
-
-fn acknowledgement(
-    transaction: &Connection,
-    id: &str,
-) -> rusqlite::Result<Option<Acknowledgement>> {
-    transaction
-        .prepare_cached("SELECT by, comment, at FROM acknowledgements WHERE alert = ?1")?
-        .query_row(params![id], |row| {
-            Ok(Acknowledgement {
-                by: row.get(0)?,
-                comment: row.get(1)?,
-                at_ms: Timestamp(row.get(2)?).as_millis(),
-            })
-        })
-        .optional()
 }
 
 /// The silence, if it is the one that was meant.
@@ -554,13 +443,4 @@ fn current(
 
 pub(super) fn about(alert: &Alert, comment: &str) -> serde_json::Value {
     json!({"rule": alert.rule, "series": alert.series, "summary": alert.summary, "comment": comment})
-}
-
-/// Acknowledgements go with their alerts.
-pub(super) fn forget_acknowledgements(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    transaction.execute(
-        "DELETE FROM acknowledgements WHERE alert NOT IN (SELECT id FROM alerts)",
-        [],
-    )?;
-    Ok(())
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    alert::{Alert, Severity},
+    alert::{Alert, Severity, silence::Acknowledgement},
     model::{SeriesKey, Timestamp, Value},
 };
 
@@ -77,6 +77,9 @@ pub struct AlertMessage {
     pub resolved: Option<String>,
     /// The same in epoch milliseconds.
     pub resolved_ms: Option<i64>,
+    /// The message says nothing but this: somebody takes care of it. Only webhooks that know what to do with it hear of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Acknowledgement>,
 }
 
 /// Alerts that a route put together.
@@ -104,6 +107,9 @@ pub struct GroupMessage {
     /// How many alerts of the group fire after this message, as far as this webhook was told.
     #[serde(default)]
     pub firing: u64,
+    /// The message says nothing but this: somebody takes care of everything that fires; as in [`AlertMessage::acknowledged`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Acknowledgement>,
 }
 
 /// Why a group's message is sent.
@@ -149,6 +155,7 @@ impl AlertMessage {
             fired_ms: alert.fired_ms,
             resolved: alert.resolved_ms.map(rfc3339),
             resolved_ms: alert.resolved_ms,
+            acknowledged: None,
         }
     }
 }
@@ -178,6 +185,15 @@ impl Message {
         match self {
             Self::Group(group) => &group.group_key,
             Self::Alert(alert) => &alert.alert_id,
+        }
+    }
+
+    /// Who takes care of what it is about, if it says that and nothing else.
+    #[must_use]
+    pub const fn acknowledged(&self) -> Option<&Acknowledgement> {
+        match self {
+            Self::Group(group) => group.acknowledged.as_ref(),
+            Self::Alert(alert) => alert.acknowledged.as_ref(),
         }
     }
 

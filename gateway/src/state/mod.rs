@@ -8,6 +8,7 @@
 //! [`KEPT_CLOSED`] alerts that people closed and whose condition is still true, [`KEPT_RUNS`] runs, [`MAX_MEMBERS`] alerts in the groups of routes, and as many series as the cap on series allows, with what
 //! conditions remember of them (4 KiB each at most).
 
+mod acknowledged;
 mod alerts;
 mod attention;
 mod audit;
@@ -166,6 +167,8 @@ pub struct Recipient {
     pub name: SmolStr,
     /// Whether it hears of the end too.
     pub send_resolved: bool,
+    /// Whether it hears that somebody takes care of what fires.
+    pub hears_acknowledgements: bool,
 }
 
 /// True when the file turned out to be damaged.

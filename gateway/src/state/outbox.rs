@@ -110,17 +110,21 @@ pub(super) fn was_withdrawn(
     if alert.state != AlertState::Resolved {
         return Ok(false);
     }
-    let fired = format!(
-        "{}.{}.{}",
-        alert.id,
-        state_name(AlertState::Firing),
-        recipient.name
-    );
+    let fired = how_it_stands(transaction, &alert.id, &recipient.name)?;
+    Ok(fired.as_deref() == Some("withdrawn"))
+}
+
+/// How the delivery stands that told this webhook that an alert fires; none: there is none, or it was long ago.
+pub(super) fn how_it_stands(
+    transaction: &Transaction<'_>,
+    alert: &str,
+    webhook: &str,
+) -> rusqlite::Result<Option<String>> {
+    let fired = format!("{alert}.{}.{webhook}", state_name(AlertState::Firing));
     transaction
-        .prepare_cached("SELECT status = 'withdrawn' FROM deliveries WHERE id = ?1")?
+        .prepare_cached("SELECT status FROM deliveries WHERE id = ?1")?
         .query_row(params![fired], |row| row.get(0))
         .optional()
-        .map(Option::unwrap_or_default)
 }
 
 /// The delivery of a change that somebody hears of.

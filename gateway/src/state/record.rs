@@ -3,9 +3,9 @@
 use rusqlite::params;
 
 use super::{
-    Recipient, Recorded, State, StateError, WebhookLabel,
+    Recipient, Recorded, State, StateError, WebhookLabel, acknowledged,
     alerts::{forget_old, write_alert},
-    attention, changes, closings, memories, outbox, runs, silences,
+    changes, closings, memories, outbox, runs, silences,
 };
 use crate::{
     alert::{self, Alert, AlertState, Transition, route::Routing},
@@ -103,7 +103,7 @@ impl State {
                     changes::forget_old(&transaction, gone > 0)?;
                     memories::forget_old(&transaction)?;
                     if gone > 0 {
-                        attention::forget_acknowledgements(&transaction)?;
+                        acknowledged::forget_acknowledgements(&transaction)?;
                     }
                 }
                 let recorded = Recorded {

@@ -1,3 +1,4 @@
+mod acknowledged;
 mod closings;
 mod dead_letters;
 mod groups;
@@ -22,6 +23,7 @@ fn webhook(name: &str) -> Recipient {
     Recipient {
         name: name.into(),
         send_resolved: true,
+        hears_acknowledgements: false,
     }
 }
 

@@ -1,5 +1,5 @@
 //! `kind = "opsgenie"`: the Alert API of Opsgenie, <https://docs.opsgenie.com/docs/alert-api>. An alert (or a group of a route) is one
-//! alert there, by its `alias`; the end closes it. The answer is 202: it is worked off later.
+//! alert there, by its `alias`; the end closes it, and an acknowledgement on the gateway acknowledges it. The answer is 202: it is worked off later.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{alert::Severity, model::Secret, state::Event};
 
+const SOURCE: &str = "Sensor gateway";
 const MAX_MESSAGE: usize = 130;
+const MAX_NOTE: usize = 25_000;
+const MAX_USER: usize = 100;
 const MAX_ALIAS: usize = 512;
 const MAX_DESCRIPTION: usize = 15_000;
 const MAX_LINES: usize = 100;
@@ -35,7 +38,15 @@ impl Config {
         let body = if message.event() == Event::Resolved {
             path.extend([alias, String::from("close")]);
             query = Some(("identifierType", "alias"));
-            json!({"source": "Sensor gateway", "note": clipped(&wording::headline(notice), 25_000)})
+            json!({"source": SOURCE, "note": clipped(&wording::headline(notice), MAX_NOTE)})
+        } else if let Some(given) = message.acknowledged() {
+            path.extend([alias, String::from("acknowledge")]);
+            query = Some(("identifierType", "alias"));
+            json!({
+                "source": SOURCE,
+                "user": clipped(&given.by, MAX_USER),
+                "note": clipped(&format!("Acknowledged {given}"), MAX_NOTE),
+            })
         } else {
             create(notice, &alias)
         };
@@ -94,7 +105,7 @@ fn create(notice: &Notice<'_>, alias: &str) -> Json {
         "tags": tags,
         "details": details,
         "entity": ranked.first().map(|alert| clipped(&alert.device, 512)),
-        "source": "Sensor gateway",
+        "source": SOURCE,
         "priority": match wording::worst(message) {
             Severity::Critical => "P1",
             Severity::Warning => "P3",
@@ -142,6 +153,20 @@ mod tests {
         let (closed, _) = request(&samples::resolved());
         assert_eq!(closed.path, ["v2", "alerts", "k3v9-0", "close"]);
         assert_eq!(closed.query, Some(("identifierType", "alias")));
+    }
+
+    #[test]
+    fn what_is_acknowledged_here_is_acknowledged_there_with_who_and_why() {
+        let (request, body) = request(&samples::acknowledged(samples::firing()));
+        assert_eq!(request.path, ["v2", "alerts", "k3v9-0", "acknowledge"]);
+        assert_eq!(request.query, Some(("identifierType", "alias")));
+        assert_eq!(body["user"], "Ada");
+        assert_eq!(
+            body["note"],
+            "Acknowledged by Ada at 2026-11-20T09:01:00Z: opens the vents"
+        );
+        let (request, _) = self::request(&samples::acknowledged(samples::group(3)));
+        assert_eq!(request.path, ["v2", "alerts", "g7", "acknowledge"]);
     }
 
     #[test]

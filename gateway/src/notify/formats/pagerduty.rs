@@ -1,5 +1,6 @@
 //! `kind = "pagerduty"`: the Events API v2 of PagerDuty, <https://developer.pagerduty.com/docs/send-alert-event>. An alert is one incident,
-//! and so is a group of a route: `dedup_key` is the alert's id, or the key of the group, so that its end resolves it.
+//! and so is a group of a route: `dedup_key` is the alert's id, or the key of the group, so that its end resolves it, and
+//! an acknowledgement on the gateway acknowledges it.
 
 use serde_json::{Value as Json, json};
 
@@ -33,12 +34,13 @@ impl Config {
         let mut body = json!({
             "routing_key": self.routing_key.0,
             "event_action": match message.event() {
+                Event::Firing if message.acknowledged().is_some() => "acknowledge",
                 Event::Firing => "trigger",
                 Event::Resolved => "resolve",
             },
             "dedup_key": wording::clip(notice.subject(), 255, Measure::Characters),
         });
-        if message.event() == Event::Resolved {
+        if message.event() == Event::Resolved || message.acknowledged().is_some() {
             return Request::json(&body);
         }
         let ranked = wording::ranked(message);
@@ -128,6 +130,16 @@ mod tests {
             self::body(&samples::resolved()),
             json!({"routing_key": "R0UT1NG", "event_action": "resolve", "dedup_key": "k3v9-0"})
         );
+    }
+
+    #[test]
+    fn what_is_acknowledged_here_is_acknowledged_there() {
+        for (message, key) in [(samples::firing(), "k3v9-0"), (samples::group(3), "g7")] {
+            assert_eq!(
+                body(&samples::acknowledged(message)),
+                json!({"routing_key": "R0UT1NG", "event_action": "acknowledge", "dedup_key": key})
+            );
+        }
     }
 
     #[test]

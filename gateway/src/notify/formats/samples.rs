@@ -70,6 +70,7 @@ pub(crate) fn group(alerts: usize) -> Message {
         alerts: (0..alerts).map(alert).collect(),
         more: 0,
         firing: 1,
+        acknowledged: None,
     }))
 }
 
@@ -87,4 +88,18 @@ pub(crate) fn notice<'a>(message: &'a Message, links: &'a Links) -> Notice<'a> {
         until: Some(NOW),
         now: NOW,
     }
+}
+
+/// Somebody takes care of it, and nothing else is said.
+pub(crate) fn acknowledged(mut message: Message) -> Message {
+    let given = Some(crate::alert::silence::Acknowledgement {
+        by: String::from("Ada"),
+        comment: String::from("opens the vents"),
+        at_ms: 1_795_165_260_000,
+    });
+    match &mut message {
+        Message::Group(group) => group.acknowledged = given,
+        Message::Alert(alert) => alert.acknowledged = given,
+    }
+    message
 }

@@ -1,7 +1,7 @@
 //! Looks at the groups that are due, in one transaction: what they say goes into the outbox, and what was told is noted.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
@@ -16,8 +16,8 @@ use crate::{
     },
     model::{SeriesKey, Timestamp},
     state::{
-        AlertMessage, Delivery, Event, GroupMessage, Reason, Recipient, as_json, outbox,
-        read_alerts, silences,
+        AlertMessage, Delivery, Event, GroupMessage, Reason, Recipient, acknowledged, as_json,
+        outbox, read_alerts, silences,
         steady::{self, Steady, stored},
     },
 };
@@ -77,6 +77,11 @@ impl Around<'_> {
     pub(super) fn hears_end(&self, webhook: &str) -> Option<bool> {
         let recipient = self.recipients.iter().find(|r| r.name == webhook);
         recipient.map(|recipient| recipient.send_resolved)
+    }
+
+    fn hears_acknowledgements(&self, webhook: &str) -> bool {
+        let mut recipients = self.recipients.iter();
+        recipients.any(|r| r.name == webhook && r.hears_acknowledgements)
     }
 
     /// What stands for routes that are no longer there. It has no name that a config can give.
@@ -169,6 +174,7 @@ fn look_at(
         around.now,
     );
     let mut reminders: HashMap<&str, bool> = HashMap::new();
+    let mut pagers: BTreeSet<SmolStr> = BTreeSet::new();
     for planned in &look.messages {
         if planned.why == Why::Repeat {
             // Who is away finds one reminder, not one for each time.
@@ -186,6 +192,9 @@ fn look_at(
         };
         if outbox::add(transaction, &delivery, false, true)? {
             *done.added.entry(delivery.webhook).or_default() += 1;
+        }
+        if planned.firing > 0 && around.hears_acknowledgements(&planned.webhook) {
+            pagers.insert(planned.webhook.clone());
         }
     }
     done.untold += look.untold;
@@ -210,6 +219,12 @@ fn look_at(
                 .execute(params![row.number])?;
         } else {
             write(transaction, row, &before[at], &shown, &after[at])?;
+        }
+    }
+    // What is told only now may be acknowledged already.
+    for webhook in pagers {
+        if acknowledged::tell_of_group(transaction, group.number, &webhook, around.wall)? {
+            *done.added.entry(webhook.to_string()).or_default() += 1;
         }
     }
     transaction
@@ -350,6 +365,7 @@ fn delivery(
         alerts,
         more: planned.more,
         firing: planned.firing,
+        acknowledged: None,
     };
     Ok(Some(Delivery {
         id,
