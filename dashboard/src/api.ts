@@ -3,7 +3,7 @@
  * connections to a gateway, and other tabs hold streams.
  */
 import { ROOT } from "./root";
-import type { AlertChange, AuditEntry, ConfiguredWebhook, DeadLetters, DryRun, Matcher, Points, Rule, RuleBody, RuleFault, Status, Trial, UndeliveredList } from "./wire";
+import type { AlertChange, AuditEntry, ConfiguredWebhook, DeadLetters, DryRun, Matcher, Points, Rule, RuleBody, RuleFault, Silence, Status, Trial, UndeliveredList } from "./wire";
 
 /** Requests open at once. */
 const AT_ONCE = 2;
@@ -149,6 +149,8 @@ export interface NewSilence {
   ends_at: string;
   created_by: string;
   comment: string;
+  /** Only at these hours of the week; none: all the time. */
+  repeat?: NonNullable<Silence["repeat"]>;
 }
 
 export function createSilence(silence: NewSilence): Promise<void> {

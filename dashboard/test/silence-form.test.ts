@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { baseTime, endOf, filledFrom, localTime, matchersOf, matcherText, repeatText } from "../src/silence-form";
+import { baseTime, endOf, filledFrom, localTime, matchersOf, matcherText, repeatOf, repeatText, timesFault } from "../src/silence-form";
 import type { Alert } from "../src/wire";
 
 const NOON = new Date(2026, 10, 20, 12, 0, 0).getTime();
@@ -25,10 +25,31 @@ describe("what a person fills in", () => {
   });
   it("reads in words", () => {
     expect(matcherText({ name: "device", value: "boiler", glob: false })).toBe("device boiler");
-    const hours = { days: ["mon", "tue"], from: "22:00", to: "06:00", zone: "Europe/Berlin" };
-    expect(repeatText(hours)).toBe("mon, tue 22:00–06:00 Europe/Berlin");
+    const hours = { days: ["mon", "tue", "wed", "thu", "fri"], from: "22:00", to: "06:00", zone: "Europe/Berlin" };
+    expect(repeatText(hours)).toBe("Mon–Fri 22:00–06:00 Europe/Berlin");
     expect(repeatText({ ...hours, days: ["mon", "tue", "wed", "thu", "fri", "sat", "sun"] })).toBe("every day 22:00–06:00 Europe/Berlin");
+    expect(repeatText({ ...hours, days: ["someday"] }), "of another version").toBe("someday 22:00–06:00 Europe/Berlin");
     expect(matcherText({ name: "label.team", value: "h*", glob: true })).toBe("team like h*");
+  });
+});
+
+describe("a silence that recurs", () => {
+  it("names its days and both of its times", () => {
+    const zone = "Europe/Berlin";
+    expect(repeatOf({ days: ["sat"], from: " 22:00", to: "06:00", zone })).toEqual({ days: ["sat"], from: "22:00", to: "06:00", zone });
+    const always = { days: ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], from: "00:00", to: "24:00", zone };
+    expect(repeatOf({ days: [], from: "", to: "", zone })).toEqual(always);
+  });
+  it("says which times can't be read", () => {
+    const hours = { days: [], from: "22:00", to: "24:00", zone: "UTC" };
+    for (const from of ["", "00:00", "23:59", "24:00", " 08:30 "]) expect(timesFault({ ...hours, from })).toBe("");
+    for (const from of ["8:00", "24:01", "25:00", "08:60", "late", "0800"]) expect(timesFault({ ...hours, from })).not.toBe("");
+  });
+  it("goes on for a month or a year, to the same day or the last one", () => {
+    const at = (...parts: [number, number, number]) => new Date(...parts, 9, 30).getTime();
+    expect(endOf("month", at(2026, 10, 20), "")).toBe(at(2026, 11, 20));
+    expect(endOf("month", at(2027, 0, 31), "")).toBe(at(2027, 1, 28));
+    expect(endOf("year", at(2028, 1, 29), "")).toBe(at(2029, 1, 28));
   });
 });
 

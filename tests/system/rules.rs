@@ -447,9 +447,15 @@ async fn a_dry_run_says_when_the_rule_fired_live() {
         json!({"name": "below", "series": "b*/temperature", "below": 5}),
         json!({"name": "held", "series": "*/temperature", "above": 30, "clear": 28, "for": "3m"}),
         json!({"name": "jump", "series": "*/temperature", "change_above": 20, "over": "5m"}),
+        json!({"name": "compared", "series": "*/temperature", "above_metric": "setpoint", "by": 8, "clear_by": 2}),
+        json!({"name": "with another", "series": "a/temperature", "below_series": "b/temperature", "by": 5, "max_age": "10m"}),
+        json!({"name": "expression", "series": "*/temperature", "when": "value > series('c/temperature') + 3 and mean('6m') < 30 and metric('setpoint') > 12"}),
+        json!({"name": "dependent", "series": "*/temperature", "above": 30, "clear": 28, "depends_on": ["off"]}),
+        json!({"name": "off", "series": "*/setpoint", "below": 14}),
     ];
     let gateway = Gateway::start("").await;
-    for rule in &rules {
+    // Those that others depend on come before them.
+    for rule in rules.iter().rev() {
         create(&gateway, rule.clone()).await;
     }
     // One reading a minute for two hours: a wave, with jumps.
@@ -458,12 +464,32 @@ async fn a_dry_run_says_when_the_rule_fired_live() {
             f64::from(i32::try_from((n + phase) % 40).unwrap()) / 40.0 * std::f64::consts::TAU;
         (turn.sin() * 20.0 + 18.0 + if n % 17 == 0 { 9.0 } else { 0.0 }).round()
     };
-    for (device, phase) in [("a", 0), ("b", 13), ("c", 29)] {
-        let points: Vec<_> = (0..120).map(|n| (n * 60, wave(n, phase))).collect();
-        // One by one in blocks: each is judged as it comes.
-        for block in points.chunks(10) {
-            push_all(&gateway, device, block).await;
+    // Setpoints come between, each half a minute before, and by turns 22 and 12.
+    let devices = [("a", 0), ("b", 13), ("c", 29)];
+    let mut readings = Vec::new();
+    for n in 0..120 {
+        for (at, (device, phase)) in (0..).zip(devices) {
+            let time = LATER + n * 60_000 + at * 1_000;
+            if (n + phase) % 15 == 0 {
+                let value = if (n + phase) % 30 == 0 { 22 } else { 12 };
+                readings.push(json!({"device": device, "metric": "setpoint", "value": value, "time": time - 30_000}));
+            }
+            readings.push(json!({"device": device, "metric": "temperature", "value": wave(n, phase), "time": time}));
         }
+    }
+    readings.sort_by_key(|reading| reading["time"].as_i64());
+    let pushed = readings.len() as u64;
+    // In blocks, in the order in which they were measured: each is judged as it comes.
+    for block in readings.chunks(40) {
+        let (status, _, said) = ask(
+            &gateway,
+            Method::POST,
+            "/api/v1/readings",
+            None,
+            json!(block),
+        )
+        .await;
+        assert_eq!(status, 200, "{said}");
     }
     push_all(&gateway, "end", &[(7_200, 0.0)]).await;
     gateway.value("end/temperature", |v| v == 0.0).await;
@@ -515,12 +541,44 @@ async fn a_dry_run_says_when_the_rule_fired_live() {
         .await;
         assert_eq!(rehearsed, live, "{rule}");
         assert_eq!(dry["fired"].as_u64().unwrap() as usize, live.len());
+        assert!(
+            !live.is_empty(),
+            "the readings ask something of each rule: {rule}"
+        );
         fired += live.len();
     }
+    assert!(fired > 40, "and much of them all: {fired}");
+    let of = |name: &str| {
+        rules
+            .iter()
+            .find(|rule| rule["name"] == name)
+            .unwrap()
+            .clone()
+    };
+    let mut alone = of("dependent");
+    alone["depends_on"] = json!([]);
+    let mut odd = of("dependent");
+    odd["depends_on"] = json!(["off", "gone", "dependent"]);
+    let mut answers = Vec::new();
+    for rule in [of("dependent"), alone, odd] {
+        let asked =
+            json!({"rule": rule, "from": LATER.to_string(), "to": (LATER + 7_200_000).to_string()});
+        let (status, _, dry) =
+            ask(&gateway, Method::POST, "/api/v1/rules/dry-run", None, asked).await;
+        assert_eq!(status, 200, "{dry}");
+        answers.push(dry);
+    }
     assert!(
-        fired > 20,
-        "the readings ask something of each rule: {fired}"
+        answers[0]["fired"].as_u64() < answers[1]["fired"].as_u64(),
+        "what it depends on holds some back"
     );
+    assert_eq!(answers[0]["fired"], answers[2]["fired"]);
+    let notes = answers[2]["notes"].to_string();
+    assert!(
+        notes.contains("without the rule \\\"gone\\\"") && notes.contains("there is no rule named"),
+        "{notes}"
+    );
+    assert!(notes.contains("depend on each other"), "{notes}");
 
     // A rule that is not yet one changes nothing, and says what it was judged on.
     let silent = json!({"name": "silent", "series": "end/*", "no_data_for": "10m"});
@@ -541,5 +599,7 @@ async fn a_dry_run_says_when_the_rule_fired_live() {
         (422, &Value::Null),
         "{said}"
     );
-    gateway.account("push", |row| row["accepted"] == 361).await;
+    gateway
+        .account("push", |row| row["accepted"] == pushed + 1)
+        .await;
 }

@@ -1,11 +1,13 @@
 /**
  * A modal question with a form: the browser keeps the focus inside, closes it with Escape and gives the focus back.
  *
- * A refusal is shown where the person looks and gets the focus, so that a screen reader says it without a further live region.
+ * A refusal is shown where the person looks, and it gets the focus, or the first field with which something is wrong: so a screen
+ * reader says it without a further live region.
  */
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { rememberedName, rememberName } from "../person";
+import { focusWrong } from "./Field";
 
 /** As the gateway bounds them. */
 const MAX_NAME = 100;
@@ -35,7 +37,7 @@ export function Dialog({ title, action, onSubmit, onClose, comment = false, wide
   const [busy, setBusy] = useState(false);
   useEffect(() => ref.current?.showModal(), []);
   useEffect(() => {
-    if (refusal !== "") error.current?.focus();
+    if (refusal !== "") focusWrong(error.current);
   }, [refusal]);
 
   const submit = async (event: Event) => {

@@ -6,7 +6,7 @@ import { fetchPoints } from "../api";
 import { bucketColumns, rawColumns } from "../chart-data";
 import { tickTexts } from "../format";
 import { Ring } from "../ring";
-import { marksOf } from "../rule-form";
+import { marksOf } from "../dry-run";
 import { chartColours, onTheme } from "../theme";
 import type { DryRun, Points } from "../wire";
 

@@ -1,7 +1,7 @@
 /** What came of a dry run: in a sentence, on the chart of one series after the other, and as a table. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { fullTimeText, isoTime, timeText, valueWithUnit } from "../format";
-import { verdictText } from "../rule-form";
+import { verdictText } from "../dry-run";
 import type { DryRun } from "../wire";
 import { DryRunChart } from "./DryRunChart";
 

@@ -22,7 +22,10 @@ use crate::{
     alert::Rule,
     config::{self, Config, dependence_fault, read_rule},
     engine::{self, Engine},
-    http::{self, Answer, RuleEntry, RuleFault, RuleOrigin, RuleRefusal, RuleRequest, RuleWish},
+    http::{
+        self, Answer, RuleEntry, RuleFault, RuleOrigin, RuleRefusal, RuleRequest, RuleToRehearse,
+        RuleWish,
+    },
     live::Hub,
     state::{OwnRule, RuleDraft, RuleError, State},
 };
@@ -248,7 +251,7 @@ impl Task {
             drop(answer.send(said));
         }
         match request {
-            RuleRequest::Read(body, answer) => send(answer, self.read(&body)),
+            RuleRequest::Read(body, answer) => send(answer, self.to_rehearse(&body)),
             RuleRequest::Create(wish, answer) => send(answer, self.create(wish).await),
             RuleRequest::Duplicate {
                 id,
@@ -272,13 +275,25 @@ impl Task {
         }
     }
 
-    fn read(&self, body: &Map<String, JsonValue>) -> Result<Box<engine::Config>, RuleRefusal> {
+    fn to_rehearse(
+        &self,
+        body: &Map<String, JsonValue>,
+    ) -> Result<Box<RuleToRehearse>, RuleRefusal> {
+        let mut config = self.read(body)?;
+        let rule = config.rules.first().cloned();
+        let (along, notes) =
+            rule.map_or_else(Default::default, |rule| run_along(&self.merged, rule));
+        config.rules.extend(along);
+        Ok(Box::new(RuleToRehearse { config, notes }))
+    }
+
+    fn read(&self, body: &Map<String, JsonValue>) -> Result<engine::Config, RuleRefusal> {
         let mut alone = self.config.clone();
         alone.rules.clear();
         alone.engine.rules.clear();
         let (_, faults) = read_rule(&mut alone, body);
         if faults.is_empty() {
-            Ok(Box::new(alone.engine))
+            Ok(alone.engine)
         } else {
             Err(wrong(faults))
         }
@@ -471,6 +486,42 @@ impl Task {
             .send_modify(|configured| configured.rules = entries);
         news
     }
+}
+
+/// The rules in force that a rule depends on, over however many, and what must be said of those that are left out.
+fn run_along(merged: &Merged, rule: Rule) -> (Vec<Rule>, Vec<String>) {
+    // It takes the place of the one that has its name.
+    let others = || merged.rules.iter().filter(|other| other.name != rule.name);
+    let all: Vec<Depending> = others()
+        .chain([&rule])
+        .map(|rule| (rule.name.clone(), rule.life.depends_on.clone()))
+        .collect();
+    let mut notes = Vec::new();
+    let mut taken = vec![rule.clone()];
+    let mut at = 0;
+    while let Some(one) = taken.get(at).cloned() {
+        at += 1;
+        for on in &one.life.depends_on {
+            let fault = dependence_fault(&all, &one.name, on).map(|fault| {
+                match merged.entries.iter().any(|entry| entry.name == *on) {
+                    true if all.iter().all(|(name, _)| name != on) => {
+                        format!("the rule \"{on}\" is not in force")
+                    }
+                    _ => fault,
+                }
+            });
+            if let Some(fault) = fault {
+                notes.push(format!(
+                    "\"{}\" is judged without the rule \"{on}\", which it depends on: {fault}.",
+                    one.name
+                ));
+            } else if taken.iter().all(|rule| rule.name != *on) {
+                taken.extend(others().find(|rule| rule.name == *on).cloned());
+            }
+        }
+    }
+    taken.remove(0);
+    (taken, notes)
 }
 
 /// What is wrong with what a rule depends on that may take the place of `but`. Those that are not in force count: they may be again.
@@ -677,5 +728,50 @@ mod tests {
         assert!(ring[0].contains("depend on each other"), "{ring:?}");
         // What it was before does not count.
         assert_eq!(faults("a", "hot", Some("r-1")), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_rule_depends_on_is_rehearsed_with_it_or_it_is_said_why_not() {
+        let depending = |name: &str, on: &[&str]| {
+            let mut body = named(name);
+            body["depends_on"] = json!(on);
+            body
+        };
+        let people = [
+            own("r-1", true, depending("link", &["power"])),
+            own("r-2", true, named("power")),
+            own("r-3", false, named("off")),
+            own("r-4", true, depending("ring", &["hot"])),
+            own("r-5", true, named("unrelated")),
+            own("r-6", true, named("hot")),
+        ];
+        let merged = merge(&config(""), &people);
+        let hot = |on: &[&str]| {
+            let body = depending("hot", on);
+            let mut alone = config("");
+            let (rule, faults) = read_rule(&mut alone, body.as_object().unwrap());
+            assert_eq!(faults, []);
+            run_along(&merged, rule.unwrap())
+        };
+        let names = |rules: &[Rule]| -> Vec<String> {
+            rules.iter().map(|rule| rule.name.to_string()).collect()
+        };
+        let (along, notes) = hot(&["link", "power"]);
+        assert_eq!(names(&along), ["link", "power"]);
+        assert_eq!(notes, Vec::<String>::new());
+        let (along, notes) = hot(&["off", "ring", "gone", "power"]);
+        assert_eq!(names(&along), ["power"]);
+        let why = [
+            "is not in force",
+            "depend on each other",
+            "there is no rule named",
+        ];
+        assert_eq!(notes.len(), why.len());
+        for (note, why) in notes.iter().zip(why) {
+            assert!(
+                note.starts_with("\"hot\" is judged without the rule") && note.contains(why),
+                "{note}"
+            );
+        }
     }
 }

@@ -457,7 +457,7 @@ fn time(table: &mut Table<'_>, key: &'static str, kind: &str) -> Option<Duration
             "{}: `{kind}` needs `{key}`, such as {key} = \"10m\"",
             table.name
         );
-        table.report(table.span(), message);
+        table.report_missing(key, message);
         return None;
     }
     let time = table.placed::<Duration>(key)?;

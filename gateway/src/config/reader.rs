@@ -82,6 +82,11 @@ impl<'a> Table<'a> {
         self.reporter.report(span, message);
     }
 
+    /// A key that must be there is not.
+    pub(super) fn report_missing(&self, key: &'static str, message: impl Into<String>) {
+        self.reporter.report_missing(self.span(), key, message);
+    }
+
     pub(super) fn doubt(&self, span: Range<usize>, message: impl Into<String>) {
         self.reporter.doubt(span, message);
     }

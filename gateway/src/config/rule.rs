@@ -35,8 +35,8 @@ pub(super) fn read(mut table: Table<'_>) -> Option<Written> {
     let matching = matching(&mut table);
     let series = if matching.is_empty() {
         if !table.has("series") && !table.has("match") {
-            table.report(
-                table.span(),
+            table.report_missing(
+                "series",
                 format!("{} needs `series`, such as \"*/temperature\", or `match`, such as {{ site = \"north\" }}", table.name),
             );
         }

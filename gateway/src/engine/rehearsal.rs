@@ -5,17 +5,17 @@
 //! everything that waits: for a rule that must hold for a while, for silence. How late readings came, and in which order, is not
 //! stored and can't be rehearsed.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use smol_str::SmolStr;
 
 use super::{
-    Config, Resumption,
+    Config, Resumption, UndecidedRule,
     core::{Core, labels},
     recent::Recorder,
 };
 use crate::{
-    alert::{Machine, Moment, Transition},
+    alert::{Machine, Moment, Of, Rule, Transition},
     journal::{Entry, Position},
     model::{Batch, Reading, SeriesKey, SourceName, Timestamp, Unit},
     store::{Device, Point},
@@ -53,6 +53,28 @@ impl Rehearsal {
         about
     }
 
+    /// The series that the conditions of these rules look at from these ones, be they among them or not.
+    #[must_use]
+    pub fn looked_at(rules: &[Rule], from: &[SeriesKey]) -> BTreeSet<SeriesKey> {
+        if from.is_empty() {
+            return BTreeSet::new();
+        }
+        let others = rules.iter().flat_map(|rule| rule.condition.others());
+        others
+            .flat_map(|of| match of {
+                Of::Itself => Vec::new(),
+                Of::Series(key) => vec![key.clone()],
+                Of::Metric(metric) => from
+                    .iter()
+                    .map(|key| SeriesKey {
+                        device: key.device.clone(),
+                        metric: metric.clone(),
+                    })
+                    .collect(),
+            })
+            .collect()
+    }
+
     /// Begins at a time with these series, of which nothing is known yet.
     #[must_use]
     pub fn new(mut config: Config, series: &[SeriesKey], from: Timestamp) -> Self {
@@ -74,18 +96,32 @@ impl Rehearsal {
         }
     }
 
-    /// Lets the time pass up to a point, and takes it. Points come in the order of their times.
+    /// Lets the time pass up to a point, and takes it. Points come in the order of their times; those from before the beginning come with it.
     pub fn take(&mut self, series: &SeriesKey, unit: Option<&Unit>, point: &Point) {
-        self.wait_until(point.time);
+        self.take_as(series, unit, point, false);
+    }
+
+    /// Takes a last-known value, of which it is not known since when it holds, as it came when one asked for it.
+    pub fn take_retained(&mut self, series: &SeriesKey, unit: Option<&Unit>, point: &Point) {
+        self.take_as(series, unit, point, true);
+    }
+
+    fn take_as(&mut self, series: &SeriesKey, unit: Option<&Unit>, point: &Point, retained: bool) {
+        let received = if retained {
+            self.from
+        } else {
+            point.time.max(self.from)
+        };
+        self.wait_until(received);
         self.applied += 1;
         let reading = Reading {
             series: series.clone(),
             value: point.value.clone(),
             unit: unit.cloned(),
             quality: point.quality,
-            time: point.time,
-            received: point.time,
-            retained: false,
+            time: if retained { received } else { point.time },
+            received,
+            retained,
         };
         let entry = Entry {
             position: Position(self.applied),
@@ -95,7 +131,7 @@ impl Rehearsal {
                 ..Batch::default()
             }],
         };
-        let now = self.at(point.time);
+        let now = self.at(received);
         self.core.replay(&entry, now, &mut self.recorder);
     }
 
@@ -116,6 +152,11 @@ impl Rehearsal {
     /// What changed since this was last asked, in order.
     pub fn changes(&mut self) -> Vec<Transition> {
         self.core.take_transitions()
+    }
+
+    /// The rules that could not always be decided, with how often and why.
+    pub fn undecided(&self) -> impl Iterator<Item = UndecidedRule> {
+        self.core.undecided()
     }
 
     const fn at(&self, time: Timestamp) -> Moment {
@@ -139,8 +180,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        alert::{AlertState, Condition, Flapping, Life, Rule, Severity},
-        model::{Quality, Value},
+        alert::{AlertState, Condition, Expression, Flapping, Life, Of, Rule, Severity, Side},
+        model::{Metric, Quality, Value},
     };
 
     const BEGIN: i64 = 1_800_000_000_000;
@@ -256,8 +297,9 @@ mod tests {
         /// The same readings, sent to a core that runs as the gateway's own does: it wakes when something is due.
         #[test]
         fn a_rehearsal_says_what_was_said_live(
-            values in proptest::collection::vec((0u8..2, 1i64..40, 0i32..60), 1..120),
-            kind in 0u8..4,
+            values in proptest::collection::vec((0u8..4, 1i64..40, 0i32..60), 1..120),
+            kind in 0u8..6,
+            depends in any::<bool>(),
             hold in 0u64..60,
             (keep, min_on, min_off) in (0u64..90, 0u64..90, 0u64..90),
             flaps in any::<bool>(),
@@ -266,8 +308,22 @@ mod tests {
                 0 => Condition::Above { limit: 30.0, clear: 25.0 },
                 1 => Condition::Below { limit: 20.0, clear: 22.0 },
                 2 => Condition::ChangeOver { limit: 15.0, over: Duration::from_secs(45) },
-                _ => Condition::NoDataFor { silence: Duration::from_secs(30) },
+                3 => Condition::NoDataFor { silence: Duration::from_secs(30) },
+                4 => Condition::Versus {
+                    side: Side::Above,
+                    other: Of::Metric(Metric("x".into())),
+                    by: 5.0,
+                    clear_by: 0.0,
+                    max_age: (hold % 2 == 0).then(|| Duration::from_secs(60)),
+                },
+                _ => Condition::When {
+                    when: Expression::compile("value > series('b/x') and mean('m', 'x') < 30", &|_| Some(Duration::from_secs(60))).unwrap(),
+                    clear: None,
+                },
             };
+            let mut off = rule(Condition::Above { limit: 40.0, clear: 35.0 }, 10);
+            off.name = "off".into();
+            off.series = "a1/x".into();
             let mut rule = rule(condition, hold);
             rule.life.keep_firing_for = Duration::from_secs(keep);
             rule.life.min_on = Duration::from_secs(min_on);
@@ -275,14 +331,21 @@ mod tests {
             rule.life.stale_after = Duration::from_secs(45);
             let minutes = |n: u64| Duration::from_secs(60 * n);
             rule.life.flapping = flaps.then(|| Flapping { fires: 3, within: minutes(5), calm: minutes(2) });
-            let series = [key("a1/t"), key("a2/t")];
+            let rules = if depends {
+                rule.life.depends_on = vec!["off".into()];
+                vec![rule, off]
+            } else {
+                vec![rule]
+            };
+            let config = || Config { rules: rules.clone(), ..Config::default() };
+            let series = ["a1/t", "a2/t", "a1/x", "b/x"].map(key);
             let mut second = 0;
             let mut points = Vec::new();
             for (which, step, value) in values {
                 second += step;
                 points.push((usize::from(which), point(second, f64::from(value))));
             }
-            let mut rehearsal = Rehearsal::new(config(rule.clone()), &series, at(0));
+            let mut rehearsal = Rehearsal::new(config(), &series, at(0));
             for (which, point) in &points {
                 rehearsal.take(&series[*which], None, point);
             }
@@ -294,7 +357,7 @@ mod tests {
                 clock: at(second),
                 uptime: Duration::from_secs(second.unsigned_abs()),
             };
-            let mut core = Core::new(config(rule), Resumption::default(), now(0));
+            let mut core = Core::new(config(), Resumption::default(), now(0));
             for key in &series {
                 core.expect(key, now(0));
             }

@@ -1,8 +1,11 @@
 //! Dry runs: when a rule would have fired, before it is one.
 //!
-//! The readings of the series that it is about come from the history and from memory, and go through the engine's own core
-//! ([`Rehearsal`]), in the order in which they were measured. It runs beside everything else: [`MAX_RUNS`] at once, on a thread of the
-//! blocking pool, over at most [`MAX_POINTS`] readings of [`MAX_SERIES`] series, for at most [`MAX_TIME`].
+//! The readings of the series that it is about, of those that it compares them with, and of those that the rules are about on which it
+//! depends ([`gather`]) go through the engine's own core ([`Rehearsal`]), in the order in which they were measured. Told is what becomes of
+//! the rule itself. It runs beside everything else: [`MAX_RUNS`] at once, on a thread of the blocking pool, over at most
+//! [`gather::MAX_POINTS`] readings of [`gather::MAX_SERIES`] series, for at most [`MAX_TIME`].
+
+mod gather;
 
 use std::{
     cmp::Reverse,
@@ -20,26 +23,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as JsonValue};
 use tokio::time::Instant;
 
-use super::{Api, RuleRequest, points, problem::Problem, rules, times};
+use self::gather::{Gathered, gather};
+use super::{Api, RuleRequest, problem::Problem, rules, times};
 use crate::{
-    alert::{AlertState, Condition, Transition},
-    engine::{self, Rehearsal},
-    model::{Quality, SeriesKey, Timestamp, Unit, Value},
-    store::{DeviceConfig, Point},
+    alert::{AlertState, Transition},
+    engine::Rehearsal,
+    model::{Quality, SeriesKey, Timestamp, Value},
+    store::Point,
 };
 
 /// Dry runs at once; one more is refused.
 pub(super) const MAX_RUNS: usize = 1;
-/// Readings in one; more are refused, with what to do.
-const MAX_POINTS: usize = 1_000_000;
-/// Series in one; further ones are left out, and told.
-const MAX_SERIES: usize = 500;
 /// Intervals that one answer tells; the oldest are left out, and told.
 const MAX_INTERVALS: usize = 5_000;
 /// How long one may take; below what an answer may take.
 const MAX_TIME: Duration = Duration::from_secs(20);
-/// Readings from so long before the range are judged too, so that what was true at its start is known there.
-const LEAD: i64 = 3_600_000_000_000;
+/// An hour.
+const HOUR: i64 = 3_600_000_000_000;
 /// Readings between two looks at the clock.
 const LOOK_EVERY: usize = 4_096;
 
@@ -56,7 +56,7 @@ pub(super) struct Asked {
 struct DryRun {
     from_ms: i64,
     to_ms: i64,
-    /// Readings that were judged, those before the range included.
+    /// Readings that were gone through, those before the range and those of other series included.
     points: usize,
     /// Series that the rule is about.
     matched: usize,
@@ -93,14 +93,6 @@ struct Interval {
     peak: Option<f64>,
 }
 
-/// What is looked at.
-#[derive(Debug)]
-struct Stored {
-    key: SeriesKey,
-    unit: Option<Unit>,
-    points: Vec<Point>,
-}
-
 pub(super) async fn dry_run(
     State(api): State<Api>,
     asked: Result<Json<Asked>, JsonRejection>,
@@ -119,7 +111,7 @@ pub(super) async fn dry_run(
     let from = time(
         "from",
         asked.from.as_ref(),
-        Timestamp(to.0.saturating_sub(24 * LEAD)),
+        Timestamp(to.0.saturating_sub(24 * HOUR)),
     )?;
     if from >= to {
         return Err(Problem::bad_request(
@@ -128,7 +120,7 @@ pub(super) async fn dry_run(
     }
     let body = rules::body(asked.rule)?;
     let ask = |answer| RuleRequest::Read(body, answer);
-    let config = api.parts.rules.ask(ask).await?;
+    let asked = api.parts.rules.ask(ask).await?;
     let Ok(turn) = std::sync::Arc::clone(&api.dry_runs).try_acquire_owned() else {
         api.parts.rules.refused_dry_run();
         return Err(Problem::new(
@@ -139,25 +131,16 @@ pub(super) async fn dry_run(
     };
     let until = Instant::now() + MAX_TIME;
     let range = (from, to);
-    let (config, stored, told) = gather(&api, *config, range, until).await?;
+    let gathered = gather(&api, *asked, range, until).await?;
     let run = tokio::task::spawn_blocking(move || {
-        let done = run(config, &stored, range, until);
+        let done = run(gathered, range, until);
         drop(turn);
         done
     });
-    let Ok(Some(mut done)) = run.await else {
+    let Ok(Some(done)) = run.await else {
         return Err(refuse(&api, "it takes longer than 20 s"));
     };
-    done.matched += told.left_out;
-    done.left_out = told.left_out;
-    done.notes.extend(told.notes);
     Ok(Json(done).into_response())
-}
-
-/// What is told besides.
-struct Told {
-    left_out: usize,
-    notes: Vec<String>,
 }
 
 fn refuse(api: &Api, why: &str) -> Problem {
@@ -170,149 +153,81 @@ fn refuse(api: &Api, why: &str) -> Problem {
     )
 }
 
-/// The readings that are to be judged.
-async fn gather(
-    api: &Api,
-    mut config: engine::Config,
-    (from, to): (Timestamp, Timestamp),
-    until: Instant,
-) -> Result<(engine::Config, Vec<Stored>, Told), Problem> {
-    let devices = api.parts.engine.devices().await?;
-    let known = api.parts.engine.series().await?;
-    let mut units: BTreeMap<SeriesKey, Option<Unit>> = BTreeMap::new();
-    for info in known {
-        units.insert(info.key, info.unit);
-    }
-    let all = units.keys().cloned().collect();
-    let mut about = Rehearsal::concerned(&config, &devices, all);
-    let left_out = about.len().saturating_sub(MAX_SERIES);
-    about.truncate(MAX_SERIES);
-    let configured = std::mem::take(&mut config.devices);
-    let interval = |id: &str| configured.iter().find(|d| d.id == id)?.interval;
-    config.devices = devices
-        .into_iter()
-        .map(|device| DeviceConfig {
-            interval: interval(&device.id.0),
-            expect: Vec::new(),
-            id: device.id.0,
-            name: Some(device.name),
-            site: device.site,
-            labels: device.labels,
-        })
-        .collect();
-    let (lead, end) = (
-        Timestamp(from.0.saturating_sub(LEAD)),
-        Timestamp(to.0.saturating_add(1)),
-    );
-    let mut room = MAX_POINTS;
-    let mut stored = Vec::with_capacity(about.len());
-    for key in about {
-        if Instant::now() >= until {
-            return Err(refuse(api, "reading the history takes longer than 20 s"));
-        }
-        let old = match &api.parts.history {
-            None => Vec::new(),
-            Some(history) => history
-                .points(key.clone(), lead, end, room + 1)
-                .await
-                .map_err(|error| Problem::internal("the history cannot be read", &error))?,
-        };
-        let new = api.parts.engine.points(key.clone(), lead, end).await?;
-        let points = points::merge(old, new.unwrap_or_default());
-        let Some(rest) = room.checked_sub(points.len()) else {
-            return Err(refuse(
-                api,
-                &format!("there are more than {MAX_POINTS} readings"),
-            ));
-        };
-        room = rest;
-        let unit = units.remove(&key).flatten();
-        stored.push(Stored { key, unit, points });
-    }
-    let mut notes = Vec::new();
-    let oldest = stored
-        .iter()
-        .filter_map(|s| s.points.first())
-        .map(|p| p.time);
-    match oldest.min() {
-        None if stored.is_empty() => notes.push(String::from(
-            "No series that is known matches: nothing was judged.",
-        )),
-        None => notes.push(String::from("Nothing is stored in this range.")),
-        Some(oldest) if oldest > from => notes.push(format!(
-            "Nothing is stored before {}: the range is judged from there.",
-            oldest.to_rfc3339()
-        )),
-        Some(_) => {}
-    }
-    if api.parts.history.is_none() {
-        notes.push(String::from(
-            "The history is switched off: only the readings that are still in memory are judged.",
-        ));
-    }
-    if left_out > 0 {
-        notes.push(format!(
-            "{left_out} further series match and were left out: narrow `series` to see them."
-        ));
-    }
-    let waits = |rule: &crate::alert::Rule| matches!(rule.condition, Condition::NoDataFor { .. });
-    if config.rules.iter().any(waits) {
-        notes.push(String::from(
-            "When readings arrived is not stored: silence is judged by when they were measured.",
-        ));
-    }
-    Ok((config, stored, Told { left_out, notes }))
-}
-
 /// `None` when the time is up.
-fn run(
-    config: engine::Config,
-    stored: &[Stored],
-    (from, to): (Timestamp, Timestamp),
-    until: Instant,
-) -> Option<DryRun> {
+fn run(gathered: Gathered, (from, to): (Timestamp, Timestamp), until: Instant) -> Option<DryRun> {
+    let Gathered {
+        config,
+        lead,
+        stored,
+        left_out,
+        mut notes,
+    } = gathered;
     let keys: Vec<SeriesKey> = stored.iter().map(|s| s.key.clone()).collect();
-    let first = stored
-        .iter()
-        .filter_map(|s| s.points.first())
-        .map(|p| p.time);
+    let starts = stored.iter().filter_map(|s| {
+        let within = s.points.iter().map(|point| point.time);
+        within.into_iter().find(|time| *time >= lead)
+    });
     // Silence before anything was stored is no silence.
-    let begin = first.min().unwrap_or(from).min(to);
+    let begin = starts.min().unwrap_or(from).min(to);
+    let rule = config.rules.first().map(|rule| rule.name.clone());
     let mut rehearsal = Rehearsal::new(config, &keys, begin);
-    let mut books: BTreeMap<String, Book> = BTreeMap::new();
-    for key in &keys {
-        books.insert(key.to_string(), Book::default());
+    for of in &stored {
+        if let Some(point) = &of.retained {
+            rehearsal.take_retained(&of.key, of.unit.as_ref(), point);
+        }
     }
-    let mut next: BinaryHeap<Reverse<(Timestamp, usize)>> = BinaryHeap::new();
+    let mut books: BTreeMap<String, Book> = BTreeMap::new();
+    for of in stored.iter().filter(|of| of.is_about) {
+        books.insert(of.key.to_string(), Book::default());
+    }
+    // At one moment what is looked at comes first, then those that the rule depends on.
+    let order = |index: usize| (!stored[index].is_looked_at, stored[index].is_about, index);
+    let mut next = BinaryHeap::new();
     let mut at = vec![0; stored.len()];
     for (index, of) in stored.iter().enumerate() {
-        next.extend(of.points.first().map(|point| Reverse((point.time, index))));
+        next.extend(
+            of.points
+                .first()
+                .map(|point| Reverse((point.time, order(index)))),
+        );
     }
     let mut taken = 0;
-    while let Some(Reverse((_, index))) = next.pop() {
+    while let Some(Reverse((_, (.., index)))) = next.pop() {
         let of = &stored[index];
         let point = &of.points[at[index]];
         at[index] += 1;
         next.extend(
             of.points
                 .get(at[index])
-                .map(|point| Reverse((point.time, index))),
+                .map(|point| Reverse((point.time, order(index)))),
         );
         taken += 1;
         if taken % LOOK_EVERY == 0 && Instant::now() >= until {
             return None;
         }
         rehearsal.take(&of.key, of.unit.as_ref(), point);
-        note(&mut books, rehearsal.changes());
+        note(&mut books, rule.as_deref(), rehearsal.changes());
         if let Some(book) = books.get_mut(&of.key.to_string()) {
             book.heard(point);
         }
     }
     rehearsal.wait_until(to);
-    note(&mut books, rehearsal.changes());
-    let mut series = Vec::with_capacity(stored.len());
+    note(&mut books, rule.as_deref(), rehearsal.changes());
+    notes.extend(rehearsal.undecided().map(|of| {
+        let whose = if rule.as_deref() == Some(of.rule.as_str()) {
+            String::from("It")
+        } else {
+            format!("The rule \"{}\", which it depends on,", of.rule)
+        };
+        let times = if of.times == 1 { "time" } else { "times" };
+        format!(
+            "{whose} could not be decided {} {times}, last because {}.",
+            of.times, of.last
+        )
+    }));
+    let mut series = Vec::with_capacity(books.len());
     let (mut fired, mut room, mut intervals_left_out) = (0, MAX_INTERVALS, 0);
-    for of in stored {
+    for of in stored.iter().filter(|of| of.is_about) {
         let name = of.key.to_string();
         let mut intervals = books.remove(&name).unwrap_or_default().close();
         let start = from.as_millis();
@@ -336,18 +251,20 @@ fn run(
         from_ms: from.as_millis(),
         to_ms: to.as_millis(),
         points: taken,
-        matched: stored.len(),
-        left_out: 0,
+        matched: series.len() + left_out,
+        left_out,
         fired,
         intervals_left_out,
-        notes: Vec::new(),
+        notes,
         series,
     })
 }
 
-fn note(books: &mut BTreeMap<String, Book>, changes: Vec<Transition>) {
+fn note(books: &mut BTreeMap<String, Book>, rule: Option<&str>, changes: Vec<Transition>) {
     for change in changes {
-        if let Some(book) = books.get_mut(change.alert.series.as_str()) {
+        if Some(change.alert.rule.as_str()) == rule
+            && let Some(book) = books.get_mut(change.alert.series.as_str())
+        {
             book.changed(&change);
         }
     }
@@ -419,8 +336,12 @@ fn rise(interval: &mut Interval, before: Option<f64>, value: &Value) {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::*;
-    use crate::alert::{Life, Rule, Severity};
+    use super::{gather::Stored, *};
+    use crate::{
+        alert::{Condition, Life, Of, Rule, Severity, Side},
+        engine,
+        model::{Metric, Unit},
+    };
 
     const BEGIN: i64 = 1_800_000_000_000;
 
@@ -438,13 +359,16 @@ mod tests {
             key: SeriesKey::parse(name).unwrap(),
             unit: Some(Unit("Cel".into())),
             points: points.iter().map(point).collect(),
+            retained: None,
+            is_about: true,
+            is_looked_at: false,
         }
     }
 
-    fn rehearsed(condition: Condition, stored: &[Stored], until: Instant) -> Option<DryRun> {
-        let rule = Rule {
-            name: "r".into(),
-            series: "*/*".into(),
+    fn rule(name: &str, series: &str, condition: Condition) -> Rule {
+        Rule {
+            name: name.into(),
+            series: series.into(),
             matching: std::collections::BTreeMap::new(),
             condition,
             hold: Duration::ZERO,
@@ -453,12 +377,151 @@ mod tests {
             webhooks: Vec::new(),
             labels: BTreeMap::new(),
             life: Life::default(),
+        }
+    }
+
+    fn gathered(rules: Vec<Rule>, stored: Vec<Stored>) -> Gathered {
+        Gathered {
+            config: engine::Config {
+                rules,
+                ..engine::Config::default()
+            },
+            lead: at(-3_500),
+            stored,
+            left_out: 0,
+            notes: Vec::new(),
+        }
+    }
+
+    fn rehearsed(condition: Condition, stored: Vec<Stored>, until: Instant) -> Option<DryRun> {
+        let gathered = gathered(vec![rule("r", "*/*", condition)], stored);
+        run(gathered, (at(100), at(1_000)), until)
+    }
+
+    fn fired_at(run: &DryRun, of: usize) -> Vec<i64> {
+        let fired = run.series[of].intervals.iter().filter_map(|i| i.fired_ms);
+        fired.map(|ms| (ms - BEGIN) / 1_000).collect()
+    }
+
+    fn over_setpoint(max_age: Option<Duration>) -> Condition {
+        Condition::Versus {
+            side: Side::Above,
+            other: Of::Metric(Metric("setpoint".into())),
+            by: 2.0,
+            clear_by: 2.0,
+            max_age,
+        }
+    }
+
+    fn beside(name: &str, points: &[(i64, f64)]) -> Stored {
+        Stored {
+            is_about: false,
+            is_looked_at: true,
+            ..stored(name, points)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_setpoint_of_long_ago_counts_and_one_of_the_same_moment_comes_first() {
+        let room = stored("a/t", &[(150, 23.0), (300, 21.0), (500, 24.0)]);
+        // Said before the lead, and changed with the second reading.
+        let setpoint = beside("a/setpoint", &[(-9_000, 20.0), (300, 18.0), (400, 22.5)]);
+        let rules = vec![rule("r", "a/t", over_setpoint(None))];
+        let done = run(
+            gathered(rules.clone(), vec![room, setpoint]),
+            (at(100), at(1_000)),
+            later(),
+        )
+        .unwrap();
+        assert_eq!(fired_at(&done, 0), [150]);
+        let ends: Vec<_> = done.series[0]
+            .intervals
+            .iter()
+            .map(|i| i.resolved_ms)
+            .collect();
+        assert_eq!(
+            ends,
+            [Some(at(500).as_millis())],
+            "at 300 it is 3 above the new one"
+        );
+        assert_eq!((done.matched, done.points, done.series.len()), (1, 6, 1));
+        assert_eq!(done.notes, Vec::<String>::new());
+
+        // Without any it can't be decided, and that is said.
+        let room = || stored("a/t", &[(150, 23.0), (300, 21.0)]);
+        let done = run(
+            gathered(rules.clone(), vec![room(), beside("a/setpoint", &[])]),
+            (at(100), at(1_000)),
+            later(),
+        )
+        .unwrap();
+        assert_eq!(done.fired, 0);
+        assert!(
+            done.notes[0].starts_with("It could not be decided 2 times, last because"),
+            "{:?}",
+            done.notes
+        );
+
+        // A retained one counts from the start on, but has no age.
+        let retained = || Stored {
+            retained: stored("a/setpoint", &[(900, 20.0)]).points.pop(),
+            ..beside("a/setpoint", &[])
         };
-        let config = engine::Config {
-            rules: vec![rule],
-            ..engine::Config::default()
+        let done = run(
+            gathered(rules, vec![room(), retained()]),
+            (at(100), at(1_000)),
+            later(),
+        )
+        .unwrap();
+        assert_eq!(fired_at(&done, 0), [150]);
+        let aged = vec![rule(
+            "r",
+            "a/t",
+            over_setpoint(Some(Duration::from_secs(60))),
+        )];
+        let done = run(
+            gathered(aged, vec![room(), retained()]),
+            (at(100), at(1_000)),
+            later(),
+        )
+        .unwrap();
+        assert_eq!(done.fired, 0);
+        assert!(done.notes[0].contains("too old"), "{:?}", done.notes);
+    }
+
+    #[tokio::test]
+    async fn a_rule_that_it_depends_on_is_run_along_and_not_told() {
+        let hot = Condition::Above {
+            limit: 30.0,
+            clear: 30.0,
         };
-        run(config, stored, (at(100), at(1_000)), until)
+        let off = Condition::Below {
+            limit: 1.0,
+            clear: 1.0,
+        };
+        let mut dependent = rule("hot", "*/t", hot);
+        dependent.life.depends_on = vec!["off".into()];
+        let link = |points: &[(i64, f64)]| Stored {
+            is_looked_at: false,
+            ..beside("a/power", points)
+        };
+        let heat = || stored("a/t", &[(150, 31.0), (200, 20.0), (300, 31.0), (400, 20.0)]);
+        // Off from 300 on, in the same moment as the second time.
+        let rules = vec![dependent.clone(), rule("off", "*/power", off)];
+        let done = run(
+            gathered(rules, vec![heat(), link(&[(140, 5.0), (300, 0.0)])]),
+            (at(100), at(1_000)),
+            later(),
+        )
+        .unwrap();
+        assert_eq!(fired_at(&done, 0), [150]);
+        assert_eq!((done.matched, done.fired), (1, 1));
+        let alone = run(
+            gathered(vec![dependent], vec![heat()]),
+            (at(100), at(1_000)),
+            later(),
+        );
+        assert_eq!(fired_at(&alone.unwrap(), 0), [150, 300]);
     }
 
     fn later() -> Instant {
@@ -485,7 +548,7 @@ mod tests {
             (950, 3.0),
         ];
         let quiet = stored("b/t", &[(200, 20.0), (400, 21.0)]);
-        let done = rehearsed(cold, &[stored("a/t", &fridge), quiet], later()).unwrap();
+        let done = rehearsed(cold, vec![stored("a/t", &fridge), quiet], later()).unwrap();
         assert_eq!((done.fired, done.points, done.matched), (2, 11, 2));
         let ms = |second: i64| BEGIN + second * 1_000;
         let expected = [
@@ -517,9 +580,9 @@ mod tests {
             clear: 1.0,
         };
         let many: Vec<(i64, f64)> = (0..2 * LOOK_EVERY as i64).map(|n| (n, 0.0)).collect();
-        let many = [stored("a/t", &many)];
-        assert!(rehearsed(hot.clone(), &many, Instant::now()).is_none());
-        assert!(rehearsed(hot, &many, later()).is_some());
+        let many = || vec![stored("a/t", &many)];
+        assert!(rehearsed(hot.clone(), many(), Instant::now()).is_none());
+        assert!(rehearsed(hot, many(), later()).is_some());
     }
 
     #[tokio::test]
@@ -531,7 +594,7 @@ mod tests {
         let flaps: Vec<(i64, f64)> = (0..2 * MAX_INTERVALS as i64 + 20)
             .map(|n| (100 + n, if n % 2 == 0 { 2.0 } else { 0.0 }))
             .collect();
-        let done = rehearsed(hot, &[stored("a/t", &flaps)], later()).unwrap();
+        let done = rehearsed(hot, vec![stored("a/t", &flaps)], later()).unwrap();
         assert_eq!(done.intervals_left_out, 10);
         assert_eq!(done.series[0].intervals.len(), MAX_INTERVALS);
         assert_eq!(done.fired, MAX_INTERVALS + 10);

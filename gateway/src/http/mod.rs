@@ -41,7 +41,7 @@ use self::problem::Problem;
 pub use self::{
     rules::{
         Answer, MAX_RULE_REQUESTS, RuleEntry, RuleFault, RuleOrigin, RuleRefusal, RuleRequest,
-        RuleWish, Rules, place as rule_place,
+        RuleToRehearse, RuleWish, Rules, place as rule_place,
     },
     serve::{Metrics, serve},
 };

@@ -109,8 +109,8 @@ pub type Answer<T> = oneshot::Sender<Result<T, RuleRefusal>>;
 /// A question to the desk, or a change.
 #[derive(Debug)]
 pub enum RuleRequest {
-    /// Read a rule, and give an engine's settings in which it is the only one. Whether its name is free is not asked.
-    Read(Map<String, JsonValue>, Answer<Box<engine::Config>>),
+    /// Read a rule, for a rehearsal of it. Whether its name is free is not asked.
+    Read(Map<String, JsonValue>, Answer<Box<RuleToRehearse>>),
     /// Make one.
     Create(RuleWish, Answer<RuleEntry>),
     /// Make one that says the same as another.
@@ -148,6 +148,15 @@ pub enum RuleRequest {
         /// When it is gone.
         answer: Answer<()>,
     },
+}
+
+/// A rule that was read, and what it needs to be rehearsed.
+#[derive(Clone, Debug)]
+pub struct RuleToRehearse {
+    /// The engine's settings, in which the rule is the first one. Behind it are those in force that it depends on, over however many.
+    pub config: engine::Config,
+    /// What must be known of those that are not there.
+    pub notes: Vec<String>,
 }
 
 /// What a person wants a rule to be; what is not said stays as it is.

@@ -158,7 +158,8 @@ async fn desk(mut asked: mpsc::Receiver<RuleRequest>) {
                 rules: vec![rule],
                 ..crate::engine::Config::default()
             };
-            drop(answer.send(Ok(Box::new(config))));
+            let notes = Vec::new();
+            drop(answer.send(Ok(Box::new(RuleToRehearse { config, notes }))));
         }
     }
 }

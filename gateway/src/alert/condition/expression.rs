@@ -152,6 +152,12 @@ impl Expression {
         &self.0.text
     }
 
+    /// The other series that it looks up.
+    pub(super) fn others(&self) -> impl Iterator<Item = &Of> {
+        let names = self.0.names.iter().map(Name::of);
+        names.filter(|of| **of != Of::Itself)
+    }
+
     fn is_true(&self, value: &Value, time: Timestamp, view: &impl View) -> Result<bool, Undecided> {
         let looked_up = self
             .0

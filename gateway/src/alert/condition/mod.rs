@@ -405,6 +405,19 @@ impl Condition {
         matches!(self, Self::Unusual { .. })
     }
 
+    /// The other series that it looks at, as it names them.
+    #[must_use]
+    pub fn others(&self) -> Vec<&Of> {
+        match self {
+            Self::Versus { other, .. } => vec![other],
+            Self::When { when, clear } => {
+                let both = std::iter::once(when).chain(clear);
+                both.flat_map(Expression::others).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether it looks at single values only, so that it can be counted.
     #[must_use]
     pub const fn is_single(&self) -> bool {
