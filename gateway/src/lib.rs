@@ -11,7 +11,7 @@
 //! - [`live`]: what the engine says, as events for browsers
 //! - [`state`] and [`notify`]: what was decided, durably, and the webhooks that hear of it
 //! - [`archive`] and [`history`]: cursors over the journal, to InfluxDB and to disk
-//! - [`http`]: one router of fragments
+//! - [`http`]: one router of fragments; [`auth`]: who may do what
 //!
 //! [`app`] is the one room that knows everybody. `docs/ARCHITECTURE.md` says who may import whom;
 //! a test holds the code to it.
@@ -19,6 +19,7 @@
 pub mod alert;
 pub mod app;
 pub mod archive;
+pub mod auth;
 pub mod backoff;
 pub mod cause;
 pub mod cli;

@@ -41,6 +41,8 @@ mod idle;
 mod late;
 /// The live stream keeps its word to clients.
 mod live;
+/// Who may do what, where people log in.
+mod login;
 /// The whole way, end to end, on real input.
 mod main_job;
 /// Whatever comes, memory is bounded.

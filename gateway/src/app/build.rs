@@ -15,6 +15,7 @@ use super::{
     rules,
     sources::{Sources, Surroundings, kind_name, mappings_of, prepare},
     telling::past,
+    web,
 };
 use crate::{
     archive::{self, DeadLetters},
@@ -362,7 +363,15 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         asked,
         &mut registry,
     );
+    let login = if config.http.login {
+        let login = web::login_config(&config.http, http_address);
+        let (state, stop) = (state.clone(), http_stop.clone());
+        http::Login::start(login, state, clock.clone(), &mut registry, stop).await?
+    } else {
+        http::Login::off()
+    };
     let parts = http::Parts {
+        login,
         rules: asking,
         engine: engine.clone(),
         state: state.clone(),

@@ -179,6 +179,8 @@ fn every_setting_has_its_place(config: &Config) {
         http:
             Http {
                 listen: _,
+                login: _,
+                session_lasts: _,
                 allowed_hosts: _,
                 public_url: _,
             },
@@ -254,6 +256,11 @@ fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("data_dir", old.data_dir != new.data_dir),
         ("log.format", old.log.json != new.log.json),
         ("http.listen", old.http.listen != new.http.listen),
+        ("http.login", old.http.login != new.http.login),
+        (
+            "http.session_lasts",
+            old.http.session_lasts != new.http.session_lasts,
+        ),
         (
             "http.allowed_hosts",
             old.http.allowed_hosts != new.http.allowed_hosts,
@@ -442,6 +449,12 @@ mod tests {
             ),
             ("format = \"text\"", "format = \"json\"", "log.format"),
             ("127.0.0.1:8080", "127.0.0.1:8081", "http.listen"),
+            ("login = \"off\"", "login = \"on\"", "http.login"),
+            (
+                "session_lasts = \"30d\"",
+                "session_lasts = \"1d\"",
+                "http.session_lasts",
+            ),
             (
                 "allowed_hosts = []",
                 "allowed_hosts = [\"a.example\"]",

@@ -29,6 +29,7 @@ mod replay;
 mod rules;
 mod sources;
 mod telling;
+mod web;
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 

@@ -37,6 +37,7 @@ pub(super) fn demo(arguments: DemoArguments) -> Result<(), Failure> {
         .with_context(|| format!("cannot make the folder {}", serial_dir.display()))?;
     let mut config = read(&data_dir)?;
     config.http.listen = arguments.listen.unwrap_or_else(|| usual_or_free(PAGE));
+    config.http.login = !config.http.listen.ip().is_loopback();
     for source in &mut config.sources {
         match &mut source.kind {
             SourceKind::Serial(port) => port.device = serial_dir.join(&port.device),

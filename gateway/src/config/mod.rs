@@ -19,11 +19,11 @@ mod secret;
 mod section;
 mod source;
 mod template;
+mod web;
 mod webhook;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -36,6 +36,7 @@ pub use self::{
     mistake::{Mistake, Mistakes},
     rule_json::{RuleBody, RuleFault, WrittenRule, read_rule},
     source::{SourceConfig, SourceKind},
+    web::Http,
 };
 use self::{
     mistake::{Reporter, report_syntax},
@@ -114,17 +115,6 @@ pub struct Log {
     pub json: bool,
 }
 
-/// The web server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Http {
-    /// Default 127.0.0.1:8080.
-    pub listen: SocketAddr,
-    /// Names under which browsers may reach a loopback listener, besides localhost: for a reverse proxy.
-    pub allowed_hosts: Vec<String>,
-    /// Where people reach the page, for the links in messages; none: messages have no links.
-    pub public_url: Option<String>,
-}
-
 /// What reading a config may look at outside the text.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
@@ -162,11 +152,7 @@ impl Default for Config {
                 level: String::from("info"),
                 json: false,
             },
-            http: Http {
-                listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-                allowed_hosts: Vec::new(),
-                public_url: None,
-            },
+            http: Http::default(),
             push: true,
             journal: journal::Config::default(),
             card: card::Config::default(),
@@ -219,7 +205,7 @@ fn read(mut root: Table<'_>, around: &Surroundings<'_>) -> Config {
     root.set_within_seconds("stop_within", &mut config.stop_within, 1, 300);
     root.set("watch_config", &mut config.watch);
     section::log(root.table("log"), &mut config.log);
-    section::http(root.table("http"), &mut config.http);
+    web::read(root.table("http"), &mut config.http);
     if let Some(mut push) = root.table("push") {
         push.set("enabled", &mut config.push);
         push.finish();

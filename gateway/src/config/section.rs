@@ -1,11 +1,11 @@
-//! The tables of the config that are one thing each: `[http]`, `[journal]`, `[store]`, `[influxdb]`, …
+//! The tables of the config that are one thing each: `[journal]`, `[store]`, `[influxdb]`, …
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use smol_str::SmolStr;
 
 use super::{
-    Http, Log, Surroundings, pattern,
+    Log, Surroundings, pattern,
     reader::{Table, did_you_mean},
     scalar::Size,
     secret,
@@ -110,35 +110,6 @@ pub(super) fn log(table: Option<Table<'_>>, log: &mut Log) {
     log.json = table
         .choice("format", &[("text", false), ("json", true)])
         .unwrap_or(log.json);
-    table.finish();
-}
-
-pub(super) fn http(table: Option<Table<'_>>, http: &mut Http) {
-    let Some(mut table) = table else { return };
-    let listen = table.placed::<SocketAddr>("listen");
-    let without_login = table.optional::<bool>("without_login").unwrap_or(false);
-    if let Some(hosts) = table.placed::<Vec<String>>("allowed_hosts") {
-        for host in &hosts.value {
-            if host.is_empty() || host.contains(['/', '*', ' ']) {
-                table.report(
-                    hosts.span.clone(),
-                    format!("`allowed_hosts` holds names such as \"sensors.example.org\", without http:// or a path, found \"{host}\""),
-                );
-            }
-        }
-        http.allowed_hosts = hosts.value;
-    }
-    if let Some(listen) = listen {
-        if !listen.value.ip().is_loopback() && !without_login {
-            let message = "this address can be reached from other machines and nobody has to log in: keep 127.0.0.1 (and put a proxy with a login before it), or say `without_login = true`";
-            table.report(listen.span, message);
-        }
-        http.listen = listen.value;
-    }
-    if let Some(url) = table.placed::<String>("public_url") {
-        super::check_http_url(&table, "public_url", &url);
-        http.public_url = Some(url.value);
-    }
     table.finish();
 }
 

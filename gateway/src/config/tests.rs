@@ -113,11 +113,40 @@ fn secrets_come_from_files_and_the_environment_and_are_not_printed() {
 
 #[test]
 fn listening_to_the_world_without_a_login_must_be_said_out_loud() {
-    let found = mistakes(
-        "[http]\nlisten = \"0.0.0.0:8080\"\n[[source]]\nname = \"m\"\ntype = \"mqtt_listener\"\nlisten = \"[::]:1883\"\n",
+    let found =
+        mistakes("[[source]]\nname = \"m\"\ntype = \"mqtt_listener\"\nlisten = \"[::]:1883\"\n");
+    assert_eq!(found.iter().map(|m| m.0).collect::<Vec<_>>(), [4]);
+    let login = |text: &str| parse_text(&format!("[http]\n{text}\n")).unwrap().http.login;
+    let world = "listen = \"0.0.0.0:8080\"";
+    assert!(login(world), "it is on unless somebody says otherwise");
+    assert!(login(&format!("{world}\nwithout_login = false")));
+    assert!(!login(&format!("{world}\nlogin = \"off\"")));
+    assert!(!login(&format!("{world}\nwithout_login = true")));
+    assert!(!login("listen = \"127.0.0.1:8080\""));
+    assert!(login("login = \"on\""));
+    assert!(!parse_text("").unwrap().http.login);
+    let found = mistakes("[http]\nlogin = \"offf\"\n");
+    assert_eq!((found[0].0, found[0].1), (2, 9), "{found:?}");
+    assert!(found[0].2.contains("did you mean `off`"), "{found:?}");
+    let found = mistakes("[http]\nlogin = \"off\"\nwithout_login = true\n");
+    assert_eq!((found.len(), found[0].0), (1, 3), "{found:?}");
+}
+
+#[test]
+fn passwords_that_cross_the_network_as_they_are_are_a_doubt() {
+    let doubts = |text: &str| {
+        parse_text(&format!("[http]\n{text}\n"))
+            .unwrap()
+            .doubts
+            .len()
+    };
+    assert_eq!(doubts("listen = \"0.0.0.0:8080\""), 1);
+    assert_eq!(
+        doubts("listen = \"0.0.0.0:8080\"\npublic_url = \"https://a.example\""),
+        0
     );
-    assert_eq!(found.iter().map(|m| m.0).collect::<Vec<_>>(), [2, 6]);
-    assert!(parse_text("[http]\nlisten = \"0.0.0.0:8080\"\nwithout_login = true\n").is_ok());
+    assert_eq!(doubts("listen = \"0.0.0.0:8080\"\nlogin = \"off\""), 0);
+    assert_eq!(doubts("login = \"on\""), 0);
 }
 
 #[test]

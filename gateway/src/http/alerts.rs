@@ -14,11 +14,11 @@ use serde_json::json;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Api, points, problem::Problem, times};
+use super::{Api, login::who, points, problem::Problem, times};
 use crate::{
     alert::{
         self, Alert, AlertState,
-        silence::{DraftError, MAX_SHELF, person, remark},
+        silence::{DraftError, MAX_SHELF, remark},
     },
     model::Timestamp,
     state::{AttentionError, ChangeEntry},
@@ -64,7 +64,7 @@ pub(super) fn limit(uri: &Uri) -> Result<usize, Problem> {
 pub(super) fn by(uri: &Uri) -> Result<String, Problem> {
     let query = points::query(uri);
     let name = query.get("by").map_or("", String::as_str);
-    Ok(person("by", name)?)
+    Ok(who("by", name)?)
 }
 
 async fn alerts(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
@@ -123,6 +123,7 @@ struct ShownChange {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Acknowledge {
+    #[serde(default)]
     by: String,
     #[serde(default)]
     comment: String,
@@ -134,7 +135,7 @@ async fn acknowledge(
     body: Result<Json<Acknowledge>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(asked) = body?;
-    let (by, comment) = (person("by", &asked.by)?, remark(&asked.comment)?);
+    let (by, comment) = (who("by", &asked.by)?, remark(&asked.comment)?);
     match api.parts.state.acknowledge(&id, by, comment).await {
         Ok(acknowledged) => Ok(Json(json!({"acknowledged": acknowledged})).into_response()),
         Err(error) => Err(refused(&api, &id, error).await),
@@ -160,7 +161,7 @@ async fn close(
     body: Result<Json<Acknowledge>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(asked) = body?;
-    let (by, comment) = (person("by", &asked.by)?, remark(&asked.comment)?);
+    let (by, comment) = (who("by", &asked.by)?, remark(&asked.comment)?);
     let state = &api.parts.state;
     let mut changed = state.attention_changed();
     let ends = api
@@ -206,6 +207,7 @@ async fn close(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Shelve {
+    #[serde(default)]
     by: String,
     #[serde(rename = "for")]
     span: String,
@@ -219,7 +221,7 @@ async fn shelve(
     body: Result<Json<Shelve>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(asked) = body?;
-    let who = (person("by", &asked.by)?, remark(&asked.comment)?);
+    let who = (who("by", &asked.by)?, remark(&asked.comment)?);
     let span = times::duration(&asked.span)
         .filter(|span| !span.is_zero() && *span <= MAX_SHELF)
         .ok_or_else(|| Problem::bad_request("for must be a time as in 30m or 8h, at most 24h"))?;

@@ -13,10 +13,11 @@ use serde_json::{Value as JsonValue, json};
 use super::{
     Api,
     alerts::{by, limit},
+    login::who,
     points,
     problem::Problem,
 };
-use crate::{alert::silence::person, state::DeadLetterError};
+use crate::state::DeadLetterError;
 
 /// A message with a full group in it.
 const MAX_BODY: usize = 4 << 20;
@@ -43,6 +44,7 @@ pub(super) fn router() -> Router<Api> {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Replay {
+    #[serde(default)]
     by: String,
     message: Option<JsonValue>,
 }
@@ -51,6 +53,7 @@ struct Replay {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReplayAll {
+    #[serde(default)]
     by: String,
     webhook: Option<String>,
 }
@@ -73,7 +76,7 @@ async fn replay(
     body: Result<Json<Replay>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(Replay { by, message }) = body?;
-    let (number, by) = (parse(&number)?, person("by", &by)?);
+    let (number, by) = (parse(&number)?, who("by", &by)?);
     let state = &api.parts.state;
     state.replay_dead_letter(number, message, by).await?;
     Ok(replaying(1))
@@ -84,7 +87,7 @@ async fn replay_all(
     body: Result<Json<ReplayAll>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(ReplayAll { by, webhook }) = body?;
-    let by = person("by", &by)?;
+    let by = who("by", &by)?;
     Ok(replaying(
         api.parts.state.replay_dead_letters(webhook, by).await?,
     ))

@@ -1,8 +1,8 @@
 //! One router of fragments: the REST interface, the status page's numbers, the dashboard's files, and what other
 //! rooms bring (live events, push, metrics).
 //!
-//! Every answer carries the security headers; every request passes the [`guard`]. Errors are problem answers
-//! (RFC 9457). Not here: logins and TLS.
+//! Every answer carries the security headers; every request passes the [`guard`], and then the gate of the [`login`]. Errors are
+//! problem answers (RFC 9457). Not here: TLS.
 
 mod account;
 mod acknowledge;
@@ -12,6 +12,8 @@ mod deliveries;
 mod dry_run;
 mod guard;
 mod letters;
+mod login;
+mod needs;
 mod page;
 mod points;
 pub mod problem;
@@ -39,6 +41,8 @@ use tower_http::{CompressionLevel, compression::CompressionLayer};
 
 use self::problem::Problem;
 pub use self::{
+    login::{Login, LoginConfig},
+    needs::NEEDS,
     rules::{
         Answer, MAX_RULE_REQUESTS, RuleEntry, RuleFault, RuleOrigin, RuleRefusal, RuleRequest,
         RuleToRehearse, RuleWish, Rules, place as rule_place,
@@ -173,6 +177,8 @@ pub struct Parts {
     pub disk: Meter,
     /// Knows the links in messages again.
     pub signer: Signer,
+    /// Who must log in.
+    pub login: Login,
     /// For `now`.
     pub clock: Clock,
     /// When the process started.
@@ -199,6 +205,7 @@ pub fn router(
     parts: Parts,
     fragments: impl IntoIterator<Item = Router>,
 ) -> Router {
+    let login = parts.login.clone();
     let api = Api {
         parts,
         ranges: Arc::new(Semaphore::new(points::MAX_RANGES)),
@@ -216,10 +223,17 @@ pub fn router(
         .merge(letters::router())
         .merge(deliveries::router())
         .merge(webhooks::router())
+        .merge(login::router())
         .with_state(api);
     for fragment in fragments {
         router = router.merge(fragment);
     }
+    #[cfg(all(debug_assertions, not(test)))]
+    assert_eq!(
+        needs::without_row(&router),
+        Vec::<String>::new(),
+        "each route needs a row in http/needs.rs that says who may ask for it"
+    );
     // The page's files lie in the program and take no memory.
     router = router.layer(middleware::from_fn_with_state(
         Arc::new(Semaphore::new(MAX_ANSWER_BYTES)),
@@ -239,6 +253,7 @@ pub fn router(
             in_time,
         ))
         .layer(compression)
+        .layer(middleware::from_fn_with_state(login, login::gate))
         .layer(middleware::from_fn_with_state(
             Arc::new(guard::Guard::new(address, &config.hosts)),
             guard::guard,

@@ -20,11 +20,11 @@ use super::{
     Api,
     alerts::{MAX_BODY, by},
     dry_run,
+    login::who,
     problem::Problem,
     silences::expected,
 };
 use crate::{
-    alert::silence::person,
     engine,
     state::{OwnRule, RuleError, StateError},
 };
@@ -312,6 +312,7 @@ pub(super) fn router() -> Router<Api> {
 struct Asked {
     rule: Map<String, JsonValue>,
     enabled: Option<bool>,
+    #[serde(default)]
     by: String,
 }
 
@@ -321,12 +322,14 @@ struct AskedCopy {
     name: Option<String>,
     #[serde(default)]
     enabled: bool,
+    #[serde(default)]
     by: String,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct By {
+    #[serde(default)]
     by: String,
 }
 
@@ -335,7 +338,7 @@ impl Asked {
         Ok(RuleWish {
             body: Some(body(self.rule)?),
             enabled: self.enabled,
-            by: person("by", &self.by)?,
+            by: who("by", &self.by)?,
         })
     }
 }
@@ -453,7 +456,7 @@ async fn switch(
     let wish = RuleWish {
         body: None,
         enabled: Some(enabled),
-        by: person("by", &asked?.0.by)?,
+        by: who("by", &asked?.0.by)?,
     };
     let ask = |answer| RuleRequest::Change {
         id,
@@ -470,7 +473,7 @@ async fn duplicate(
     asked: Result<Json<AskedCopy>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let AskedCopy { name, enabled, by } = asked?.0;
-    let by = person("by", &by)?;
+    let by = who("by", &by)?;
     let ask = |answer| RuleRequest::Duplicate {
         id,
         name,

@@ -11,7 +11,11 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, serve::Listener};
+use axum::{
+    Router,
+    extract::connect_info::Connected,
+    serve::{IncomingStream, Listener},
+};
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
@@ -82,7 +86,8 @@ pub async fn serve(
         failing: false,
     };
     let stopped = stop.clone();
-    let serving = axum::serve(capped, router)
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    let serving = axum::serve(capped, service)
         .with_graceful_shutdown(async move { stopped.cancelled().await })
         .into_future();
     let deadline = async {
@@ -94,6 +99,16 @@ pub async fn serve(
             tracing::error!(%error, "the HTTP listener ended");
         },
         () = deadline => tracing::warn!("HTTP requests were still open at the deadline"),
+    }
+}
+
+/// From where a request comes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) std::net::SocketAddr);
+
+impl Connected<IncomingStream<'_, Capped>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Capped>) -> Self {
+        Self(*stream.remote_addr())
     }
 }
 

@@ -13,11 +13,13 @@ use serde_json::json;
 use super::{
     Api,
     alerts::{MAX_BODY, by, limit},
+    login::{caller, who},
     problem::Problem,
     times,
 };
 use crate::{
     alert::silence::{Draft, Matcher, Repeat, Silence},
+    auth::Need,
     model::Timestamp,
     state::KEPT_SILENCES,
 };
@@ -45,8 +47,8 @@ struct Asked {
 }
 
 impl Asked {
-    /// Checked; `who` names the field that says who asks.
-    fn draft(self, who: &'static str, now: Timestamp) -> Result<Draft, Problem> {
+    /// Checked; `field` names the field that says who asks.
+    fn draft(self, field: &'static str, now: Timestamp) -> Result<Draft, Problem> {
         let time = |field: &str, text: &str| {
             times::time(text, now).ok_or_else(|| {
                 Problem::bad_request(format!(
@@ -54,7 +56,7 @@ impl Asked {
                 ))
             })
         };
-        let by = match who {
+        let by = match field {
             "by" => self.by,
             _ => self.created_by,
         };
@@ -74,11 +76,11 @@ impl Asked {
                 .map(|text| time("starts_at", &text))
                 .transpose()?,
             ends: time("ends_at", &self.ends_at)?,
-            by: by.unwrap_or_default(),
+            by: who(field, &by.unwrap_or_default())?,
             comment: self.comment,
             repeat: self.repeat,
         };
-        Ok(draft.check(now, who)?)
+        Ok(draft.check(now, field)?)
     }
 }
 
@@ -173,7 +175,11 @@ async fn end(
 }
 
 async fn audit(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
-    let entries = api.parts.state.audit(limit(&uri)?).await;
+    let (state, limit) = (&api.parts.state, limit(&uri)?);
+    let entries = match caller() {
+        Some(caller) if !caller.may(Need::Admin) => state.public_audit(limit).await,
+        _ => state.audit(limit).await,
+    };
     let entries =
         entries.map_err(|error| Problem::internal("the audit trail cannot be read", &error))?;
     Ok(Json(json!({"audit": entries})).into_response())

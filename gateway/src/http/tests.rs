@@ -2,6 +2,7 @@
 
 mod attention;
 mod dry_run;
+mod login;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -233,6 +234,7 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
     let (rules, asked) = Rules::new(&mut registry);
     tokio::spawn(desk(asked));
     let parts = Parts {
+        login: Login::off(),
         engine: Engine::asking(queries),
         state: state::State::open(dir.path(), &[], Clock::system(), &mut registry).unwrap(),
         history: None,

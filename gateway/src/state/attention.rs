@@ -330,7 +330,17 @@ impl State {
     ///
     /// [`StateError`]
     pub async fn audit(&self, limit: usize) -> Result<Vec<AuditEntry>, StateError> {
-        self.with(move |connection| audit::read(connection, limit))
+        self.with(move |connection| audit::read(connection, limit, true))
+            .await
+    }
+
+    /// The same without what is about users, logins and tokens, for those who may not see that.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`]
+    pub async fn public_audit(&self, limit: usize) -> Result<Vec<AuditEntry>, StateError> {
+        self.with(move |connection| audit::read(connection, limit, false))
             .await
     }
 

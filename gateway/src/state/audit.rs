@@ -1,4 +1,4 @@
-//! The audit trail: who did what to which alert, silence, rule or delivery, and when. Written in the transaction that does it.
+//! The audit trail: who did what to which alert, silence, rule, delivery, user or token, and when. Written in the transaction that does it.
 //!
 //! Bounded: the newest [`KEPT_ENTRIES`].
 
@@ -28,7 +28,18 @@ pub(super) enum Action {
     RuleCreated,
     RuleChanged,
     RuleDeleted,
+    LoggedIn,
+    LoggedOut,
+    LoginFailed,
+    UserCreated,
+    UserChanged,
+    UserDeleted,
+    TokenCreated,
+    TokenRevoked,
 }
+
+/// Which entries are about people: only admins see them.
+const ABOUT_PEOPLE: &str = "action GLOB 'log*' OR action GLOB 'user_*' OR action GLOB 'token_*'";
 
 impl Action {
     const fn name(self) -> &'static str {
@@ -47,6 +58,14 @@ impl Action {
             Self::RuleCreated => "rule_created",
             Self::RuleChanged => "rule_changed",
             Self::RuleDeleted => "rule_deleted",
+            Self::LoggedIn => "logged_in",
+            Self::LoggedOut => "logged_out",
+            Self::LoginFailed => "login_failed",
+            Self::UserCreated => "user_created",
+            Self::UserChanged => "user_changed",
+            Self::UserDeleted => "user_deleted",
+            Self::TokenCreated => "token_created",
+            Self::TokenRevoked => "token_revoked",
         }
     }
 }
@@ -97,12 +116,17 @@ pub(super) fn add(
     Ok(())
 }
 
-/// The newest first.
-pub(super) fn read(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<AuditEntry>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT number, at, by, action, target, detail FROM audit ORDER BY number DESC LIMIT ?1",
-    )?;
-    let rows = statement.query_map(params![i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+/// The newest first; those about people only if `people` says so.
+pub(super) fn read(
+    connection: &Connection,
+    limit: usize,
+    people: bool,
+) -> rusqlite::Result<Vec<AuditEntry>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT number, at, by, action, target, detail FROM audit WHERE ?2 OR NOT ({ABOUT_PEOPLE}) ORDER BY number DESC LIMIT ?1"
+    ))?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![limit, people], |row| {
         let at = Timestamp(row.get(1)?);
         let detail: String = row.get(5)?;
         Ok(AuditEntry {

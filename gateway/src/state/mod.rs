@@ -1,5 +1,5 @@
 //! What was decided, in one SQLite file (`state.sqlite`): alerts, their groups, the outbox of deliveries to webhooks, and what people did:
-//! acknowledgements, silences, rules, the audit trail; and the inventory of series.
+//! acknowledgements, silences, rules, who is known, the audit trail; and the inventory of series.
 //!
 //! One thread owns the connection; callers await its answer. Every write is a transaction with `synchronous=FULL`: when a call
 //! returns, the change survives a power cut. Bounded: [`KEPT_ALERTS`] ended alerts, [`KEPT_TRANSITIONS`] of their changes,
@@ -22,6 +22,7 @@ mod memories;
 mod message;
 mod metrics;
 mod outbox;
+mod people;
 mod record;
 mod recorder;
 mod remembered;
@@ -67,6 +68,7 @@ pub use self::{
     memories::KEPT_MEMORIES,
     message::{AlertMessage, Event, GroupMessage, Message, Reason},
     outbox::{Delivery, Verdict},
+    people::{PeopleChange, PeopleError, PeopleFile},
     recorder::write_down,
     rules::{MAX_RULES, OwnRule, RuleDraft, RuleError},
     runs::{Beginning, JournalAtStart, Recorded, Run, Told},
@@ -111,6 +113,18 @@ pub enum StateError {
         "the state file {path} has format {found}, this gateway knows up to {known}: install the newer gateway again"
     )]
     Newer {
+        /// Which file.
+        path: String,
+        /// Its format.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The file was written by an older gateway, and only the gateway itself brings it up to date.
+    #[error(
+        "the state file {path} has format {found}, and this program needs {known}: start the gateway of this version first"
+    )]
+    Older {
         /// Which file.
         path: String,
         /// Its format.

@@ -1,6 +1,6 @@
 //! The tables, and how older files become newer ones. `user_version` is the format of the file.
 
-use std::path::Path;
+use std::{cmp::Ordering, path::Path};
 
 use rusqlite::Connection;
 
@@ -98,7 +98,7 @@ const STEPS: &[&str] = &["
         changed_by TEXT,
         changed INTEGER
     );
-", GROUPS, STEADY, LIVES, REMEMBERED, CLOSINGS, SHELVING, REPEATS];
+", GROUPS, STEADY, LIVES, REMEMBERED, CLOSINGS, SHELVING, REPEATS, PEOPLE];
 
 /// The groups of routes and the alerts in them. Times are those of [`super::steady`]; `gate` is before which no change is told, `due` when
 /// to look next, at the latest of all times for never.
@@ -194,6 +194,33 @@ const REPEATS: &str = "
     ALTER TABLE silences ADD COLUMN turns INTEGER;
 ";
 
+/// Who is known: users, sessions, tokens.
+const PEOPLE: &str = "
+    CREATE TABLE users (
+        name TEXT PRIMARY KEY,
+        role TEXT NOT NULL,
+        password TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        changed INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE sessions (
+        print BLOB PRIMARY KEY,
+        user TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        used INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE tokens (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        print BLOB NOT NULL UNIQUE,
+        user TEXT NOT NULL,
+        name TEXT NOT NULL,
+        scopes TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        expires INTEGER,
+        UNIQUE (user, name)
+    ) STRICT;
+";
+
 /// A file as an earlier version made it.
 #[cfg(test)]
 pub(super) fn of_format(path: &Path, format: usize) -> Connection {
@@ -221,6 +248,32 @@ pub(super) fn open(path: &Path, writes: &Writes) -> Result<Connection, StateErro
             open_as_is(path, writes)
         }
         other => other,
+    }
+}
+
+/// Opens the file for a process beside the gateway, or makes it. Nothing is brought up to date or set aside: that is the gateway's
+/// alone, which may be running.
+pub(super) fn open_beside(path: &Path) -> Result<Connection, StateError> {
+    if !path.exists() {
+        return open_as_is(path, &Writes::default());
+    }
+    let failed = |source| StateError::Database {
+        path: path.display().to_string(),
+        source,
+    };
+    let connection = Connection::open(path).map_err(failed)?;
+    connection
+        .execute_batch("PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")
+        .map_err(failed)?;
+    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    let found: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(failed)?;
+    let path = path.display().to_string();
+    match found.cmp(&known) {
+        Ordering::Equal => Ok(connection),
+        Ordering::Greater => Err(StateError::Newer { path, found, known }),
+        Ordering::Less => Err(StateError::Older { path, found, known }),
     }
 }
 
