@@ -46,4 +46,5 @@ pub mod shutdown;
 pub mod source;
 pub mod state;
 pub mod store;
+pub mod tls;
 pub mod wear;

@@ -399,7 +399,12 @@ impl Gateway {
     /// A full address on it.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        let scheme = if self.config.contains("\ntls = ") {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}{path}", self.address)
     }
 
     /// `GET`, which must answer 200 with JSON.
@@ -586,7 +591,8 @@ fn follow(child: &mut Child, log: Arc<Mutex<Vec<String>>>) -> watch::Receiver<Sa
                 Some("ready") => {
                     said.ready = entry["page"]
                         .as_str()
-                        .and_then(|p| p.strip_prefix("http://"))
+                        .and_then(|p| p.split_once("://"))
+                        .map(|(_, address)| address)
                         .and_then(|a| a.parse().ok());
                 }
                 Some("MQTT devices can connect") => said.listeners.extend(

@@ -74,5 +74,7 @@ mod silences;
 mod simulated;
 /// The code is as docs/ARCHITECTURE.md says.
 mod tidy;
+/// The page over TLS.
+mod tls;
 /// Windows over real captures.
 mod windows;

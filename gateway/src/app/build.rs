@@ -363,6 +363,11 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         asked,
         &mut registry,
     );
+    let tls = web::tls(&config.http, http_address, dir, &clock)?;
+    if let Some(tls) = &tls {
+        let renewing = web::keep_renewed(tls.clone(), clock.clone(), http_stop.clone());
+        tokio::spawn(renewing);
+    }
     let login = if config.http.login {
         let login = web::login_config(&config.http, http_address);
         let (state, stop) = (state.clone(), http_stop.clone());
@@ -415,8 +420,10 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     }
     let router = http::router(&http_config, http_address, parts, fragments);
     let (part, stop) = (sources.parts.register("HTTP"), http_stop.clone());
+    let spoken = tls.clone();
     tokio::spawn(async move {
-        http::serve(http_listener, router, &http_config, http_metrics, stop).await;
+        let config = &http_config;
+        http::serve(http_listener, router, config, spoken, http_metrics, stop).await;
         drop(part);
     });
 
@@ -430,6 +437,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     beating.change(beats, &front);
     ready.send_replace(http::Readiness::Ready);
     let app = App {
+        tls,
         http_address,
         listeners,
         config,

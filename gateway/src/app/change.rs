@@ -181,6 +181,7 @@ fn every_setting_has_its_place(config: &Config) {
                 listen: _,
                 login: _,
                 session_lasts: _,
+                tls: _,
                 allowed_hosts: _,
                 public_url: _,
             },
@@ -256,6 +257,7 @@ fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("data_dir", old.data_dir != new.data_dir),
         ("log.format", old.log.json != new.log.json),
         ("http.listen", old.http.listen != new.http.listen),
+        ("http.tls", old.http.tls != new.http.tls),
         ("http.login", old.http.login != new.http.login),
         (
             "http.session_lasts",
@@ -450,6 +452,11 @@ mod tests {
             ("format = \"text\"", "format = \"json\"", "log.format"),
             ("127.0.0.1:8080", "127.0.0.1:8081", "http.listen"),
             ("login = \"off\"", "login = \"on\"", "http.login"),
+            (
+                "login = \"off\"",
+                "login = \"off\"\ntls = \"self-signed\"",
+                "http.tls",
+            ),
             (
                 "session_lasts = \"30d\"",
                 "session_lasts = \"1d\"",

@@ -53,6 +53,7 @@ use crate::{
     shutdown::Parts,
     source::{SourceStatus, status::LinkState},
     state::{State, StateError},
+    tls::{Tls, TlsError},
 };
 
 /// How long archives and webhooks may go on when everything before them has ended.
@@ -108,6 +109,11 @@ pub enum StartError {
         sources::MAX_SEATS
     )]
     TooManySources,
+    /// See [`TlsError`].
+    #[error(
+        "the certificate of the page cannot be used: put it right, or leave `tls` in [http] out"
+    )]
+    Tls(#[from] TlsError),
     /// The system gives no random numbers.
     #[error("the system gives no random numbers for a key: is /dev/urandom there?")]
     Random,
@@ -134,6 +140,7 @@ fn listen_remedy(error: &io::Error) -> &'static str {
 pub struct App {
     /// Where the page is.
     pub http_address: SocketAddr,
+    tls: Option<Tls>,
     /// Where the embedded MQTT listeners were at the start, by source.
     pub listeners: Vec<(SourceName, SocketAddr)>,
     /// What is in force.
@@ -157,6 +164,13 @@ pub struct App {
 }
 
 impl App {
+    /// The address of the page, as a browser takes it.
+    #[must_use]
+    pub fn page(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.http_address)
+    }
+
     /// How long stopping may take, by the config in force.
     #[must_use]
     pub const fn stop_within(&self) -> Duration {

@@ -22,6 +22,7 @@ use super::{
     App, StartError,
     change::{Difference, in_force},
     outlets::{self, recipients},
+    web,
 };
 use crate::{cause, config::Config, http, ingest::Change, model::SourceName};
 
@@ -61,6 +62,10 @@ impl App {
     /// Applies the difference between this config and the one in force. Whether it was taken; if not, nothing changed, and log
     /// and status say why.
     pub async fn reload(&mut self, config: Config) -> bool {
+        // What is in its files may have changed though their names did not.
+        if let Some(tls) = &self.tls {
+            web::renew(tls, &self.clock).await;
+        }
         let difference = Difference::between(&self.config, &config);
         let config = in_force(&self.config, config);
         let restart_needed = difference.restart_needed.clone();

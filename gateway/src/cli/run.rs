@@ -34,7 +34,7 @@ pub(super) fn run(file: &Path) -> Result<(), Failure> {
             for (source, address) in &app.listeners {
                 tracing::info!(source = %source.0, %address, "MQTT devices can connect");
             }
-            tracing::info!(page = %format!("http://{}", app.http_address), "ready");
+            tracing::info!(page = %app.page(), "ready");
             std::future::ready(())
         })
         .await

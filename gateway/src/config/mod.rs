@@ -36,7 +36,7 @@ pub use self::{
     mistake::{Mistake, Mistakes},
     rule_json::{RuleBody, RuleFault, WrittenRule, read_rule},
     source::{SourceConfig, SourceKind},
-    web::Http,
+    web::{Certificate, Http},
 };
 use self::{
     mistake::{Reporter, report_syntax},
@@ -205,7 +205,7 @@ fn read(mut root: Table<'_>, around: &Surroundings<'_>) -> Config {
     root.set_within_seconds("stop_within", &mut config.stop_within, 1, 300);
     root.set("watch_config", &mut config.watch);
     section::log(root.table("log"), &mut config.log);
-    web::read(root.table("http"), &mut config.http);
+    web::read(root.table("http"), around, &mut config.http);
     if let Some(mut push) = root.table("push") {
         push.set("enabled", &mut config.push);
         push.finish();

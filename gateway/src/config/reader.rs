@@ -48,6 +48,12 @@ impl<'a> Table<'a> {
         self.entries.get(key)
     }
 
+    /// Whether a text in quotes is written there.
+    pub(super) fn is_text(&self, key: &str) -> bool {
+        let entry = self.entries.get(key);
+        entry.is_some_and(|entry| entry.get_ref().as_str().is_some())
+    }
+
     /// Makes a key known without reading it; whether it is written.
     pub(super) fn know(&mut self, key: &'static str) -> bool {
         self.entry(key).is_some()

@@ -150,6 +150,28 @@ fn passwords_that_cross_the_network_as_they_are_are_a_doubt() {
 }
 
 #[test]
+fn a_certificate_is_made_or_given_and_what_is_wrong_with_it_has_its_place() {
+    let tls = |text: &str| parse_text(&format!("[http]\n{text}\n")).unwrap().http.tls;
+    assert_eq!(tls("login = \"on\""), None);
+    assert_eq!(tls("tls = \"self-signed\""), Some(Certificate::SelfSigned));
+    let found = mistakes("[http]\ntls = \"selfsigned\"\n");
+    assert_eq!((found[0].0, found[0].1), (2, 7), "{found:?}");
+    assert!(
+        found[0].2.contains("did you mean `self-signed`"),
+        "{found:?}"
+    );
+    let found = mistakes("[http]\ntls = { cert = \"gone.pem\" }\n");
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found.iter().any(|m| m.2.contains("needs `key`")),
+        "{found:?}"
+    );
+    assert!(found.iter().any(|m| m.2.contains("gone.pem")), "{found:?}");
+    let found = mistakes("[http]\ntls = true\n");
+    assert_eq!(found.len(), 1, "{found:?}");
+}
+
+#[test]
 fn mappings_in_a_file_of_their_own_are_checked_there() {
     let text = "[[source]]\nname = \"m\"\ntype = \"mqtt\"\nurl = \"mqtt://localhost\"\nmappings_file = \"tasmota.toml\"\n";
     let error = parse_text(text).unwrap_err();

@@ -1,8 +1,9 @@
 //! `[http]`: where the page is, and who must log in to see it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::reader::Table;
+use super::{Surroundings, reader::Table};
+use crate::{cause, tls};
 
 /// The web server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,10 +14,26 @@ pub struct Http {
     pub login: bool,
     /// A session that was not used for this long is over. Default 30 d.
     pub session_lasts: Duration,
+    /// Whether TLS is spoken, and with which certificate; `None`: not.
+    pub tls: Option<Certificate>,
     /// Names under which browsers may reach a loopback listener, besides localhost: for a reverse proxy.
     pub allowed_hosts: Vec<String>,
     /// Where people reach the page, for the links in messages; none: messages have no links.
     pub public_url: Option<String>,
+}
+
+/// Where the certificate of the page is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// The gateway makes it.
+    SelfSigned,
+    /// It lies in files.
+    Files {
+        /// The certificate and its chain, PEM.
+        cert: PathBuf,
+        /// Its private key, PEM.
+        key: PathBuf,
+    },
 }
 
 impl Default for Http {
@@ -25,19 +42,21 @@ impl Default for Http {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             login: false,
             session_lasts: Duration::from_secs(30 * 24 * 3_600),
+            tls: None,
             allowed_hosts: Vec::new(),
             public_url: None,
         }
     }
 }
 
-pub(super) fn read(table: Option<Table<'_>>, http: &mut Http) {
+pub(super) fn read(table: Option<Table<'_>>, around: &Surroundings<'_>, http: &mut Http) {
     let Some(mut table) = table else { return };
     let listen = table.placed::<SocketAddr>("listen");
     if let Some(listen) = &listen {
         http.listen = listen.value;
     }
     http.login = login(&mut table, !http.listen.ip().is_loopback());
+    http.tls = certificate(&mut table, around);
     table.set_within_seconds(
         "session_lasts",
         &mut http.session_lasts,
@@ -65,12 +84,47 @@ pub(super) fn read(table: Option<Table<'_>>, http: &mut Http) {
         .is_some_and(|url| url.starts_with("https://"));
     if let Some(listen) = listen
         && http.login
+        && http.tls.is_none()
         && !listen.value.ip().is_loopback()
         && !by_proxy
     {
-        table.doubt(listen.span, "passwords come over the network as they are: keep 127.0.0.1 and put a proxy with TLS before it, and say its address with `public_url = \"https://…\"`");
+        table.doubt(listen.span, "passwords come over the network as they are: say `tls = \"self-signed\"`, or keep 127.0.0.1 and put a proxy with TLS before it; if there is one, say its address with `public_url = \"https://…\"`");
     }
     table.finish();
+}
+
+/// `tls = "self-signed"` or `tls = { cert = "…", key = "…" }`. What the files hold is checked at once.
+fn certificate(table: &mut Table<'_>, around: &Surroundings<'_>) -> Option<Certificate> {
+    if !table.has("tls") || table.is_text("tls") {
+        return table
+            .choice("tls", &[("self-signed", ())])
+            .map(|()| Certificate::SelfSigned);
+    }
+    let mut files = table.table("tls")?;
+    let (cert_at, key_at) = (files.span_of("cert"), files.span_of("key"));
+    for key in ["cert", "key"] {
+        if !files.has(key) {
+            files.required::<String>(key);
+        }
+    }
+    let (cert, key) = (
+        files.readable("cert", around),
+        files.readable("key", around),
+    );
+    files.finish();
+    let (cert, key) = (cert?, key?);
+    // That a file can't be read is said already.
+    if let (Ok(cert), Ok(key)) = ((around.read_file)(&cert), (around.read_file)(&key))
+        && let Err(error) = tls::check(&cert, &key)
+    {
+        let place = if matches!(error, tls::TlsError::NoCertificate) {
+            cert_at
+        } else {
+            key_at
+        };
+        table.report(place, format!("`tls` in [http]: {}", cause::chain(&error)));
+    }
+    Some(Certificate::Files { cert, key })
 }
 
 /// `login`, and as earlier versions had it `without_login`.

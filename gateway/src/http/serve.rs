@@ -5,17 +5,16 @@
 
 use std::{
     io,
-    pin::Pin,
+    net::SocketAddr,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use axum::{
-    Router,
-    extract::connect_info::Connected,
-    serve::{IncomingStream, Listener},
-};
+use axum::{Router, body::Body, extract::ConnectInfo};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
@@ -26,9 +25,11 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::Service as _;
 
 use super::Config;
+use crate::tls::Tls;
 
 /// How long accepting pauses when the process has no file left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
@@ -42,6 +43,11 @@ const REFUSE_WITHIN: Duration = Duration::from_secs(1);
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 10\r\n\
     Content-Type: application/problem+json\r\nContent-Length: 97\r\n\r\n\
     {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"detail\":\"too many connections\",\"status\":503}";
+
+/// Requests at once on one connection with HTTP/2.
+const MAX_STREAMS: u32 = 64;
+/// Bytes of one answer that wait for the client to read, with HTTP/2.
+const MAX_SENT_AHEAD: usize = 64 << 10;
 
 /// How many connections there are and were refused.
 #[derive(Clone, Debug, Default)]
@@ -69,15 +75,16 @@ impl Metrics {
     }
 }
 
-/// Answers on `listener` until `stop`, then lets open requests go on for [`Config::drain_within`].
+/// Answers on `listener` until `stop`, then lets open requests go on for [`Config::drain_within`]. With `tls`, to clients that speak it.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     config: &Config,
+    tls: Option<Tls>,
     metrics: Metrics,
     stop: CancellationToken,
 ) {
-    let capped = Capped {
+    let mut capped = Capped {
         listener,
         metrics,
         refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
@@ -85,30 +92,87 @@ pub async fn serve(
         idle_after: config.idle_after,
         failing: false,
     };
-    let stopped = stop.clone();
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    let serving = axum::serve(capped, service)
-        .with_graceful_shutdown(async move { stopped.cancelled().await })
-        .into_future();
-    let deadline = async {
-        stop.cancelled().await;
-        tokio::time::sleep(config.drain_within).await;
-    };
-    tokio::select! {
-        ended = serving => if let Err(error) = ended {
-            tracing::error!(%error, "the HTTP listener ended");
-        },
-        () = deadline => tracing::warn!("HTTP requests were still open at the deadline"),
+    // As many as there are places.
+    let conversations = TaskTracker::new();
+    loop {
+        let (connection, address) = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = capped.accept() => accepted,
+        };
+        let conversation = Conversation {
+            router: router.clone(),
+            peer: Peer(address),
+            stop: stop.clone(),
+        };
+        match tls.clone() {
+            None => conversations.spawn(conversation.hold(connection, false)),
+            Some(tls) => conversations.spawn(async move {
+                match tls.accept(connection).await {
+                    Ok((stream, is_http2)) => conversation.hold(stream, is_http2).await,
+                    Err(error) => tracing::trace!(%error, %address, "no TLS was agreed on"),
+                }
+            }),
+        };
+    }
+    drop(capped);
+    conversations.close();
+    let ended = tokio::time::timeout(config.drain_within, conversations.wait()).await;
+    if ended.is_err() {
+        tracing::warn!("HTTP requests were still open at the deadline");
     }
 }
 
 /// From where a request comes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) std::net::SocketAddr);
+pub(super) struct Peer(pub(super) SocketAddr);
 
-impl Connected<IncomingStream<'_, Capped>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Capped>) -> Self {
-        Self(*stream.remote_addr())
+/// What is said on one connection.
+struct Conversation {
+    router: Router,
+    peer: Peer,
+    stop: CancellationToken,
+}
+
+impl Conversation {
+    /// Until the client goes, or after `stop` the requests that are open are answered.
+    async fn hold<S>(self, stream: S, is_http2: bool)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { router, peer, stop } = self;
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.clone().call(request)
+        });
+        let stream = TokioIo::new(stream);
+        let ended = if is_http2 {
+            let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            builder
+                .max_concurrent_streams(MAX_STREAMS)
+                .max_send_buf_size(MAX_SENT_AHEAD);
+            let mut open = pin!(builder.serve_connection(stream, service));
+            tokio::select! {
+                ended = open.as_mut() => ended,
+                () = stop.cancelled() => {
+                    open.as_mut().graceful_shutdown();
+                    open.await
+                }
+            }
+        } else {
+            let builder = hyper::server::conn::http1::Builder::new();
+            let mut open = pin!(builder.serve_connection(stream, service).with_upgrades());
+            tokio::select! {
+                ended = open.as_mut() => ended,
+                () = stop.cancelled() => {
+                    open.as_mut().graceful_shutdown();
+                    open.await
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::trace!(%error, "a connection broke");
+        }
     }
 }
 
@@ -123,11 +187,9 @@ struct Capped {
     failing: bool,
 }
 
-impl Listener for Capped {
-    type Io = Connection;
-    type Addr = std::net::SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, Self::Addr) {
+impl Capped {
+    /// The next one that has a place.
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, address)) => {
@@ -154,12 +216,6 @@ impl Listener for Capped {
         }
     }
 
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.listener.local_addr()
-    }
-}
-
-impl Capped {
     fn refuse(&self, mut stream: TcpStream) {
         if self.metrics.refused.inc() == 0 {
             tracing::warn!(
@@ -333,7 +389,7 @@ mod tests {
         let stop = CancellationToken::new();
         let token = stop.clone();
         let task = tokio::spawn(async move {
-            serve(listener, router, &config, Metrics::default(), token).await
+            serve(listener, router, &config, None, Metrics::default(), token).await
         });
         (address, stop, task)
     }

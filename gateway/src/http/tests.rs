@@ -642,6 +642,7 @@ async fn a_live_stream_passes_unpacked_at_once_and_ends_with_the_server() {
             listener,
             router,
             &Config::default(),
+            None,
             Metrics::default(),
             token,
         )
