@@ -4,8 +4,8 @@
  * A rule comes out of its fields as it went in: what a field can't show exactly as it is written stays beside the fields, and can be
  * changed in the text. What is filled in counts more than what stayed there.
  */
-import { DAYS, type Hours, readDays, writtenDays } from "./hours";
-import { CONDITION_KEYS, DURING, type KeySpec, KINDS, OTHER, specsOf } from "./rule-keys";
+import { DAYS, type Hours, hoursText, readDays, writtenDays } from "./hours";
+import { CONDITION_KEYS, COUNT, DURING, type KeySpec, kindOf, KINDS, OTHER, specsOf } from "./rule-keys";
 import type { RuleBody, RuleFault } from "./wire";
 
 /** What may be filled in for one key, by where it stands in it: `""` for all of it, `0` and `1` for a pair, names for a table. */
@@ -253,13 +253,27 @@ export function faultsElsewhere(faults: readonly RuleFault[], kind: string): Rul
   return faults.filter(({ key }) => key === null || !keys.has(key));
 }
 
-/** What a rule asks, in one line: `above 30, clear 28, for 30s`. */
+/** What a rule asks, in one line, the condition first: `above 30, clear 28, for 30s`. */
 export function conditionText(rule: RuleBody): string {
-  const words = new Set(["name", "series", "severity", "summary", "webhooks", "labels"]);
-  return Object.entries(rule)
-    .filter(([key]) => !words.has(key))
-    .map(([key, value]) => `${key.replaceAll("_", " ")} ${typeof value === "string" ? value : JSON.stringify(value)}`)
+  const { kind, during } = fieldsOf(rule);
+  const said = new Set(["name", "series", "severity", "summary", "webhooks", "labels"]);
+  const first = [...(kindOf(kind)?.keys ?? []), ...COUNT].map(({ key }) => key);
+  const keys = new Set([...first, ...Object.keys(rule)]);
+  return [...keys]
+    .filter((key) => key in rule && !said.has(key))
+    .map((key) => {
+      const words = key === DURING && during.length > 0 ? during.map(hoursText).join(" and ") : valueText(rule[key]);
+      return `${key.replaceAll("_", " ")} ${words}`;
+    })
     .join(", ");
+}
+
+function valueText(value: unknown): string {
+  if (typeof value === "string") return value;
+  if (!isTable(value)) return JSON.stringify(value);
+  return Object.entries(value)
+    .map(([key, one]) => `${key} ${valueText(one)}`)
+    .join(" ");
 }
 
 /** The keys in which two rules differ. */

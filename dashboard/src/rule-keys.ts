@@ -263,9 +263,9 @@ export const FLAPPING: KeySpec = {
   shape: "table",
   words: "Flapping",
   parts: [
-    number("fires", "Is one alert when it fires so often (empty: 3)"),
+    number("fires", "Fires so often (empty: 3)"),
     text("within", "Within", "10m"),
-    text("calm", "Until it is calm for (empty: the same)", "10m"),
+    text("calm", "Calm for (empty: the same)", "10m"),
   ],
 };
 

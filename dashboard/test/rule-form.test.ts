@@ -192,6 +192,19 @@ describe("a rule in words", () => {
   it("says what it asks and not what it says", () => {
     expect(conditionText(HOT)).toBe("above 30, clear 28.5, for 30s");
     expect(conditionText({ name: "s", series: "a/b", no_data_for: "5m" })).toBe("no data for 5m");
+    // As the gateway sends it, by the alphabet.
+    const long = {
+      clear: [4, 7],
+      during: { days: ["mon-fri"], from: "08:00", to: "18:00", zone: "Europe/Berlin" },
+      flapping: { within: "10m" },
+      match: { site: "north" },
+      name: "n",
+      outside: [3, 8],
+    };
+    expect(conditionText(long)).toBe(
+      "outside [3,8], clear [4,7], during Mon–Fri 08:00–18:00 Europe/Berlin, flapping within 10m, match site north",
+    );
+    expect(conditionText({ above: 1, below: 2, during: "always" })).toBe("above 1, below 2, during always");
   });
   it("names the keys in which two versions differ", () => {
     expect(differingKeys(HOT, { ...HOT, above: 31, labels: {} })).toEqual(["above", "labels"]);
