@@ -1,11 +1,8 @@
 import type { Page } from "@playwright/test";
-import { expect, openPage, test } from "./test";
+import { expect, openPage, push, test } from "./test";
 
 /** Pushes a reading of a device of the spec's own. The demo's rule for stuffy air fires above 1200 and clears below 1000. */
-async function pushCo2(page: Page, device: string, value: number): Promise<void> {
-  const answer = await page.request.post("/api/v1/readings", { data: { device, metric: "co2", value } });
-  expect(answer.ok(), await answer.text()).toBe(true);
-}
+const pushCo2 = (page: Page, device: string, value: number): Promise<void> => push(page, { device, metric: "co2", value });
 
 test("a firing alert is in the list with its severity in words, and counted in the header", async ({ page }) => {
   // Before the page is opened: it comes with the snapshot.

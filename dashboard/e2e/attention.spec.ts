@@ -1,11 +1,8 @@
 import type { Locator, Page } from "@playwright/test";
-import { expect, openPage, test } from "./test";
+import { expect, openPage, push, test } from "./test";
 
 /** Pushes a reading of a device of the spec's own. The demo's rule for stuffy air fires above 1200 and clears below 1000. */
-async function pushCo2(page: Page, device: string, value: number): Promise<void> {
-  const answer = await page.request.post("/api/v1/readings", { data: { device, metric: "co2", value } });
-  expect(answer.ok(), await answer.text()).toBe(true);
-}
+const pushCo2 = (page: Page, device: string, value: number): Promise<void> => push(page, { device, metric: "co2", value });
 
 const alerts = (page: Page): Locator => page.getByRole("region", { name: "Alerts" });
 const silences = (page: Page): Locator => page.getByRole("region", { name: "Silences" });

@@ -1,79 +1,43 @@
-import { once } from "node:events";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import { gunzipSync } from "node:zlib";
 import type { Page } from "@playwright/test";
-import { expect, openPage, test as base } from "./test";
+import { expect, openPage, push, test as base } from "./test";
 import { Gateway } from "./gateway";
+import { type Answer, Receiver } from "./receiver";
 
 /** An InfluxDB 3 that refuses points with a text, in its words, until it is told to take them. */
-class Influx {
+class Influx extends Receiver {
   readonly lines: string[] = [];
   refuses = true;
 
-  private constructor(private readonly server: Server) {}
-
-  static async start(): Promise<Influx> {
-    const server = createServer();
-    const influx = new Influx(server);
-    server.on("request", (request, answer) => {
-      const parts: Buffer[] = [];
-      request.on("data", (part: Buffer) => parts.push(part));
-      request.on("end", () => {
-        if (!request.url?.startsWith("/api/v2/write")) return answer.writeHead(404).end("{}");
-        const lines = gunzipSync(Buffer.concat(parts)).toString().trimEnd().split("\n");
-        const bad = (line: string) => influx.refuses && line.includes('"');
-        influx.lines.push(...lines.filter((line) => !bad(line)));
-        const data = lines.flatMap((line, at) =>
-          bad(line) ? [{ line_number: at + 1, original_line: line, error_message: "invalid column type for column 'level'" }] : [],
-        );
-        if (data.length === 0) return answer.writeHead(204).end();
-        return answer.writeHead(400).end(JSON.stringify({ error: "partial write of line protocol occurred", data }));
-      });
-    });
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
-    return influx;
-  }
-
-  get url(): string {
-    return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
-  }
-
-  async stop(): Promise<void> {
-    this.server.closeAllConnections();
-    this.server.close();
-    await once(this.server, "close");
+  protected hear(path: string, body: Buffer): Answer {
+    if (!path.startsWith("/api/v2/write")) return { status: 404, words: "{}" };
+    const lines = gunzipSync(body).toString().trimEnd().split("\n");
+    const bad = (line: string) => this.refuses && line.includes('"');
+    this.lines.push(...lines.filter((line) => !bad(line)));
+    const data = lines.flatMap((line, at) =>
+      bad(line) ? [{ line_number: at + 1, original_line: line, error_message: "invalid column type for column 'level'" }] : [],
+    );
+    if (data.length === 0) return { status: 204 };
+    return { status: 400, words: JSON.stringify({ error: "partial write of line protocol occurred", data }) };
   }
 }
 
 const test = base.extend<{}, { influx: Influx }>({
   influx: [
-    async ({}, use) => {
-      const influx = await Influx.start();
-      await use(influx);
-      await influx.stop();
-    },
+    async ({}, use) => new Influx().during(use),
     { scope: "worker" },
   ],
   gateway: [
-    async ({ influx }, use) => {
-      const gateway = await Gateway.start(`[influxdb]\nurl = "${influx.url}"\nbucket = "b"\nlinger = "0s"\n`);
-      await use(gateway);
-      await gateway.remove();
-    },
+    async ({ influx }, use) => Gateway.during(`[influxdb]\nurl = "${influx.url}"\nbucket = "b"\nlinger = "0s"\n`, use),
     { scope: "worker", timeout: 60_000 },
   ],
 });
 
-async function push(page: Page, device: string, level: number | string): Promise<void> {
-  const answer = await page.request.post("/api/v1/readings", { data: { device, metric: "level", value: level } });
-  expect(answer.ok(), await answer.text()).toBe(true);
-}
+const say = (page: Page, device: string, level: number | string): Promise<void> => push(page, { device, metric: "level", value: level });
 
 test("points that InfluxDB refused are listed, sent again and discarded with the keyboard", async ({ page, influx }) => {
-  await push(page, "tank", 1);
-  for (const device of ["north", "south", "east", "west"]) await push(page, device, "high");
+  await say(page, "tank", 1);
+  for (const device of ["north", "south", "east", "west"]) await say(page, device, "high");
   await openPage(page, "/status");
   const letters = page.getByRole("region", { name: /refused by InfluxDB$/ }).first();
   const heading = letters.getByRole("heading");
@@ -118,7 +82,7 @@ test("points that InfluxDB refused are listed, sent again and discarded with the
   expect(influx.lines.filter((line) => /device=(east|west)/.test(line))).toHaveLength(2);
 
   influx.refuses = true;
-  for (const device of ["up", "down"]) await push(page, device, "high");
+  for (const device of ["up", "down"]) await say(page, device, "high");
   await expect(heading).toHaveText("2 points refused by InfluxDB");
   await letters.getByRole("button", { name: "Discard all…" }).click();
   await letters.getByRole("button", { name: "Discard all 2 for good" }).click();

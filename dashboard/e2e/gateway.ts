@@ -38,6 +38,13 @@ export class Gateway {
     return gateway;
   }
 
+  /** One that runs for as long as it is used. */
+  static async during(config: string | null, use: (gateway: Gateway) => Promise<void>): Promise<void> {
+    const gateway = await Gateway.start(config);
+    await use(gateway);
+    await gateway.remove();
+  }
+
   get url(): string {
     return `http://127.0.0.1:${this.port}`;
   }

@@ -1,4 +1,4 @@
-import { expect, expectNoReload, goTo, mark, openPage, status, test } from "./test";
+import { expect, expectNoReload, goTo, mark, openPage, push, status, test } from "./test";
 
 test("the keyboard goes from place to place, and back, without loading the page anew", async ({ page }) => {
   await openPage(page);
@@ -47,8 +47,7 @@ test("each place has an address of its own, and so has each series", async ({ pa
     await expect(status(page)).toHaveText("Live");
   }
   // Names with a dot, a slash and a percent sign.
-  const pushed = await page.request.post("/api/v1/readings", { data: { device: "pi 50%", metric: "cpu.usage_idle", value: 42 } });
-  expect(pushed.ok(), await pushed.text()).toBe(true);
+  await push(page, { device: "pi 50%", metric: "cpu.usage_idle", value: 42 });
   await goTo(page, "Devices");
   await page.getByRole("row", { name: /pi 50%/ }).getByRole("link").click();
   await expect(page).toHaveTitle(/^pi 50% Cpu usage idle/);

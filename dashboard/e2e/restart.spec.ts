@@ -12,11 +12,7 @@ clear = 70
 
 const test = base.extend<object, { gateway: Gateway }>({
   gateway: [
-    async ({}, use) => {
-      const gateway = await Gateway.start(CONFIG);
-      await use(gateway);
-      await gateway.remove();
-    },
+    async ({}, use) => Gateway.during(CONFIG, use),
     { scope: "worker", timeout: 60_000 },
   ],
 });

@@ -1,5 +1,5 @@
 import type { Page } from "@playwright/test";
-import { expect, openPage, test as base } from "./test";
+import { expect, openPage, push, test as base } from "./test";
 import { Gateway } from "./gateway";
 
 const CONFIG = `
@@ -28,35 +28,28 @@ equal = ["device"]
 
 const test = base.extend<{}, { gateway: Gateway }>({
   gateway: [
-    async ({}, use) => {
-      const gateway = await Gateway.start(CONFIG);
-      await use(gateway);
-      await gateway.remove();
-    },
+    async ({}, use) => Gateway.during(CONFIG, use),
     { scope: "worker", timeout: 60_000 },
   ],
 });
 
-async function push(page: Page, device: string, metric: string, value: number): Promise<void> {
-  const answer = await page.request.post("/api/v1/readings", { data: { device, metric, value } });
-  expect(answer.ok(), await answer.text()).toBe(true);
-}
+const say = (page: Page, device: string, metric: string, value: number): Promise<void> => push(page, { device, metric, value });
 
 test("an alert shows when it goes one step on, and which other one keeps it quiet", async ({ page }) => {
-  await push(page, "oven", "temperature", 20);
+  await say(page, "oven", "temperature", 20);
   await openPage(page, "/alerts");
   const alert = page
     .getByRole("region", { name: "Alerts" })
     .getByRole("listitem")
     .filter({ hasText: /rule hot/ });
-  await push(page, "oven", "temperature", 90);
+  await say(page, "oven", "temperature", 90);
   await expect(alert).toContainText(/Goes to the next webhook at .* unless acknowledged/);
 
-  await push(page, "oven", "down", 1);
+  await say(page, "oven", "down", 1);
   await expect(alert).toContainText("Nobody is told while line down on oven/down fires");
   await expect(alert).not.toContainText("Goes to the next webhook");
 
-  await push(page, "oven", "down", 0);
+  await say(page, "oven", "down", 0);
   await expect(alert).toContainText("Goes to the next webhook");
   await expect(alert).not.toContainText("Nobody is told");
   await alert.getByRole("button", { name: /^Acknowledge/ }).click();

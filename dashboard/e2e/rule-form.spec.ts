@@ -1,5 +1,5 @@
 import type { Locator, Page } from "@playwright/test";
-import { expect, goTo, openPage, test } from "./test";
+import { expect, goTo, openPage, push, test } from "./test";
 
 const rules = (page: Page): Locator => page.getByRole("region", { name: "Rules" });
 const row = (page: Page, name: string): Locator => rules(page).getByRole("listitem").filter({ hasText: name });
@@ -11,11 +11,6 @@ const field = (page: Page, label: string | RegExp): Locator => dialog(page).getB
 async function openRules(page: Page): Promise<void> {
   await openPage(page, "/rules");
   await expect(rules(page).getByRole("listitem").first()).toBeVisible();
-}
-
-async function push(page: Page, readings: object | object[]): Promise<void> {
-  const answer = await page.request.post("/api/v1/readings", { data: readings });
-  expect(answer.ok(), await answer.text()).toBe(true);
 }
 
 async function begin(page: Page, name: string, series: string, kind: string): Promise<void> {

@@ -1,5 +1,5 @@
 import type { Locator, Page } from "@playwright/test";
-import { expect, goTo, openPage, test } from "./test";
+import { expect, goTo, openPage, push, test } from "./test";
 
 /** Readings of a device of the spec's own over the last half hour: three hot stretches of five minutes. */
 async function pushHistory(page: Page, device: string): Promise<void> {
@@ -10,14 +10,10 @@ async function pushHistory(page: Page, device: string): Promise<void> {
     value: [10, 30, 50].some((start) => n >= start && n < start + 5) ? 9 + (n % 5) : 2,
     time: now - (60 - n) * 30_000,
   }));
-  const answer = await page.request.post("/api/v1/readings", { data: readings });
-  expect(answer.ok(), await answer.text()).toBe(true);
+  await push(page, readings);
 }
 
-async function push(page: Page, device: string, value: number): Promise<void> {
-  const answer = await page.request.post("/api/v1/readings", { data: { device, metric: "pressure", value } });
-  expect(answer.ok(), await answer.text()).toBe(true);
-}
+const say = (page: Page, device: string, value: number): Promise<void> => push(page, { device, metric: "pressure", value });
 
 const rules = (page: Page): Locator => page.getByRole("region", { name: "Rules" });
 const row = (page: Page, name: string): Locator => rules(page).getByRole("listitem").filter({ hasText: name });
@@ -82,7 +78,7 @@ test("a rule is tried on what was measured, saved, and fires; on the other page 
     await expect(row(each, "press too high")).toContainText("above 8");
     await expect(row(each, "press too high")).toContainText("quiet");
   }
-  await push(page, "press", 12);
+  await say(page, "press", 12);
   for (const each of [page, other]) {
     await expect(row(each, "press too high")).toContainText("1 firing");
   }

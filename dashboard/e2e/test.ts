@@ -26,11 +26,7 @@ interface TestFixtures {
 
 export const test = base.extend<TestFixtures, { gateway: Gateway }>({
   gateway: [
-    async ({}, use) => {
-      const gateway = await Gateway.start();
-      await use(gateway);
-      await gateway.remove();
-    },
+    async ({}, use) => Gateway.during(null, use),
     { scope: "worker", timeout: 60_000 },
   ],
 
@@ -76,6 +72,12 @@ export async function openPage(page: Page, place = "/"): Promise<void> {
 export async function goTo(page: Page, title: "Overview" | "Alerts" | "Rules" | "Devices" | "Status"): Promise<void> {
   await page.getByRole("navigation", { name: "Places" }).getByRole("link", { name: title, exact: true }).click();
   await expect(page.locator("main h2")).toBeFocused();
+}
+
+/** Pushes readings, as a device does. */
+export async function push(page: Page, readings: object | object[]): Promise<void> {
+  const answer = await page.request.post("/api/v1/readings", { data: readings });
+  expect(answer.ok(), await answer.text()).toBe(true);
 }
 
 export interface ApiSeries {

@@ -1,70 +1,32 @@
-import { once } from "node:events";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import type { Page } from "@playwright/test";
-import { expect, goTo, openPage, test as base } from "./test";
+import { expect, goTo, openPage, push, test as base } from "./test";
 import { Gateway } from "./gateway";
+import { type Answer, Receiver } from "./receiver";
 
 /** A webhook receiver that refuses for good, until it is told not to. */
-class Receiver {
+class Refusing extends Receiver {
   readonly taken: { id: string; summary: string }[] = [];
   refuses = true;
 
-  private constructor(private readonly server: Server) {}
-
-  static async start(): Promise<Receiver> {
-    const server = createServer();
-    const receiver = new Receiver(server);
-    server.on("request", (request, answer) => {
-      const parts: Buffer[] = [];
-      request.on("data", (part: Buffer) => parts.push(part));
-      request.on("end", () => {
-        if (receiver.refuses) return answer.writeHead(422).end();
-        receiver.taken.push(JSON.parse(Buffer.concat(parts).toString()) as { id: string; summary: string });
-        return answer.writeHead(204).end();
-      });
-    });
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
-    return receiver;
-  }
-
-  get url(): string {
-    return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}/hook`;
-  }
-
-  async stop(): Promise<void> {
-    this.server.closeAllConnections();
-    this.server.close();
-    await once(this.server, "close");
+  protected hear(_path: string, body: Buffer): Answer {
+    if (this.refuses) return { status: 422 };
+    this.taken.push(JSON.parse(body.toString()) as { id: string; summary: string });
+    return { status: 204 };
   }
 }
 
-const test = base.extend<{}, { receiver: Receiver }>({
+const test = base.extend<{}, { receiver: Refusing }>({
   receiver: [
-    async ({}, use) => {
-      const receiver = await Receiver.start();
-      await use(receiver);
-      await receiver.stop();
-    },
+    async ({}, use) => new Refusing().during(use),
     { scope: "worker" },
   ],
   gateway: [
-    async ({ receiver }, use) => {
-      const gateway = await Gateway.start(
-        `[[rule]]\nname = "too hot"\nseries = "*/temperature"\nabove = 80\n[[webhook]]\nname = "ops"\nurl = "${receiver.url}"\n`,
-      );
-      await use(gateway);
-      await gateway.remove();
-    },
+    async ({ receiver }, use) => Gateway.during(`[[rule]]\nname = "too hot"\nseries = "*/temperature"\nabove = 80\n[[webhook]]\nname = "ops"\nurl = "${receiver.url}/hook"\n`, use),
     { scope: "worker", timeout: 60_000 },
   ],
 });
 
-async function fire(page: Page, device: string): Promise<void> {
-  const answer = await page.request.post("/api/v1/readings", { data: { device, metric: "temperature", value: 90 } });
-  expect(answer.ok(), await answer.text()).toBe(true);
-}
+const fire = (page: Page, device: string): Promise<void> => push(page, { device, metric: "temperature", value: 90 });
 
 test("messages that were not delivered are listed, sent again, changed and discarded with the keyboard", async ({ page, receiver, complaints }) => {
   complaints.allowFailedRequests();

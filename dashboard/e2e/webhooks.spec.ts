@@ -1,66 +1,32 @@
-import { once } from "node:events";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
-import { expect, openPage, test as base } from "./test";
+import { expect, openPage, push, test as base } from "./test";
 import { Gateway } from "./gateway";
+import { type Answer, Receiver } from "./receiver";
 
 /** A receiver that answers as it is told to. */
-class Receiver {
+class Told extends Receiver {
   readonly bodies: string[] = [];
   status = 200;
   words = "ok";
 
-  private constructor(private readonly server: Server) {}
-
-  static async start(): Promise<Receiver> {
-    const server = createServer();
-    const receiver = new Receiver(server);
-    server.on("request", (request, answer) => {
-      const parts: Buffer[] = [];
-      request.on("data", (part: Buffer) => parts.push(part));
-      request.on("end", () => {
-        receiver.bodies.push(Buffer.concat(parts).toString());
-        answer.writeHead(receiver.status).end(receiver.words);
-      });
-    });
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
-    return receiver;
-  }
-
-  get url(): string {
-    return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
-  }
-
-  async stop(): Promise<void> {
-    this.server.closeAllConnections();
-    this.server.close();
-    await once(this.server, "close");
+  protected hear(_path: string, body: Buffer): Answer {
+    this.bodies.push(body.toString());
+    return { status: this.status, words: this.words };
   }
 }
 
-const test = base.extend<{}, { receiver: Receiver }>({
+const test = base.extend<{}, { receiver: Told }>({
   receiver: [
-    async ({}, use) => {
-      const receiver = await Receiver.start();
-      await use(receiver);
-      await receiver.stop();
-    },
+    async ({}, use) => new Told().during(use),
     { scope: "worker" },
   ],
   gateway: [
-    async ({ receiver }, use) => {
-      const gateway = await Gateway.start(`[[webhook]]\nname = "chat"\nkind = "slack"\nurl = "${receiver.url}/services/SECRET"\n`);
-      await use(gateway);
-      await gateway.remove();
-    },
+    async ({ receiver }, use) => Gateway.during(`[[webhook]]\nname = "chat"\nkind = "slack"\nurl = "${receiver.url}/services/SECRET"\n`, use),
     { scope: "worker", timeout: 60_000 },
   ],
 });
 
 test("a test is sent with the keyboard and the receiver's real answer is shown and read out", async ({ page, receiver }) => {
-  const pushed = await page.request.post("/api/v1/readings", { data: { device: "tank", metric: "level", value: 1 } });
-  expect(pushed.ok()).toBe(true);
+  await push(page, { device: "tank", metric: "level", value: 1 });
   await openPage(page, "/status");
   const table = page.getByRole("region", { name: "Webhooks" }).first();
   const row = table.getByRole("row").filter({ hasText: "chat" });
