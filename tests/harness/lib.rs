@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod moody;
 pub mod nab;
 pub mod onslaught;
+mod peer;
 pub mod peers;
 pub mod receivers;
 pub mod serial;
@@ -23,7 +24,8 @@ pub use self::{
     fake_clock::FakeClock,
     gateway::{Gateway, Starting, free_port, workspace_binary},
     moody::MoodySink,
-    peers::{Mosquitto, Victoria, installed},
+    peer::installed,
+    peers::{Mosquitto, Victoria},
     receivers::{Alertmanager, MailServer},
     serial::Line,
     sinks::{HangingSink, InfluxSink, WebhookSink},

@@ -1,46 +1,18 @@
 //! Debian's own servers as peers: mosquitto, VictoriaMetrics.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
-};
+use std::process::Stdio;
 
-use tempfile::TempDir;
-use tokio::{
-    net::TcpStream,
-    process::{Child, Command},
-};
+use rustix::process::Signal;
+use tokio::process::Command;
 
-use crate::{gateway::free_port, wait::eventually};
-
-/// The path of a program of the system; `None` (and a line that says so) if it is not installed.
-#[must_use]
-pub fn installed(program: &str) -> Option<PathBuf> {
-    let found = ["/usr/bin", "/usr/sbin", "/usr/local/bin"]
-        .iter()
-        .map(|dir| Path::new(dir).join(program))
-        .find(|path| path.exists());
-    if found.is_none() {
-        println!("skipped: {program} is not installed (tests/run installs it where it may)");
-    }
-    found
-}
-
-pub(crate) async fn listening(port: u16) {
-    eventually(&format!("somebody listens on port {port}"), || async move {
-        TcpStream::connect(("127.0.0.1", port)).await.ok()
-    })
-    .await;
-}
+use crate::peer::Peer;
 
 /// A mosquitto broker on a free port.
 #[derive(Debug)]
 pub struct Mosquitto {
-    child: Child,
+    peer: Peer,
     /// Its port.
     pub port: u16,
-    dir: TempDir,
-    program: PathBuf,
 }
 
 impl Mosquitto {
@@ -51,58 +23,35 @@ impl Mosquitto {
 
     /// As [`Mosquitto::start`], with further lines in its config.
     pub async fn start_with(lines: &str) -> Option<Self> {
-        let program = installed("mosquitto")?;
-        let dir = TempDir::new().expect("a temporary folder");
-        let port = free_port();
-        let config = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\nlog_type error\nuser root\n{lines}",
-            dir.path().display()
-        );
-        std::fs::write(dir.path().join("mosquitto.conf"), config)
-            .expect("the config can be written");
-        let child = Self::spawn(&program, dir.path());
-        listening(port).await;
+        let peer = Peer::start("mosquitto", |dir, port| {
+            let config = format!(
+                "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\nlog_type error\nuser root\n{lines}",
+                dir.display()
+            );
+            let file = dir.join("mosquitto.conf");
+            std::fs::write(&file, config).expect("the config can be written");
+            vec![String::from("-c"), file.display().to_string()]
+        });
+        let peer = peer.await?;
         Some(Self {
-            child,
-            port,
-            dir,
-            program,
+            port: peer.port(),
+            peer,
         })
-    }
-
-    fn spawn(program: &Path, dir: &Path) -> Child {
-        Command::new(program)
-            .arg("-c")
-            .arg(dir.join("mosquitto.conf"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("mosquitto can be started")
     }
 
     /// Stops it in good order, so that it writes its sessions down.
     pub async fn stop(&mut self) {
-        if let Some(id) = self
-            .child
-            .id()
-            .and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?))
-        {
-            rustix::process::kill_process(id, rustix::process::Signal::TERM)
-                .expect("it can be signalled");
-        }
-        self.child.wait().await.expect("it was started");
+        self.peer.stop(Signal::TERM).await;
     }
 
     /// Deletes what it has written down: sessions and retained messages. It must be stopped.
     pub fn forget(&self) {
-        drop(std::fs::remove_file(self.dir.path().join("mosquitto.db")));
+        drop(std::fs::remove_file(self.peer.dir().join("mosquitto.db")));
     }
 
     /// Starts it again on the same port with what it had written down.
     pub async fn start_again(&mut self) {
-        self.child = Self::spawn(&self.program, self.dir.path());
-        listening(self.port).await;
+        self.peer.start_again().await;
     }
 
     /// Publishes with mosquitto_pub and waits until it has.
@@ -130,41 +79,28 @@ pub async fn publish(port: u16, arguments: &[&str]) {
 /// A VictoriaMetrics server on a free port.
 #[derive(Debug)]
 pub struct Victoria {
-    child: Child,
+    peer: Peer,
     /// Its port.
     pub port: u16,
-    dir: TempDir,
-    program: PathBuf,
 }
 
 impl Victoria {
     /// Starts one; `None` if it is not installed.
     pub async fn start() -> Option<Self> {
-        let program = installed("victoria-metrics")?;
-        let dir = TempDir::new().expect("a temporary folder");
-        let port = free_port();
-        let child = Self::spawn(&program, dir.path(), port);
-        listening(port).await;
+        let peer = Peer::start("victoria-metrics", |dir, port| {
+            vec![
+                format!("-storageDataPath={}", dir.join("data").display()),
+                format!("-httpListenAddr=127.0.0.1:{port}"),
+                String::from("-retentionPeriod=100y"),
+                // A point that is sent twice is one point, as in InfluxDB.
+                String::from("-dedup.minScrapeInterval=1ms"),
+            ]
+        });
+        let peer = peer.await?;
         Some(Self {
-            child,
-            port,
-            dir,
-            program,
+            port: peer.port(),
+            peer,
         })
-    }
-
-    fn spawn(program: &Path, dir: &Path, port: u16) -> Child {
-        Command::new(program)
-            .arg(format!("-storageDataPath={}", dir.join("data").display()))
-            .arg(format!("-httpListenAddr=127.0.0.1:{port}"))
-            .arg("-retentionPeriod=100y")
-            // A point that is sent twice is one point, as in InfluxDB.
-            .arg("-dedup.minScrapeInterval=1ms")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("VictoriaMetrics can be started")
     }
 
     /// Its address.
@@ -175,21 +111,12 @@ impl Victoria {
 
     /// Stops it in good order.
     pub async fn stop(&mut self) {
-        if let Some(id) = self
-            .child
-            .id()
-            .and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?))
-        {
-            rustix::process::kill_process(id, rustix::process::Signal::INT)
-                .expect("it can be signalled");
-        }
-        self.child.wait().await.expect("it was started");
+        self.peer.stop(Signal::INT).await;
     }
 
     /// Starts it again with its data.
     pub async fn start_again(&mut self) {
-        self.child = Self::spawn(&self.program, self.dir.path(), self.port);
-        listening(self.port).await;
+        self.peer.start_again().await;
     }
 
     /// The stored points of a field of a device: times in milliseconds and values, by time.

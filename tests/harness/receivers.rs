@@ -1,77 +1,50 @@
 //! Real receivers of alerts: Prometheus Alertmanager, and a mail server (aiosmtpd).
 
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
-};
+use std::{path::PathBuf, process::Stdio};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::{
     gateway::free_port,
-    peers::{installed, listening},
+    peer::{Peer, installed, listening},
 };
 
 /// Debian's Prometheus Alertmanager on a free port. It forgets all alerts when it ends.
 #[derive(Debug)]
 pub struct Alertmanager {
-    child: Child,
-    /// Its port.
-    pub port: u16,
-    dir: TempDir,
-    program: PathBuf,
+    peer: Peer,
 }
 
 impl Alertmanager {
     /// Starts one that tells nobody; `None` if it is not installed.
     pub async fn start() -> Option<Self> {
-        let program = installed("prometheus-alertmanager")?;
-        let dir = TempDir::new().expect("a temporary folder");
-        std::fs::write(
-            dir.path().join("config.yml"),
-            "route:\n  receiver: nobody\nreceivers:\n  - name: nobody\n",
-        )
-        .expect("the config can be written");
-        let port = free_port();
-        let child = Self::spawn(&program, dir.path(), port);
-        listening(port).await;
-        Some(Self {
-            child,
-            port,
-            dir,
-            program,
-        })
-    }
-
-    fn spawn(program: &Path, dir: &Path, port: u16) -> Child {
-        Command::new(program)
-            .arg(format!(
-                "--config.file={}",
-                dir.join("config.yml").display()
-            ))
-            .arg(format!("--storage.path={}", dir.join("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .arg("--cluster.listen-address=")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("Alertmanager can be started")
+        let peer = Peer::start("prometheus-alertmanager", |dir, port| {
+            let file = dir.join("config.yml");
+            let nobody = "route:\n  receiver: nobody\nreceivers:\n  - name: nobody\n";
+            std::fs::write(&file, nobody).expect("the config can be written");
+            vec![
+                format!("--config.file={}", file.display()),
+                format!("--storage.path={}", dir.join("data").display()),
+                format!("--web.listen-address=127.0.0.1:{port}"),
+                String::from("--cluster.listen-address="),
+            ]
+        });
+        Some(Self { peer: peer.await? })
     }
 
     /// Kills it and starts it again on the same port: it knows no alert then.
     pub async fn restart(&mut self) {
-        self.child.kill().await.expect("it can be killed");
-        self.child = Self::spawn(&self.program, self.dir.path(), self.port);
-        listening(self.port).await;
+        self.peer.stop(Signal::KILL).await;
+        self.peer.start_again().await;
     }
 
     /// Its address for the config.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.peer.port())
     }
 
     /// The alerts that fire, as its API tells them; none while it does not answer.

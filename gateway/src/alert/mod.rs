@@ -69,6 +69,23 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// One that says no more than it must: a warning, at once, to all.
+    #[cfg(test)]
+    pub(crate) fn plain(name: &str, series: &str, condition: Condition) -> Self {
+        Self {
+            name: name.into(),
+            series: series.into(),
+            matching: BTreeMap::new(),
+            condition,
+            hold: Duration::ZERO,
+            severity: Severity::Warning,
+            summary: String::new(),
+            webhooks: Vec::new(),
+            labels: BTreeMap::new(),
+            life: Life::default(),
+        }
+    }
+
     /// Whether it is about a series of this name, whose device has these labels.
     #[must_use]
     pub fn is_about(&self, series: &str, labels: &BTreeMap<String, String>) -> bool {

@@ -174,13 +174,11 @@ impl Rehearsal {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
 
     use super::*;
     use crate::{
-        alert::{AlertState, Condition, Expression, Flapping, Life, Of, Rule, Severity, Side},
+        alert::{AlertState, Condition, Expression, Flapping, Of, Rule, Side},
         model::{Metric, Quality, Value},
     };
 
@@ -188,16 +186,8 @@ mod tests {
 
     fn rule(condition: Condition, hold_s: u64) -> Rule {
         Rule {
-            name: "r".into(),
-            series: "a*/t".into(),
-            matching: std::collections::BTreeMap::new(),
-            condition,
             hold: Duration::from_secs(hold_s),
-            severity: Severity::Warning,
-            summary: String::new(),
-            webhooks: Vec::new(),
-            labels: BTreeMap::new(),
-            life: Life::default(),
+            ..Rule::plain("r", "a*/t", condition)
         }
     }
 
@@ -303,6 +293,7 @@ mod tests {
             hold in 0u64..60,
             (keep, min_on, min_off) in (0u64..90, 0u64..90, 0u64..90),
             flaps in any::<bool>(),
+            at_most in 0u64..200,
         ) {
             let condition = match kind {
                 0 => Condition::Above { limit: 30.0, clear: 25.0 },
@@ -328,6 +319,8 @@ mod tests {
             rule.life.keep_firing_for = Duration::from_secs(keep);
             rule.life.min_on = Duration::from_secs(min_on);
             rule.life.min_off = Duration::from_secs(min_off);
+            // A config refuses less than `min_on`.
+            rule.life.resolve_after = Duration::from_secs(if at_most > min_on { at_most } else { 0 });
             rule.life.stale_after = Duration::from_secs(45);
             let minutes = |n: u64| Duration::from_secs(60 * n);
             rule.life.flapping = flaps.then(|| Flapping { fires: 3, within: minutes(5), calm: minutes(2) });

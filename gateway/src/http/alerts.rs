@@ -136,10 +136,9 @@ async fn acknowledge(
 ) -> Result<Response, Problem> {
     let Json(asked) = body?;
     let (by, comment) = (who("by", &asked.by)?, remark(&asked.comment)?);
-    match api.parts.state.acknowledge(&id, by, comment).await {
-        Ok(acknowledged) => Ok(Json(json!({"acknowledged": acknowledged})).into_response()),
-        Err(error) => Err(refused(&api, &id, error).await),
-    }
+    let done = api.parts.state.acknowledge(&id, by, comment).await;
+    let acknowledged = or_refused(&api, &id, done).await?;
+    Ok(Json(json!({"acknowledged": acknowledged})).into_response())
 }
 
 async fn unacknowledge(
@@ -148,10 +147,9 @@ async fn unacknowledge(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let by = by(&uri)?;
-    match api.parts.state.unacknowledge(&id, by).await {
-        Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
-        Err(error) => Err(refused(&api, &id, error).await),
-    }
+    let done = api.parts.state.unacknowledge(&id, by).await;
+    or_refused(&api, &id, done).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Ends a firing alert although its condition is true. What is answered with 200 is durable.
@@ -225,10 +223,8 @@ async fn shelve(
     let span = times::duration(&asked.span)
         .filter(|span| !span.is_zero() && *span <= MAX_SHELF)
         .ok_or_else(|| Problem::bad_request("for must be a time as in 30m or 8h, at most 24h"))?;
-    match api.parts.state.shelve(&id, who, span).await {
-        Ok(silence) => Ok(Json(silence).into_response()),
-        Err(error) => Err(refused(&api, &id, error).await),
-    }
+    let done = api.parts.state.shelve(&id, who, span).await;
+    Ok(Json(or_refused(&api, &id, done).await?).into_response())
 }
 
 async fn unshelve(
@@ -237,9 +233,16 @@ async fn unshelve(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let by = by(&uri)?;
-    match api.parts.state.unshelve(&id, by).await {
-        Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
-        Err(error) => Err(refused(&api, &id, error).await),
+    let done = api.parts.state.unshelve(&id, by).await;
+    or_refused(&api, &id, done).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// What was done, or why not.
+async fn or_refused<T>(api: &Api, id: &str, done: Result<T, AttentionError>) -> Result<T, Problem> {
+    match done {
+        Ok(done) => Ok(done),
+        Err(error) => Err(refused(api, id, error).await),
     }
 }
 

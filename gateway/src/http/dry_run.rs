@@ -334,11 +334,9 @@ fn rise(interval: &mut Interval, before: Option<f64>, value: &Value) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::{gather::Stored, *};
     use crate::{
-        alert::{Condition, Life, Of, Rule, Severity, Side},
+        alert::{Condition, Of, Rule, Side},
         engine,
         model::{Metric, Unit},
     };
@@ -365,21 +363,6 @@ mod tests {
         }
     }
 
-    fn rule(name: &str, series: &str, condition: Condition) -> Rule {
-        Rule {
-            name: name.into(),
-            series: series.into(),
-            matching: std::collections::BTreeMap::new(),
-            condition,
-            hold: Duration::ZERO,
-            severity: Severity::Warning,
-            summary: String::new(),
-            webhooks: Vec::new(),
-            labels: BTreeMap::new(),
-            life: Life::default(),
-        }
-    }
-
     fn gathered(rules: Vec<Rule>, stored: Vec<Stored>) -> Gathered {
         Gathered {
             config: engine::Config {
@@ -394,7 +377,7 @@ mod tests {
     }
 
     fn rehearsed(condition: Condition, stored: Vec<Stored>, until: Instant) -> Option<DryRun> {
-        let gathered = gathered(vec![rule("r", "*/*", condition)], stored);
+        let gathered = gathered(vec![Rule::plain("r", "*/*", condition)], stored);
         run(gathered, (at(100), at(1_000)), until)
     }
 
@@ -426,7 +409,7 @@ mod tests {
         let room = stored("a/t", &[(150, 23.0), (300, 21.0), (500, 24.0)]);
         // Said before the lead, and changed with the second reading.
         let setpoint = beside("a/setpoint", &[(-9_000, 20.0), (300, 18.0), (400, 22.5)]);
-        let rules = vec![rule("r", "a/t", over_setpoint(None))];
+        let rules = vec![Rule::plain("r", "a/t", over_setpoint(None))];
         let done = run(
             gathered(rules.clone(), vec![room, setpoint]),
             (at(100), at(1_000)),
@@ -474,7 +457,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(fired_at(&done, 0), [150]);
-        let aged = vec![rule(
+        let aged = vec![Rule::plain(
             "r",
             "a/t",
             over_setpoint(Some(Duration::from_secs(60))),
@@ -499,7 +482,7 @@ mod tests {
             limit: 1.0,
             clear: 1.0,
         };
-        let mut dependent = rule("hot", "*/t", hot);
+        let mut dependent = Rule::plain("hot", "*/t", hot);
         dependent.life.depends_on = vec!["off".into()];
         let link = |points: &[(i64, f64)]| Stored {
             is_looked_at: false,
@@ -507,7 +490,7 @@ mod tests {
         };
         let heat = || stored("a/t", &[(150, 31.0), (200, 20.0), (300, 31.0), (400, 20.0)]);
         // Off from 300 on, in the same moment as the second time.
-        let rules = vec![dependent.clone(), rule("off", "*/power", off)];
+        let rules = vec![dependent.clone(), Rule::plain("off", "*/power", off)];
         let done = run(
             gathered(rules, vec![heat(), link(&[(140, 5.0), (300, 0.0)])]),
             (at(100), at(1_000)),

@@ -140,21 +140,11 @@ async fn answer(mut queries: mpsc::Receiver<Query>) {
 async fn desk(mut asked: mpsc::Receiver<RuleRequest>) {
     while let Some(request) = asked.recv().await {
         if let RuleRequest::Read(_, answer) = request {
-            let rule = crate::alert::Rule {
-                name: "hot".into(),
-                series: "*/*".into(),
-                matching: std::collections::BTreeMap::new(),
-                condition: crate::alert::Condition::Above {
-                    limit: 1.0,
-                    clear: 1.0,
-                },
-                hold: Duration::ZERO,
-                severity: Severity::Critical,
-                summary: String::new(),
-                webhooks: Vec::new(),
-                labels: BTreeMap::new(),
-                life: crate::alert::Life::default(),
+            let above = crate::alert::Condition::Above {
+                limit: 1.0,
+                clear: 1.0,
             };
+            let rule = crate::alert::Rule::plain("hot", "*/*", above);
             let config = crate::engine::Config {
                 rules: vec![rule],
                 ..crate::engine::Config::default()

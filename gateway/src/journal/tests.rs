@@ -540,35 +540,42 @@ async fn a_half_read_segment_counts_only_its_unread_half() {
         open.submit(numbered(n, 3)).await;
     }
     cursor.advance(Position(3)).await.unwrap();
-    while open.journal.status().oldest == 1 {
-        open.submit(numbered(9, 3)).await;
-    }
-    let gone = open.journal.status().oldest - 1;
+    let gone = swept(&open).await;
     assert_eq!(open.journal.status().dropped_unread, (gone - 3) * 3);
 }
 
-#[tokio::test]
-async fn what_was_read_and_is_on_its_way_is_not_lost_to_the_byte_limit() {
-    let dir = tempfile::tempdir().unwrap();
+/// A journal that keeps nothing beyond a byte, and an archive that has yet to read five records of three.
+async fn behind_by_five(dir: &Path) -> (Open, Cursor, SourceName) {
     let config = Config {
         max_bytes: 1,
         keep_bytes: 0,
         ..small()
     };
-    let open = open_with(dir.path(), config);
-    let source = numbered(0, 1).source;
+    let open = open_with(dir, config);
     open.journal.tallies().open("archive");
-    let mut cursor = open.journal.cursor("archive");
+    let cursor = open.journal.cursor("archive");
     for n in 0..5 {
         open.submit(numbered(n, 3)).await;
     }
-    // Three records on their way, none of them done with.
-    let entries = cursor.read(Position(0), 7).await;
-    assert_eq!(entries.last().unwrap().position, Position(3));
+    (open, cursor, numbered(0, 1).source)
+}
+
+/// Goes on until the byte limit takes the oldest records; how many.
+async fn swept(open: &Open) -> u64 {
     while open.journal.status().oldest == 1 {
         open.submit(numbered(9, 3)).await;
     }
-    let gone = open.journal.status().oldest - 1;
+    open.journal.status().oldest - 1
+}
+
+#[tokio::test]
+async fn what_was_read_and_is_on_its_way_is_not_lost_to_the_byte_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (open, mut cursor, source) = behind_by_five(dir.path()).await;
+    // Three records on their way, none of them done with.
+    let entries = cursor.read(Position(0), 7).await;
+    assert_eq!(entries.last().unwrap().position, Position(3));
+    let gone = swept(&open).await;
     assert_eq!(open.journal.status().dropped_unread, (gone - 3) * 3);
     let books = open.journal.tallies().of("archive").unwrap();
     assert_eq!(books[&source].dropped, (gone - 3) * 3);
@@ -587,23 +594,9 @@ enum GivesUp {
 async fn what_was_in_hand_when_it_was_swept_is_lost_when_the_hand_is_given_up() {
     for way in [GivesUp::Anew, GivesUp::LetGo, GivesUp::Seeks] {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config {
-            max_bytes: 1,
-            keep_bytes: 0,
-            ..small()
-        };
-        let open = open_with(dir.path(), config);
-        let source = numbered(0, 1).source;
-        open.journal.tallies().open("archive");
-        let mut cursor = open.journal.cursor("archive");
-        for n in 0..5 {
-            open.submit(numbered(n, 3)).await;
-        }
+        let (open, mut cursor, source) = behind_by_five(dir.path()).await;
         assert_eq!(cursor.read(Position(0), 7).await.len(), 3);
-        while open.journal.status().oldest == 1 {
-            open.submit(numbered(9, 3)).await;
-        }
-        let gone = open.journal.status().oldest - 1;
+        let gone = swept(&open).await;
         // One of the three was done with after all.
         cursor.advance(Position(1)).await.unwrap();
         let mut again = None;
@@ -627,26 +620,12 @@ async fn what_was_in_hand_when_it_was_swept_is_lost_when_the_hand_is_given_up() 
 #[tokio::test]
 async fn what_is_in_hand_behind_stays_in_hand_when_another_backlog_is_left() {
     let dir = tempfile::tempdir().unwrap();
-    let config = Config {
-        max_bytes: 1,
-        keep_bytes: 0,
-        ..small()
-    };
-    let open = open_with(dir.path(), config);
-    let source = numbered(0, 1).source;
-    open.journal.tallies().open("archive");
-    let mut cursor = open.journal.cursor("archive");
-    for n in 0..5 {
-        open.submit(numbered(n, 3)).await;
-    }
+    let (open, mut cursor, source) = behind_by_five(dir.path()).await;
     assert!(cursor.leave_backlog().await.unwrap());
     assert_eq!(cursor.read_behind(Position(0), 7).await.len(), 3);
     open.submit(numbered(5, 3)).await;
     assert!(cursor.leave_backlog().await.unwrap());
-    while open.journal.status().oldest == 1 {
-        open.submit(numbered(9, 3)).await;
-    }
-    let gone = open.journal.status().oldest - 1;
+    let gone = swept(&open).await;
     cursor.fill(Position(3)).await.unwrap();
     let books = open.journal.tallies().of("archive").unwrap();
     assert_eq!(books[&source].dropped, (gone - 3) * 3);

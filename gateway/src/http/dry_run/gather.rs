@@ -274,25 +274,10 @@ fn know_devices(config: &mut engine::Config, devices: Vec<Device>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alert::{Expression, Life, Of, Severity, Side};
+    use crate::alert::{Expression, Of, Side};
 
     fn key(text: &str) -> SeriesKey {
         SeriesKey::parse(text).unwrap()
-    }
-
-    fn rule(name: &str, series: &str, condition: Condition) -> Rule {
-        Rule {
-            name: name.into(),
-            series: series.into(),
-            matching: BTreeMap::new(),
-            condition,
-            hold: Duration::ZERO,
-            severity: Severity::Warning,
-            summary: String::new(),
-            webhooks: Vec::new(),
-            labels: BTreeMap::new(),
-            life: Life::default(),
-        }
     }
 
     fn when(text: &str) -> Condition {
@@ -327,24 +312,24 @@ mod tests {
             clear_by: 0.0,
             max_age: None,
         };
-        let one = chosen(vec![rule("r", "*/t", versus)], &all);
+        let one = chosen(vec![Rule::plain("r", "*/t", versus)], &all);
         assert_eq!(one.about, ["a/t", "b/t"].map(key));
         assert_eq!(one.looked_at, BTreeSet::from([key("boiler/return")]));
         let expression =
             when("value > 1 and metric('setpoint') > mean('5m', 'b/x') and age('w/o') < 5");
-        let other = chosen(vec![rule("r", "*/t", expression.clone())], &all);
+        let other = chosen(vec![Rule::plain("r", "*/t", expression.clone())], &all);
         let looked_at = ["a/setpoint", "b/setpoint", "b/x", "w/o"].map(key);
         assert_eq!(other.looked_at, BTreeSet::from(looked_at));
-        let none = chosen(vec![rule("r", "c/t", expression)], &all);
+        let none = chosen(vec![Rule::plain("r", "c/t", expression)], &all);
         assert!(none.about.is_empty() && none.looked_at.is_empty());
     }
 
     #[test]
     fn of_rules_that_it_depends_on_only_what_is_on_the_same_devices_is_chosen() {
         let rules = vec![
-            rule("r", "a/*", when("value > 1")),
-            rule("off", "*/power", silent()),
-            rule("odd", "*/link", when("metric('mode') > 2")),
+            Rule::plain("r", "a/*", when("value > 1")),
+            Rule::plain("off", "*/power", silent()),
+            Rule::plain("odd", "*/link", when("metric('mode') > 2")),
         ];
         let chosen = chosen(rules, &["a/t", "a/link", "b/link", "b/power"]);
         assert_eq!(chosen.about, ["a/t", "a/link"].map(key));
@@ -357,7 +342,7 @@ mod tests {
         let names: Vec<String> = (0..2 * MAX_SERIES).map(|n| format!("d{n}/t")).collect();
         let all: Vec<&str> = names.iter().map(String::as_str).collect();
         let chosen = chosen(
-            vec![rule("r", "*/t", when("metric('a') > metric('b')"))],
+            vec![Rule::plain("r", "*/t", when("metric('a') > metric('b')"))],
             &all,
         );
         assert_eq!(

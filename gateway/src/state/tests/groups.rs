@@ -202,17 +202,20 @@ async fn without_a_route_that_takes_it_an_alert_is_told_alone_and_at_once() {
     );
 }
 
-#[tokio::test]
-async fn a_clock_that_jumps_fires_no_reminder_and_no_escalation() {
+fn to_the_boss_after_a_quarter() -> Routing {
     let step = Step {
         after: 15 * MINUTE,
         webhooks: vec!["boss".into()],
     };
-    let house = House::new(routes(vec![Route {
+    routes(vec![Route {
         escalate: vec![step],
         ..route("r", &["ops"])
-    }]))
-    .await;
+    }])
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_fires_no_reminder_and_no_escalation() {
+    let house = House::new(to_the_boss_after_a_quarter()).await;
     house.fire("a").await;
     house.later(seconds(10)).await;
     assert_eq!(house.hears("ops").await.len(), 1);
@@ -228,15 +231,7 @@ async fn a_clock_that_jumps_fires_no_reminder_and_no_escalation() {
 
 #[tokio::test]
 async fn an_alert_that_somebody_acknowledged_is_not_escalated_until_that_is_taken_back() {
-    let step = Step {
-        after: 15 * MINUTE,
-        webhooks: vec!["boss".into()],
-    };
-    let house = House::new(routes(vec![Route {
-        escalate: vec![step],
-        ..route("r", &["ops"])
-    }]))
-    .await;
+    let house = House::new(to_the_boss_after_a_quarter()).await;
     house.fire("a").await;
     house.later(seconds(10)).await;
     let shown = house.state.attention(10).await.unwrap();

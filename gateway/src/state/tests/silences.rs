@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::*;
-use crate::alert::silence::{Draft, Matcher, SilenceState};
+use crate::alert::silence::{Draft, Matcher, Silence, SilenceState};
 
 const SECOND: i64 = 1_000_000_000;
 /// After the year that this program was written in: a clock that says so is set.
@@ -68,6 +68,18 @@ impl House {
         self.state.record(decided(1, vec![change])).await.unwrap();
     }
 
+    /// The boiler's alerts are silenced from now until so many seconds after the beginning.
+    async fn silenced(&self, until: i64) -> Silence {
+        let silence = self.state.silence(draft("boiler", None, until)).await;
+        silence.unwrap()
+    }
+
+    /// The next delivery, of which nobody knows yet what becomes.
+    async fn under_way(&self) -> Delivery {
+        let next = self.state.next_delivery("ops", Vec::new()).await;
+        next.unwrap().unwrap()
+    }
+
     /// What goes out now, in order; each is delivered.
     async fn delivered(&self) -> Vec<String> {
         let mut ids = Vec::new();
@@ -95,11 +107,7 @@ impl House {
 #[tokio::test]
 async fn what_fires_in_a_silence_is_told_when_it_ends_if_it_still_fires_then() {
     let house = House::new();
-    house
-        .state
-        .silence(draft("boiler", None, 60))
-        .await
-        .unwrap();
+    house.silenced(60).await;
     house.change("a", AlertState::Firing).await;
     assert!(house.delivered().await.is_empty());
     assert_eq!(house.status().await, (0, 1, 0, 0));
@@ -115,11 +123,7 @@ async fn what_fires_in_a_silence_is_told_when_it_ends_if_it_still_fires_then() {
 #[tokio::test]
 async fn what_fires_and_ends_in_a_silence_is_never_told() {
     let house = House::new();
-    house
-        .state
-        .silence(draft("boiler", None, 60))
-        .await
-        .unwrap();
+    house.silenced(60).await;
     house.change("a", AlertState::Firing).await;
     house.change("a", AlertState::Resolved).await;
     assert_eq!(house.status().await, (0, 0, 0, 1));
@@ -136,11 +140,7 @@ async fn the_end_of_what_was_told_before_the_silence_is_told_after_it() {
     let house = House::new();
     house.change("a", AlertState::Firing).await;
     assert_eq!(house.delivered().await, ["a.firing.ops"]);
-    house
-        .state
-        .silence(draft("boiler", None, 60))
-        .await
-        .unwrap();
+    house.silenced(60).await;
     house.change("a", AlertState::Resolved).await;
     house.change("b", AlertState::Firing).await;
     assert!(house.delivered().await.is_empty());
@@ -152,17 +152,8 @@ async fn the_end_of_what_was_told_before_the_silence_is_told_after_it() {
 async fn what_may_have_reached_the_receiver_before_the_silence_is_told_with_its_end_after_it() {
     let house = House::new();
     house.change("a", AlertState::Firing).await;
-    let under_way = house
-        .state
-        .next_delivery("ops", Vec::new())
-        .await
-        .unwrap()
-        .unwrap();
-    house
-        .state
-        .silence(draft("boiler", None, 60))
-        .await
-        .unwrap();
+    let under_way = house.under_way().await;
+    house.silenced(60).await;
     let error = String::from("no answer");
     let verdict = Verdict::TryAgain { error };
     house.state.settle(&under_way, verdict).await.unwrap();
@@ -181,17 +172,8 @@ async fn what_may_have_reached_the_receiver_before_the_silence_is_told_with_its_
 async fn a_try_that_succeeds_after_the_silence_began_counts() {
     let house = House::new();
     house.change("a", AlertState::Firing).await;
-    let under_way = house
-        .state
-        .next_delivery("ops", Vec::new())
-        .await
-        .unwrap()
-        .unwrap();
-    house
-        .state
-        .silence(draft("boiler", None, 60))
-        .await
-        .unwrap();
+    let under_way = house.under_way().await;
+    house.silenced(60).await;
     house
         .state
         .settle(&under_way, Verdict::Delivered)
@@ -211,11 +193,7 @@ async fn a_webhook_that_hears_no_ends_is_not_told_of_what_is_over() {
     };
     let house = House::with(&[quiet]);
     house.change("a", AlertState::Firing).await;
-    house
-        .state
-        .silence(draft("boiler", None, 60))
-        .await
-        .unwrap();
+    house.silenced(60).await;
     house.change("a", AlertState::Resolved).await;
     house.clock.set(after(60));
     assert!(house.delivered().await.is_empty());
@@ -225,16 +203,8 @@ async fn a_webhook_that_hears_no_ends_is_not_told_of_what_is_over() {
 #[tokio::test]
 async fn other_alerts_pass_and_two_silences_hold_until_both_are_over() {
     let house = House::new();
-    house
-        .state
-        .silence(draft("boiler", None, 60))
-        .await
-        .unwrap();
-    house
-        .state
-        .silence(draft("boiler", None, 90))
-        .await
-        .unwrap();
+    house.silenced(60).await;
+    house.silenced(90).await;
     house.state.silence(draft("pump", None, 900)).await.unwrap();
     house.change("a", AlertState::Firing).await;
     let mut other = transition("b", AlertState::Firing, 5);
@@ -251,11 +221,7 @@ async fn other_alerts_pass_and_two_silences_hold_until_both_are_over() {
 async fn a_silence_holds_what_waited_before_it_and_lets_it_go_when_it_is_changed_or_ended() {
     let house = House::new();
     house.change("a", AlertState::Firing).await;
-    let made = house
-        .state
-        .silence(draft("boiler", None, 60))
-        .await
-        .unwrap();
+    let made = house.silenced(60).await;
     assert!(house.delivered().await.is_empty());
     let other = house
         .state
@@ -303,11 +269,7 @@ async fn a_planned_silence_begins_at_its_time_also_over_a_kill() {
 #[tokio::test]
 async fn an_end_written_down_after_the_silence_is_told_after_the_beginning() {
     let house = House::new();
-    house
-        .state
-        .silence(draft("boiler", None, 60))
-        .await
-        .unwrap();
+    house.silenced(60).await;
     house.change("a", AlertState::Firing).await;
     // Nobody looked at the clock between the end of the silence and the end of the alert.
     house.clock.set(after(60));
@@ -318,11 +280,7 @@ async fn an_end_written_down_after_the_silence_is_told_after_the_beginning() {
 #[tokio::test]
 async fn while_the_clock_is_not_set_nothing_begins_or_ends() {
     let house = House::new();
-    house
-        .state
-        .silence(draft("boiler", None, 60))
-        .await
-        .unwrap();
+    house.silenced(60).await;
     house.change("a", AlertState::Firing).await;
     // A boot without a clock chip.
     house.clock.set(Timestamp(90 * SECOND));
@@ -335,7 +293,7 @@ async fn while_the_clock_is_not_set_nothing_begins_or_ends() {
         .silence(draft("fan", Some(10), 60))
         .await
         .unwrap();
-    let states = |all: Vec<crate::alert::silence::Silence>| {
+    let states = |all: Vec<Silence>| {
         let mut states: Vec<_> = all
             .into_iter()
             .map(|s| (s.matchers[0].value.clone(), s.state))
@@ -383,11 +341,7 @@ async fn the_clock_is_followed_and_those_who_wait_are_told() {
     let house = House::new();
     let stop = CancellationToken::new();
     let following = tokio::spawn(house.state.clone().follow_clock(stop.clone()));
-    house
-        .state
-        .silence(draft("boiler", None, 60))
-        .await
-        .unwrap();
+    house.silenced(60).await;
     house.change("a", AlertState::Firing).await;
     let mut added = house.state.deliveries_added();
     let mut changed = house.state.attention_changed();
@@ -414,9 +368,9 @@ async fn one_silence_too_many_is_refused_and_room_comes_with_an_end() {
         .with(|connection| {
             let transaction = connection.transaction()?;
             for n in 1..MAX_SILENCES {
-                let silence = crate::alert::silence::Silence {
+                let silence = Silence {
                     id: smol_str::format_smolstr!("s-{n}"),
-                    ..crate::alert::silence::Silence::new("".into(), draft("x", None, 60), NOW)
+                    ..Silence::new("".into(), draft("x", None, 60), NOW)
                 };
                 crate::state::silences::write(&transaction, &silence)?;
             }
@@ -440,11 +394,7 @@ async fn one_silence_too_many_is_refused_and_room_comes_with_an_end() {
 #[tokio::test]
 async fn held_deliveries_are_bounded_with_the_waiting_ones() {
     let house = House::new();
-    house
-        .state
-        .silence(draft("boiler", None, 60))
-        .await
-        .unwrap();
+    house.silenced(60).await;
     let changes = (0..=MAX_WAITING)
         .map(|i| transition(&format!("a{i}"), AlertState::Firing, 5))
         .collect();
@@ -590,11 +540,7 @@ async fn a_file_of_the_first_format_keeps_its_alerts_and_its_outbox() {
         .await
         .unwrap();
     // What waited in the old file may have been tried: it is held, and told with its end.
-    house
-        .state
-        .silence(draft("boiler", None, 60))
-        .await
-        .unwrap();
+    house.silenced(60).await;
     assert_eq!(house.status().await, (0, 1, 7, 0));
     house.change(&alert, AlertState::Resolved).await;
     house.clock.set(after(60));
@@ -627,11 +573,7 @@ async fn what_was_told_from_memory_while_the_file_refused_has_its_end_told_after
 #[tokio::test]
 async fn a_silence_that_cannot_be_read_never_has_an_edge_that_is_due_for_ever() {
     let house = House::new();
-    house
-        .state
-        .silence(draft("boiler", None, 10))
-        .await
-        .unwrap();
+    house.silenced(10).await;
     let file = Connection::open(house.dir.path().join("state.sqlite")).unwrap();
     let changed = file
         .execute(
@@ -683,11 +625,7 @@ async fn a_silence_that_recurs_holds_and_lets_go_at_its_hours_also_over_kills() 
     }
     // A person who changes it has it begin anew, at once where it is time.
     let house = House::new();
-    let once = house
-        .state
-        .silence(draft("boiler", None, 86_400))
-        .await
-        .unwrap();
+    let once = house.silenced(86_400).await;
     let other = Draft {
         repeat: Some(hours("09:00", "10:00")),
         ..draft("boiler", None, 86_400)
