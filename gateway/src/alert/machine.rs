@@ -231,6 +231,9 @@ impl Machine {
             let told = out.len();
             let was_stale = slot.take_stale();
             let rule = &around.asked.rule;
+            if in_order {
+                slot.arrived(rule, reading.received);
+            }
             if slot.closed {
                 let verdict = match is_silence(rule) {
                     true => Verdict::Clear,
@@ -404,6 +407,7 @@ impl Machine {
                 max_alerts: self.max_alerts,
                 place: self.place,
                 score: slot.score(),
+                usual: slot.usual(),
                 undecided: None,
                 closings: Vec::new(),
                 never: heard.never,

@@ -20,7 +20,7 @@ use self::{
     recent::{Stats, rank, slope},
 };
 pub(crate) use self::{
-    memory::{MAX_COUNT, Memory, recall},
+    memory::{MAX_COUNT, Memory, arrivals::Usual, arrived, recall},
     sentence::{score, sentence, span},
 };
 use crate::{
@@ -59,6 +59,9 @@ pub enum Condition {
         /// How long.
         silence: Duration,
     },
+    /// Nothing was received for much longer than is usual for the series, which is learned ([`memory::arrivals`]); as
+    /// [`Condition::NoDataFor`] otherwise.
+    Overdue,
     /// Outside a range; clear again only inside `clear`, which lies in it. The ends belong to both ranges.
     Outside {
         /// Fires below its first or above its second.
@@ -238,7 +241,7 @@ pub(crate) fn judge(
     let back = |over: Duration| Timestamp(time.0.saturating_sub(nanos(over)));
     let number = value.as_f64();
     let (is_true, is_clear) = match condition {
-        Condition::NoDataFor { .. } => return Ok(Verdict::Nothing),
+        Condition::NoDataFor { .. } | Condition::Overdue => return Ok(Verdict::Nothing),
         Condition::Unusual { .. } if number.is_none() => return Ok(Verdict::Nothing),
         Condition::Stuck { .. } | Condition::Count { .. } | Condition::Unusual { .. } => {
             recall(condition, memory, value, time);
@@ -399,10 +402,16 @@ pub(crate) fn nanos(span: Duration) -> i64 {
 }
 
 impl Condition {
+    /// Whether it is about silence, and not about values.
+    #[must_use]
+    pub const fn is_silence(&self) -> bool {
+        matches!(self, Self::NoDataFor { .. } | Self::Overdue)
+    }
+
     /// Whether it learns from all readings that there are, not only from the last ones.
     #[must_use]
     pub const fn learns(&self) -> bool {
-        matches!(self, Self::Unusual { .. })
+        matches!(self, Self::Unusual { .. } | Self::Overdue)
     }
 
     /// The other series that it looks at, as it names them.
