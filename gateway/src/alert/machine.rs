@@ -31,6 +31,7 @@
 mod change;
 mod close;
 mod counts;
+mod foretell;
 mod remembered;
 mod resume;
 mod silence;

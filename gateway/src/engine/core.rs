@@ -6,10 +6,13 @@ use smol_str::SmolStr;
 
 use super::{
     Config, Inventory, Known, Labels, Resumption, UndecidedRule, outgoing::Outgoing,
-    recent::Recorder, returning::Returning, view::StoreView,
+    outlook::Outlook, recent::Recorder, returning::Returning, view::StoreView,
 };
 use crate::{
-    alert::{Alert, Awaited, Counts, Lapsed, Machine, Moment, Own, Remembered, Transition, lapse},
+    alert::{
+        Alert, Awaited, Counts, Foresight, Lapsed, Machine, Moment, Own, Remembered, Transition,
+        lapse,
+    },
     journal::{Committed, Entry, Position},
     model::{Batch, DeviceId, Metric, Quality, Reading, SeriesKey, Stamps, Timestamp},
     store::{
@@ -64,6 +67,7 @@ pub(super) struct Core {
     judge_within: i64,
     /// What changed and was not handed on yet.
     transitions: Vec<Transition>,
+    pub(super) outlook: Outlook,
 }
 
 impl Core {
@@ -83,6 +87,7 @@ impl Core {
             returning: Returning::default(),
             judge_within: nanos(config.judge_within),
             transitions: Vec::new(),
+            outlook: Outlook::default(),
         };
         core.machine.remember(resumption.memories);
         for alert in resumption.alerts {
@@ -268,6 +273,14 @@ impl Core {
             self.watch(series, now);
         }
         self.await_all(&devices, sources, now);
+        self.foretell_all();
+    }
+
+    /// Tells those who take readings in what the rules hold of all series.
+    pub(super) fn foretell_all(&self) {
+        let mut foresight = Foresight::default();
+        self.machine.foretell_all(&mut foresight);
+        *self.outlook.lock() = foresight;
     }
 
     /// What must come, and from where.
@@ -340,7 +353,16 @@ impl Core {
 
     /// What changed since this was last asked, in order.
     pub(super) fn take_transitions(&mut self) -> Vec<Transition> {
-        std::mem::take(&mut self.transitions)
+        let transitions = std::mem::take(&mut self.transitions);
+        if !transitions.is_empty() {
+            let mut foresight = self.outlook.lock();
+            for transition in &transitions {
+                if let Some(series) = self.store.find(&transition.series) {
+                    self.machine.foretell(series, &mut foresight);
+                }
+            }
+        }
+        transitions
     }
 
     /// Up to where rules were evaluated by an earlier run, and that is written down.
@@ -376,6 +398,10 @@ impl Core {
                 self.watch(applied.series, now);
                 self.returning
                     .found(applied.series, &self.store, &mut self.machine);
+                if mode == Mode::Live {
+                    let mut foresight = self.outlook.lock();
+                    self.machine.foretell(applied.series, &mut foresight);
+                }
             }
             self.judge(batch, reading, &applied, mode, now);
             self.heard(batch, source, reading, &applied, mode, now);

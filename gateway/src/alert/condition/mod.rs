@@ -339,7 +339,7 @@ pub(crate) fn judge(
 }
 
 /// Judges what needs the value alone; all others say nothing.
-fn single(condition: &Condition, value: &Value) -> Verdict {
+pub(super) fn single(condition: &Condition, value: &Value) -> Verdict {
     if let Condition::Equals { values, wanted } = condition {
         let is_one = values.iter().any(|one| same(one, value, 0.0));
         return Verdict::of(is_one == *wanted, true);
