@@ -9,10 +9,7 @@ use super::{
     outlook::Outlook, recent::Recorder, returning::Returning, view::StoreView,
 };
 use crate::{
-    alert::{
-        Alert, Awaited, Counts, Foresight, Lapsed, Machine, Moment, Own, Remembered, Transition,
-        lapse,
-    },
+    alert::{Alert, Awaited, Counts, Lapsed, Machine, Moment, Own, Remembered, Transition, lapse},
     journal::{Committed, Entry, Position},
     model::{Batch, DeviceId, Metric, Quality, Reading, SeriesKey, Stamps, Timestamp},
     store::{
@@ -276,13 +273,6 @@ impl Core {
         self.foretell_all();
     }
 
-    /// Tells those who take readings in what the rules hold of all series.
-    pub(super) fn foretell_all(&self) {
-        let mut foresight = Foresight::default();
-        self.machine.foretell_all(&mut foresight);
-        *self.outlook.lock() = foresight;
-    }
-
     /// What must come, and from where.
     fn await_all(&mut self, devices: &[DeviceConfig], sources: Vec<Awaited>, now: Moment) {
         for device in devices {
@@ -354,14 +344,7 @@ impl Core {
     /// What changed since this was last asked, in order.
     pub(super) fn take_transitions(&mut self) -> Vec<Transition> {
         let transitions = std::mem::take(&mut self.transitions);
-        if !transitions.is_empty() {
-            let mut foresight = self.outlook.lock();
-            for transition in &transitions {
-                if let Some(series) = self.store.find(&transition.series) {
-                    self.machine.foretell(series, &mut foresight);
-                }
-            }
-        }
+        self.foretell_changed(&transitions);
         transitions
     }
 
@@ -399,8 +382,7 @@ impl Core {
                 self.returning
                     .found(applied.series, &self.store, &mut self.machine);
                 if mode == Mode::Live {
-                    let mut foresight = self.outlook.lock();
-                    self.machine.foretell(applied.series, &mut foresight);
+                    self.foretell(applied.series);
                 }
             }
             self.judge(batch, reading, &applied, mode, now);

@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
+use super::core::Core;
 use crate::{
-    alert::Foresight,
+    alert::{Foresight, Transition},
     model::{News, Reading},
+    store::SeriesIndex,
 };
 
 /// A handle; cheap to clone.
@@ -36,10 +38,37 @@ impl Outlook {
         self.lock().news(readings, self.began.elapsed())
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Foresight> {
+    fn lock(&self) -> MutexGuard<'_, Foresight> {
         // What is in it is a guess at any time.
         self.foresight
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    /// Tells those who take readings in what the rules hold of all series.
+    pub(super) fn foretell_all(&self) {
+        let mut foresight = Foresight::default();
+        self.machine.foretell_all(&mut foresight);
+        *self.outlook.lock() = foresight;
+    }
+
+    /// The same of one.
+    pub(super) fn foretell(&self, series: SeriesIndex) {
+        self.machine.foretell(series, &mut self.outlook.lock());
+    }
+
+    /// The same of those whose alerts changed.
+    pub(super) fn foretell_changed(&self, transitions: &[Transition]) {
+        if transitions.is_empty() {
+            return;
+        }
+        let mut foresight = self.outlook.lock();
+        for transition in transitions {
+            if let Some(series) = self.store.find(&transition.series) {
+                self.machine.foretell(series, &mut foresight);
+            }
+        }
     }
 }
