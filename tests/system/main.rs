@@ -35,6 +35,8 @@ mod demo;
 /// What is broken on purpose costs only itself.
 mod disk;
 mod faults;
+/// What a rule makes an alert of does not wait for the card's sake.
+mod hastened;
 /// Nothing is written while nothing happens.
 mod idle;
 /// What comes too late, and is told.

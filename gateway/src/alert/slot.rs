@@ -14,7 +14,7 @@ use crate::{
         Transition, Troubles, View,
         active::{Active, is_silence},
         anomaly::Score,
-        condition::{self, Undecided, Verdict, judge},
+        condition::{self, Look, Undecided, Verdict, judge},
         heard::Heard,
         identity,
         record::{Memory, Past, Phase, Place},
@@ -127,11 +127,10 @@ impl Slot {
         &mut self,
         reading: &Reading,
         around: &mut Around<'_>,
-        view: &impl View,
+        look: &Look<'_, impl View>,
     ) -> Verdict {
         let condition = &around.asked.rule.condition;
-        let (value, time) = (&reading.value, reading.time);
-        let verdict = judge(condition, &mut self.memory, value, time, view);
+        let verdict = judge(condition, &mut self.memory, &reading.value, look);
         around.score = self.score();
         verdict.unwrap_or_else(|why| {
             around.undecided = Some(why);
@@ -258,13 +257,13 @@ impl Slot {
         place: Place,
         now: Moment,
         rule: &Rule,
-        view: &impl View,
+        look: &Look<'_, impl View>,
     ) {
         let (value, time) = (&reading.value, reading.time);
         self.arrived(rule, reading.received);
         match &mut self.active {
             Some(active) if !is_silence(rule) => {
-                let verdict = judge(&rule.condition, &mut self.memory, value, time, view);
+                let verdict = judge(&rule.condition, &mut self.memory, value, look);
                 active.recall(verdict.unwrap_or(Verdict::Nothing), time, place, now);
             }
             _ => condition::recall(&rule.condition, &mut self.memory, value, time),

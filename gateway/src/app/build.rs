@@ -311,6 +311,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let (door, deliveries) = Door::new();
     let (changes, changed) = mpsc::channel(ingest::MAX_CHANGES);
     let account = Account::new([], rejects.clone(), &mut registry);
+    let outlook = engine.outlook();
     let ingest = tokio::spawn(ingest::run(
         normaliser,
         deliveries,
@@ -318,6 +319,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         journal.clone(),
         account.clone(),
         clock.clone(),
+        move |readings| outlook.news(readings),
     ));
     let mut sources = Sources::new(Surroundings {
         door,
