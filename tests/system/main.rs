@@ -43,6 +43,8 @@ mod late;
 mod live;
 /// Who may do what, where people log in.
 mod login;
+/// Devices, webhooks and saved views that people make.
+mod made;
 /// The whole way, end to end, on real input.
 mod main_job;
 /// Whatever comes, memory is bounded.

@@ -8,11 +8,14 @@ mod account;
 mod acknowledge;
 mod alerts;
 mod api;
+mod dashboards;
 mod deliveries;
+mod devices;
 mod dry_run;
 mod guard;
 mod letters;
 mod login;
+mod made;
 mod needs;
 mod page;
 mod points;
@@ -23,6 +26,7 @@ mod serve;
 mod silences;
 mod status;
 mod times;
+mod versions;
 mod webhooks;
 
 use std::{sync::Arc, time::Duration};
@@ -41,13 +45,16 @@ use tower_http::{CompressionLevel, compression::CompressionLayer};
 
 use self::problem::Problem;
 pub use self::{
+    dashboards::{MAX_LAYOUT_BYTES, dashboard_listed, dashboard_shown},
     login::{Login, LoginConfig},
-    needs::NEEDS,
-    rules::{
-        Answer, MAX_RULE_REQUESTS, RuleEntry, RuleFault, RuleOrigin, RuleRefusal, RuleRequest,
-        RuleToRehearse, RuleWish, Rules, place as rule_place,
+    made::{
+        Answer, Desks, Entries, Entry, KeyFault, MAX_REQUESTS, MadeRequest, MadeWish, Origin,
+        Refusal,
     },
+    needs::NEEDS,
+    rules::{RuleEntry, RuleRequest, RuleToRehearse, RuleWish, Rules, place as rule_place},
     serve::{Metrics, serve},
+    webhooks::webhook_shown,
 };
 use crate::{
     archive::{ArchiveStatus, DeadLetters},
@@ -114,8 +121,10 @@ pub struct Configured {
     pub sources: Arc<[watch::Receiver<SourceStatus>]>,
     /// The rules, of the config and of people.
     pub rules: Arc<[RuleEntry]>,
-    /// The webhooks.
+    /// The webhooks in force, of the config and of people.
     pub webhooks: Arc<[WebhookConfig]>,
+    /// The devices and webhooks of the config and of people, as they are shown.
+    pub made: Arc<Entries>,
     /// Where it is from and how its changes went.
     pub config: ConfigStatus,
 }
@@ -167,6 +176,8 @@ pub struct Parts {
     pub configured: watch::Receiver<Configured>,
     /// Who takes changes of rules.
     pub rules: Rules,
+    /// Who takes changes of devices, webhooks and dashboards.
+    pub desks: Desks,
     /// What messages to people link to.
     pub links: Links,
     /// What the archive refused for good.
@@ -224,6 +235,9 @@ pub fn router(
         .merge(deliveries::router())
         .merge(webhooks::router())
         .merge(login::router())
+        .merge(devices::router())
+        .merge(dashboards::router())
+        .merge(made::router())
         .with_state(api);
     for fragment in fragments {
         router = router.merge(fragment);
