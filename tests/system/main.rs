@@ -74,6 +74,8 @@ mod serial;
 mod silences;
 /// Simulated sensors through the real gateway, and the reconciliation after.
 mod simulated;
+/// The live events over WebSocket, and commands.
+mod socket;
 /// The code is as docs/ARCHITECTURE.md says.
 mod tidy;
 /// The page over TLS.

@@ -417,8 +417,10 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         ready: readiness,
     };
     let http_metrics = http::Metrics::new(&mut registry);
+    let sockets = live::websocket::Sockets::new(hub.clone());
     let mut fragments = vec![
         live::sse::router(hub.clone()),
+        sockets.router(),
         metrics::router(Arc::new(registry)),
     ];
     if let Some((intake, reporter)) = push {
@@ -439,6 +441,13 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         );
     }
     let router = http::router(&http_config, http_address, parts, fragments);
+    sockets.speak_to(router.clone());
+    let (part, stop) = (sources.parts.register("sockets"), http_stop.clone());
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        sockets.ended().await;
+        drop(part);
+    });
     let (part, stop) = (sources.parts.register("HTTP"), http_stop.clone());
     let spoken = tls.clone();
     tokio::spawn(async move {

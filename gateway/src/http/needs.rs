@@ -26,6 +26,8 @@ pub const NEEDS: &[(&str, &str, Need)] = &[
     ("POST", "/api/v1/tokens", Need::Person),
     ("DELETE", "/api/v1/tokens/{id}", Need::Person),
     ("GET", "/events", Need::Read),
+    // Each command is asked with the same credentials, and has a row of its own.
+    ("GET", "/socket", Need::Read),
     ("GET", "/api/v1/devices", Need::Read),
     ("POST", "/api/v1/devices", Need::Operate),
     ("GET", "/api/v1/devices/{id}", Need::Read),

@@ -28,6 +28,7 @@
 //! Not here: who may connect (`http`), and commands from clients.
 
 mod client;
+mod command;
 mod event;
 mod filter;
 mod frame;
@@ -41,6 +42,7 @@ mod ring;
 mod shared;
 mod snapshots;
 pub mod sse;
+pub mod websocket;
 
 use std::{sync::Arc, time::Duration};
 
