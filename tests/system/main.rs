@@ -51,6 +51,8 @@ mod main_job;
 mod memory;
 /// Slow and dead neighbours harm nobody else.
 mod neighbours;
+/// The document about the interface is true.
+mod openapi;
 /// A restart is invisible.
 mod power;
 /// A start with a long journal is quick, and forgets nothing.

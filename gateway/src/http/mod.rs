@@ -17,6 +17,7 @@ mod letters;
 mod login;
 mod made;
 mod needs;
+mod openapi;
 mod page;
 mod points;
 pub mod problem;
@@ -35,7 +36,7 @@ use axum::{
     Router,
     body::{self, Body, HttpBody as _},
     extract::{Request, State},
-    http::{Method, StatusCode},
+    http::{Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -75,6 +76,8 @@ use crate::{
 
 /// Bytes of answers that may wait to be read, over all connections; further ones are answered 503.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// Bytes of a refusal in plain words.
+const MAX_REFUSAL_BYTES: usize = 4 << 10;
 /// An answer up to this size takes no room.
 const SMALL_ANSWER_BYTES: u64 = 16 << 10;
 
@@ -235,6 +238,7 @@ pub fn router(
         .merge(deliveries::router())
         .merge(webhooks::router())
         .merge(login::router())
+        .merge(openapi::router())
         .merge(devices::router())
         .merge(dashboards::router())
         .merge(made::router())
@@ -248,6 +252,7 @@ pub fn router(
         Vec::<String>::new(),
         "each route needs a row in http/needs.rs that says who may ask for it"
     );
+    router = router.layer(middleware::from_fn(as_problem));
     // The page's files lie in the program and take no memory.
     router = router.layer(middleware::from_fn_with_state(
         Arc::new(Semaphore::new(MAX_ANSWER_BYTES)),
@@ -314,6 +319,21 @@ impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+/// What the framework refuses in plain words (a path that is no UTF-8) is told as every other refusal.
+async fn as_problem(request: Request, next: Next) -> Response {
+    let is_api = request.uri().path().starts_with("/api/v1/");
+    let response = next.run(request).await;
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let is_plain = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !(is_api && is_plain && response.status().is_client_error()) {
+        return response;
+    }
+    let status = response.status();
+    let words = body::to_bytes(response.into_body(), MAX_REFUSAL_BYTES).await;
+    let words = words.map_or_else(|_| Bytes::new(), |words| words);
+    Problem::new(status, String::from_utf8_lossy(&words)).into_response()
 }
 
 /// The page for people, a problem for programs.

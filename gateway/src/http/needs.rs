@@ -10,6 +10,11 @@ pub const NEEDS: &[(&str, &str, Need)] = &[
     ("GET", "/healthz", Need::Open),
     ("GET", "/readyz", Need::Open),
     ("GET", "/metrics", Need::Metrics),
+    // The same for everybody, and no secret.
+    ("GET", "/api/openapi.json", Need::Open),
+    ("GET", "/api/docs", Need::Open),
+    ("GET", "/api/docs.js", Need::Open),
+    ("GET", "/api/docs.css", Need::Open),
     // The link in a message is signed for one alert.
     ("GET", "/acknowledge/{token}", Need::Open),
     ("POST", "/acknowledge/{token}", Need::Open),
