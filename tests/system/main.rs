@@ -45,12 +45,16 @@ mod late;
 mod live;
 /// Who may do what, where people log in.
 mod login;
+/// Devices, webhooks and saved views that people make.
+mod made;
 /// The whole way, end to end, on real input.
 mod main_job;
 /// Whatever comes, memory is bounded.
 mod memory;
 /// Slow and dead neighbours harm nobody else.
 mod neighbours;
+/// The document about the interface is true.
+mod openapi;
 /// A restart is invisible.
 mod power;
 /// A start with a long journal is quick, and forgets nothing.
@@ -74,6 +78,8 @@ mod serial;
 mod silences;
 /// Simulated sensors through the real gateway, and the reconciliation after.
 mod simulated;
+/// The live events over WebSocket, and commands.
+mod socket;
 /// The code is as docs/ARCHITECTURE.md says.
 mod tidy;
 /// The page over TLS.

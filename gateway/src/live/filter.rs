@@ -4,6 +4,7 @@
 
 use thiserror::Error;
 
+use super::Topic;
 use crate::{
     glob,
     model::{DeviceId, SeriesKey},
@@ -30,10 +31,11 @@ pub(crate) enum Kind {
     Status = 1 << 9,
     Gap = 1 << 10,
     Bye = 1 << 11,
+    Dashboard = 1 << 12,
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Snapshot,
         Self::Resume,
         Self::Readings,
@@ -46,6 +48,7 @@ impl Kind {
         Self::Status,
         Self::Gap,
         Self::Bye,
+        Self::Dashboard,
     ];
 
     /// The name in `event:` and in `types=`.
@@ -63,6 +66,18 @@ impl Kind {
             Self::Status => "status",
             Self::Gap => "gap",
             Self::Bye => "bye",
+            Self::Dashboard => "dashboard",
+        }
+    }
+}
+
+impl From<Topic> for Kind {
+    fn from(topic: Topic) -> Self {
+        match topic {
+            Topic::Rule => Self::Rule,
+            Topic::Device => Self::Device,
+            Topic::Webhook => Self::Webhook,
+            Topic::Dashboard => Self::Dashboard,
         }
     }
 }
@@ -72,7 +87,7 @@ impl Kind {
 pub enum FilterError {
     /// No event has this name.
     #[error(
-        "unknown event type {0:?}: use readings, window, alert, rule, silence, device or status"
+        "unknown event type {0:?}: use readings, window, alert, rule, silence, webhook, dashboard, device or status"
     )]
     UnknownType(String),
     /// More globs than a filter may have.

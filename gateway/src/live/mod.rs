@@ -28,6 +28,7 @@
 //! Not here: who may connect (`http`), and commands from clients.
 
 mod client;
+mod command;
 mod event;
 mod filter;
 mod frame;
@@ -41,6 +42,7 @@ mod ring;
 mod shared;
 mod snapshots;
 pub mod sse;
+pub mod websocket;
 
 use std::{sync::Arc, time::Duration};
 
@@ -85,6 +87,19 @@ impl Default for Config {
             site: None,
         }
     }
+}
+
+/// What people make, as a live event is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// `rule`
+    Rule,
+    /// `device`
+    Device,
+    /// `webhook`
+    Webhook,
+    /// `dashboard`
+    Dashboard,
 }
 
 /// What earlier runs said, as far as it can be made again, and how their ids are understood.
@@ -166,10 +181,18 @@ impl Hub {
         }
     }
 
-    /// Says what rules are new, changed or gone. Returns when it is said, or when the hub has ended.
-    pub async fn rules(&self, news: Vec<serde_json::Value>) {
+    /// Says which of the things that people make are new, changed or gone (`{"id","deleted":true}`). Returns when it is said, or when the
+    /// hub has ended. Devices are said by the engine; only that one is gone is said here.
+    pub async fn made(&self, topic: Topic, news: Vec<serde_json::Value>) {
+        if news.is_empty() {
+            return;
+        }
         let (answer, answered) = oneshot::channel();
-        let said = hub::Command::Rules { news, answer };
+        let said = hub::Command::Made {
+            topic,
+            news,
+            answer,
+        };
         // A hub that has ended has no clients to tell.
         if self.commands.send(said).await.is_ok() {
             drop(answered.await);

@@ -272,6 +272,8 @@ fn know_devices(config: &mut engine::Config, devices: Vec<Device>) {
             name: Some(device.name),
             site: device.site,
             labels: device.labels,
+            note: None,
+            version: 0,
         })
         .collect();
 }
