@@ -14,8 +14,8 @@ export class Complaints {
 
   add(text: string): void {
     if (this.cutsAreMeant && text.startsWith("console: Failed to load resource")) return;
-    // It is the specs that read canvases.
-    if (text.includes("willReadFrequently")) return;
+    // It is the specs that read canvases, and let no service worker in.
+    if (text.includes("willReadFrequently") || text.includes("blocked by Playwright")) return;
     this.list.push(text);
   }
 }

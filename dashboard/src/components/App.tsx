@@ -7,13 +7,17 @@ import { hrefOf, type Place, placeOf, PLACES } from "../place";
 import { ROOT } from "../root";
 import { metricText } from "../words";
 import { AlertAnnouncer, AlertCount } from "./AlertNotices";
+import { KioskLeave } from "./Kiosk";
 import { Lazy } from "./Lazy";
 import { LinkBanner, LinkStatus } from "./LinkStatus";
 import { Overview } from "./Overview";
+import { Upgrade } from "./Upgrade";
 
 export function App() {
   const { link } = useTopic("link");
-  const place = placeOf(useAddress().href, ROOT);
+  const address = useAddress();
+  const place = placeOf(address.href, ROOT);
+  const kiosk = address.searchParams.get("kiosk") === "1";
   const key = place.name === "series" ? `series/${place.device}/${place.metric}` : place.name;
   return (
     <>
@@ -24,8 +28,9 @@ export function App() {
         <Title place={place} />
         <LinkStatus />
         <AlertCount />
-        <Navigation place={place} />
+        {kiosk ? <KioskLeave /> : <Navigation place={place} />}
         <LinkBanner />
+        <Upgrade />
       </header>
       <AlertAnnouncer />
       <main id="content" class={`seen-${link}`} tabIndex={-1}>

@@ -7,6 +7,7 @@ import { filtered, isNarrowed, type Order, ordered, type StateFilter, wantedOf }
 import { LIVE, RANGES } from "../ranges";
 import type { DeviceGroup } from "../store";
 import { DeviceSection } from "./DeviceSection";
+import { KioskButton } from "./Kiosk";
 import { RangeButtons } from "./RangeButtons";
 import { Tile } from "./Tile";
 
@@ -80,6 +81,7 @@ export function Overview() {
         <button type="button" aria-pressed={wanted.favourites} onClick={() => setQuery({ favourites: wanted.favourites ? null : "1" })}>
           Favourites
         </button>
+        <KioskButton />
       </form>
       {all.length === 0 && (
         <p class="quiet">

@@ -18,6 +18,7 @@ import { MOST_TRACES, type Trace } from "../traces";
 import { boundsOf, panned, queryOf, SPANS, type View, viewOf, zoomed } from "../view";
 import type { Alert, Rule } from "../wire";
 import { inSentence, metricText } from "../words";
+import { KioskButton } from "./Kiosk";
 import { PointsTable } from "./PointsTable";
 import { AlertsOfSeries, ThresholdList, Windows } from "./SeriesFacts";
 import { type Drawn, SeriesPlot } from "./SeriesPlot";
@@ -166,6 +167,7 @@ function Charted({ series, store }: { series: SeriesState; store: Store }) {
         <button type="button" onClick={() => exportPng(traces, drawn.current?.() ?? null, title, utc)}>
           Save as picture
         </button>
+        <KioskButton />
         <button type="button" aria-expanded={table} onClick={() => setTable(!table)}>
           {table ? "Hide table" : "Show as table"}
           <span class="unseen"> of {name}</span>
