@@ -14,7 +14,8 @@ function serviceWorker(): Plugin {
       const made = Object.keys(bundle).filter((name) => name.startsWith("assets/"));
       const given = readdirSync(new URL("public", import.meta.url)).filter((name) => /\.(svg|png|webmanifest)$/.test(name));
       const files = [...made, ...given].sort();
-      const text = readFileSync(new URL("src/sw.js", import.meta.url), "utf8");
+      // Without its words to people: it is no module, which Vite would make small.
+      const text = readFileSync(new URL("src/sw.js", import.meta.url), "utf8").replace(/\/\*\*[^]*?\*\/\n?|^\s*\/\/.*\n/gm, "");
       const hash = createHash("sha256").update(text).update(files.join("\n"));
       for (const name of given) hash.update(readFileSync(new URL(`public/${name}`, import.meta.url)));
       const build = JSON.stringify(hash.digest("hex").slice(0, 16));

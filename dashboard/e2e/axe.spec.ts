@@ -23,6 +23,7 @@ for (const scheme of ["light", "dark"] as const) {
           await openPage(page, place).catch(async () => expect(page.locator("main h2")).toBeVisible());
           // What is fetched is there, and lines are drawn.
           await expect(page.getByText(/^(Loading|Fetching)/).filter({ visible: true })).toHaveCount(0);
+          if (/^\/(\?|$)/.test(place)) await expect(page.locator("canvas[data-points]").first()).toBeVisible();
           if (place.startsWith("/series")) await expect.poll(() => page.locator(".plot").getAttribute("data-points")).toMatch(/[1-9]/);
           const name = place.replace(/\W+/g, "-").replace(/^-|-$/g, "") || "overview";
           await page.screenshot({ path: `test-results/places/${name}-${scheme}-${width}.png`, fullPage: place !== "/" });

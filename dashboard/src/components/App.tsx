@@ -91,15 +91,15 @@ function Open({ place, onShown }: { place: Place; onShown: () => void }) {
     case "overview":
       return <Shown onShown={onShown} children={<Overview />} />;
     case "series":
-      return <Lazy load={() => import("./SeriesPlace").then((part) => part.SeriesPlace)} props={place} onShown={onShown} />;
+      return <Lazy load={() => import("./charts").then((part) => part.SeriesPlace)} props={place} onShown={onShown} />;
     case "alerts":
-      return <Lazy load={() => import("./Alerts").then((part) => part.Alerts)} props={{}} onShown={onShown} />;
+      return <Lazy load={() => import("./places").then((part) => part.Alerts)} props={{}} onShown={onShown} />;
     case "rules":
-      return <Lazy load={() => import("./Rules").then((part) => part.Rules)} props={{}} onShown={onShown} />;
+      return <Lazy load={() => import("./places").then((part) => part.Rules)} props={{}} onShown={onShown} />;
     case "devices":
-      return <Lazy load={() => import("./DevicesPlace").then((part) => part.DevicesPlace)} props={{}} onShown={onShown} />;
+      return <Lazy load={() => import("./places").then((part) => part.DevicesPlace)} props={{}} onShown={onShown} />;
     case "status":
-      return <Lazy load={() => import("./StatusSection").then((part) => part.StatusSection)} props={{}} onShown={onShown} />;
+      return <Lazy load={() => import("./places").then((part) => part.StatusSection)} props={{}} onShown={onShown} />;
     case "nowhere":
       return <Shown onShown={onShown} children={<Nowhere />} />;
   }
