@@ -85,14 +85,15 @@ test("fifty live charts: what they cost the processor", async ({ page, gateway }
   const busy = async () => {
     const { metrics } = await cdp.send("Performance.getMetrics");
     const metric = (name: string) => metrics.find((one) => one.name === name)?.value ?? NaN;
-    return { task: metric("TaskDuration"), at: metric("Timestamp") };
+    return { task: metric("TaskDuration"), process: metric("ProcessTime"), at: metric("Timestamp") };
   };
-  const drawn = () => page.locator("canvas").evaluateAll((all) => all.reduce((sum, one) => sum + Number((one as HTMLElement).dataset["points"] ?? 0), 0));
-  const [before, points] = [await busy(), await drawn()];
-  await expect.poll(drawn, { timeout: 30_000, intervals: [1_000] }).toBeGreaterThan(points + SERIES * 20);
+  // After what is done once.
+  await page.waitForTimeout(3_000);
+  const before = await busy();
+  await page.waitForTimeout(8_000);
   const after = await busy();
   await hush();
   const share = (after.task - before.task) / (after.at - before.at);
-  console.log(`${SERIES} live charts at 4 readings/s each: ${(share * 100).toFixed(1)} % of a core on the page's main thread`);
+  console.log(`${SERIES} live charts at 4 readings/s each: tasks ${(share * 100).toFixed(1)} % of the time on the page's main thread, processor time of its process ${((100 * (after.process - before.process)) / (after.at - before.at)).toFixed(1)} % of a core`);
   expect(share).toBeGreaterThan(0);
 });

@@ -1,6 +1,6 @@
 /**
- * The small chart of a tile: a line over the range that ends now, and what it shows in words. It is drawn at most four times a
- * second, and not at all while out of view or when nothing would move; out of view it holds no pixels.
+ * The small chart of a tile: a line over the range that ends now, and what it shows in words. It is drawn once a second, and
+ * not at all while out of view or when nothing would move; out of view it holds no pixels.
  */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { captionOf, columnsOf } from "../chart-data";
@@ -67,7 +67,10 @@ export function Sparkline({ series, name, range, active }: SparklineProps) {
     resize.observe(canvas);
     history.keepUp();
     const stops = [
-      store.subscribe(`series/${series.id}`, redraw),
+      // The next second draws it: a new point is hardly a pixel away from the one before.
+      store.subscribe(`series/${series.id}`, () => {
+        dirty = true;
+      }),
       onSecond(() => {
         history.keepUp();
         draw();
