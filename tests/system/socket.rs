@@ -139,7 +139,8 @@ async fn a_socket_says_what_sse_says_and_resumes_after_a_kill_with_nothing_twice
     assert_eq!(heard, [3.0, 4.0]);
 
     // The gateway says goodbye, in both words.
-    let (_, stopped) = gateway.stop().await;
+    let (ended, stopped) = gateway.stop().await;
+    assert!(ended.success(), "{ended}");
     let bye = socket.find("the bye", |s| s["event"] == "bye").await;
     assert!(bye["data"]["retry_ms"].is_u64());
     assert_eq!(socket.next().await, Err(Some(CloseCode::Away)));

@@ -332,7 +332,7 @@ async fn as_problem(request: Request, next: Next) -> Response {
     }
     let status = response.status();
     let words = body::to_bytes(response.into_body(), MAX_REFUSAL_BYTES).await;
-    let words = words.unwrap_or_else(|_| Bytes::new());
+    let words = words.unwrap_or_default();
     Problem::new(status, String::from_utf8_lossy(&words)).into_response()
 }
 

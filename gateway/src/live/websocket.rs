@@ -12,7 +12,7 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -38,6 +38,7 @@ use tower::ServiceExt as _;
 use super::{
     Client, Filter, Hub, Refused, Said,
     command::{self, Command},
+    shared::lock,
 };
 use crate::auth::Caller;
 
@@ -65,7 +66,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Sockets {
     hub: Hub,
-    api: Arc<OnceLock<Router>>,
+    /// Until all have ended: it has a clone of this in it. std: held for a look only.
+    api: Arc<Mutex<Option<Router>>>,
     room: Arc<Semaphore>,
     tasks: TaskTracker,
 }
@@ -91,14 +93,15 @@ impl Sockets {
 
     /// Commands are for this, which is all that HTTP answers; before it is known they are answered 503.
     pub fn speak_to(&self, api: Router) {
-        // Said once: there is one interface.
-        let _again = self.api.set(api);
+        *lock(&self.api) = Some(api);
     }
 
     /// Returns when all have said goodbye; after the hub has ended, or told its clients to.
     pub async fn ended(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+        // Or whoever waits for the last way in to close would wait for ever.
+        *lock(&self.api) = None;
     }
 }
 
@@ -289,7 +292,7 @@ impl Talk {
             return;
         }
         if let Some((id, request)) = self.waiting.pop_front() {
-            let api = self.sockets.api.get().cloned();
+            let api = lock(&self.sockets.api).clone();
             self.working = Some(Box::pin(ask(id, *request, api)));
         }
     }
