@@ -83,6 +83,13 @@ export class Gateway {
     return ["run", "--config", file];
   }
 
+  /** The secret of the link with which the first admin is made, out of the log. */
+  setupSecret(): string {
+    const secret = /#setup=([\w-]+)/.exec(this.log)?.[1];
+    if (secret === undefined) throw new Error(`there is no link in the log:\n${this.log}`);
+    return secret;
+  }
+
   /** As a power cut: no chance to say anything. */
   async kill(): Promise<void> {
     await this.end("SIGKILL");

@@ -3,6 +3,7 @@
  * connections to a gateway, and other tabs hold streams.
  */
 import { ROOT } from "./root";
+import { loggedOut } from "./session";
 import type { Alert, AlertChange, AuditEntry, ConfiguredWebhook, DeadLetters, DryRun, Matcher, Points, Rule, RuleBody, RuleFault, SeriesWindow, Silence, Status, Trial, UndeliveredList } from "./wire";
 
 /** Requests open at once. */
@@ -33,6 +34,7 @@ async function getJson<T>(path: string, signal: AbortSignal): Promise<T> {
 
 async function ask(path: string, init: RequestInit): Promise<Response> {
   const answer = await fetch(new URL(path, ROOT), { ...init, headers: { accept: "application/json" } });
+  if (answer.status === 401) loggedOut();
   if (!answer.ok) throw new Error(`${path.split("?")[0]} answered ${answer.status}`);
   return answer;
 }
@@ -121,6 +123,7 @@ async function request(method: "POST" | "PUT" | "DELETE", path: string, body?: u
     throw new Refused("No contact with the gateway: nothing was changed, or it is not known. Try again.");
   }
   if (answer.ok) return answer;
+  if (answer.status === 401) loggedOut();
   const problem = (await answer.json().catch(() => null)) as { detail?: string; errors?: RuleFault[]; current?: unknown } | null;
   throw new Refused(problem?.detail ?? `The gateway answered ${answer.status}.`, problem?.errors, problem?.current);
 }

@@ -2,10 +2,12 @@
 import { render } from "preact";
 import "./style.css";
 import { App } from "./components/App";
+import { Gate } from "./components/Login";
 import { StoreContext } from "./hooks";
 import { keep, kept } from "./keepsake";
 import { watchLinks } from "./navigation";
 import { ROOT } from "./root";
+import { askWho, currentSession, onSession } from "./session";
 import { SharedStream } from "./share";
 import { Store } from "./store";
 import { Stream, type StreamOptions } from "./stream";
@@ -17,8 +19,11 @@ const HIDDEN_MS = 10_000;
 /** The last known state is kept this often, in milliseconds, and when the page is put away. */
 const KEEP_MS = 60_000;
 const SOON_MS = 2_000;
+/** While there is no contact, it is asked so often whether a login is wanted. */
+const ASK_AGAIN_MS = 15_000;
 
 const store = new Store();
+let asking: ReturnType<typeof setInterval> | undefined;
 const ways = {
   onEvent: (name, data) => store.apply(name, data),
   onState: (state) => {
@@ -26,6 +31,11 @@ const ways = {
     // Soon after the first word, as a page that is put away may have no time left.
     if (state === "live") setTimeout(remember, SOON_MS);
     if (state === "down" && !store.isKnown) void recall();
+    clearInterval(asking);
+    if (state === "live" || state === "connecting") return;
+    // The gateway may have ended the session: then it says so to who asks.
+    void askWho();
+    asking = setInterval(() => void askWho(), ASK_AGAIN_MS);
   },
 } satisfies Pick<StreamOptions, "onEvent" | "onState">;
 const stream = (handlers: Pick<StreamOptions, "onEvent" | "onState">) =>
@@ -110,10 +120,17 @@ const root = document.getElementById("app");
 if (root !== null) {
   render(
     <StoreContext.Provider value={store}>
-      <App />
+      <Gate>
+        <App />
+      </Gate>
     </StoreContext.Provider>,
     root,
   );
 }
+onSession(() => {
+  if (currentSession().state === "out") link.leave();
+  else if (!document.hidden || isOnWatch()) link.start();
+});
+void askWho();
 // A page that is opened in the background waits until somebody looks.
 if (!document.hidden || isOnWatch()) link.start();

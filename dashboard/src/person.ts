@@ -1,4 +1,4 @@
-/** The name that a person gave last, remembered in this browser. There is no login: it is what they say. */
+/** The name that a person gave last, remembered in this browser. For where nobody has to log in: it is what they say. */
 
 const KEY = "name";
 

@@ -703,6 +703,103 @@ async fn a_new_password_ends_the_other_sessions_and_is_asked_the_old_one() {
     );
 }
 
+/// Runs the command line on the config of a gateway: exit code, output, errors.
+async fn command(house: &House, words: &str, input: &str) -> (i32, String, String) {
+    use tokio::io::AsyncWriteExt as _;
+    let piped = std::process::Stdio::piped;
+    let mut child = tokio::process::Command::new(tests::workspace_binary("gateway"))
+        .args(words.split(' '))
+        .arg("--config")
+        .arg(house.gateway.dir.path().join("gateway.toml"))
+        .stdin(piped())
+        .stdout(piped())
+        .stderr(piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // One that reads nothing may be gone by now.
+    drop(stdin.write_all(input.as_bytes()).await);
+    drop(stdin);
+    let ended = within("the command ends", child.wait_with_output())
+        .await
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        ended.status.code().unwrap(),
+        text(ended.stdout),
+        text(ended.stderr),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_and_tokens_are_made_and_revoked_on_the_command_line_while_it_runs() {
+    let house = House::start(LOGIN).await;
+    let password = format!("{PASSWORD}\n");
+    assert_eq!(
+        command(&house, "user add anna --role admin", "short\n")
+            .await
+            .0,
+        1
+    );
+    assert_eq!(
+        command(&house, "user add anna --role boss", &password)
+            .await
+            .0,
+        2
+    );
+    let (code, said, error) = command(&house, "user add anna --role admin", &password).await;
+    assert_eq!((code, said.as_str()), (0, "anna is admin\n"), "{error}");
+    let anna = eventually("who was added can log in", || async {
+        let answer = house.log_in("anna", PASSWORD).await;
+        answer.status().is_success().then(|| session(answer))
+    })
+    .await;
+    let (code, secret, error) = command(
+        &house,
+        "token create wall --user anna --scope read --days 9",
+        "",
+    )
+    .await;
+    assert_eq!(code, 0, "{error}");
+    let wall = As::Token(secret.trim().to_owned());
+    eventually("the token is known", || async {
+        let status = house.status(&wall, Method::GET, "/api/v1/status").await;
+        (status == 200).then_some(())
+    })
+    .await;
+    let (_, listed, _) = command(&house, "token list", "").await;
+    assert!(listed.starts_with("1\tanna\twall\tread\tends "), "{listed}");
+    assert!(!listed.contains(secret.trim()));
+    assert_eq!(command(&house, "token revoke 1", "").await.0, 0);
+    assert_eq!(command(&house, "token revoke 1", "").await.0, 1);
+    eventually("the token is known no more", || async {
+        let status = house.status(&wall, Method::GET, "/api/v1/status").await;
+        (status == 401).then_some(())
+    })
+    .await;
+    let (code, _, error) = command(&house, "user remove anna", "").await;
+    assert!(code == 1 && error.contains("the last admin"), "{error}");
+    let (_, listed, _) = command(&house, "user list", "").await;
+    assert_eq!(listed, "anna\tadmin\t1 sessions\n");
+    assert_eq!(
+        command(&house, "user passwd anna", "quite another one\n")
+            .await
+            .0,
+        0
+    );
+    eventually("a new password ends the sessions", || async {
+        let status = house.status(&anna, Method::GET, "/api/v1/me").await;
+        (status == 401).then_some(())
+    })
+    .await;
+    // Beside a gateway that does not run, and before its first start.
+    let trail = session(house.log_in("anna", "quite another one").await);
+    let trail = house
+        .json(&trail, "GET", "/api/v1/audit", &Value::Null, 200)
+        .await;
+    assert_eq!(trail["audit"][1]["by"], "command line");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_process_changes_holds_soon_and_no_restart_is_needed() {
     let (house, anna) = House::set_up().await;

@@ -180,22 +180,23 @@ function AlertRow({ alert, onAsk }: { alert: Alert; onAsk: (asked: Asked) => voi
           {alert.state === "firing" && (
             <button
               type="button"
+              data-operate
               onClick={() => onAsk({ what: alert.acknowledged === null ? "acknowledge" : "take back", alert })}
             >
               {alert.acknowledged === null ? "Acknowledge" : "Take back acknowledgement"}
               <span class="unseen"> of {`${alert.rule} on ${alert.series}`}</span>
             </button>
           )}
-          <button type="button" onClick={() => onAsk({ what: "silence", alert })}>
+          <button type="button" data-operate onClick={() => onAsk({ what: "silence", alert })}>
             Silence
             <span class="unseen"> {`${alert.rule} on ${alert.series}`}</span>
           </button>
-          <button type="button" onClick={() => onAsk({ what: alert.shelved === null ? "shelve" : "unshelve", alert })}>
+          <button type="button" data-operate onClick={() => onAsk({ what: alert.shelved === null ? "shelve" : "unshelve", alert })}>
             {alert.shelved === null ? "Shelve…" : "Take off the shelf"}
             <span class="unseen"> {`${alert.rule} on ${alert.series}`}</span>
           </button>
           {alert.state === "firing" && (
-            <button type="button" onClick={() => onAsk({ what: "close", alert })}>
+            <button type="button" data-operate onClick={() => onAsk({ what: "close", alert })}>
               Close…
               <span class="unseen"> {`${alert.rule} on ${alert.series}`}</span>
             </button>

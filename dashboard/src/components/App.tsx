@@ -10,6 +10,7 @@ import { AlertAnnouncer, AlertCount } from "./AlertNotices";
 import { KioskLeave } from "./Kiosk";
 import { Lazy } from "./Lazy";
 import { LinkBanner, LinkStatus } from "./LinkStatus";
+import { Who } from "./Login";
 import { Overview } from "./Overview";
 import { Upgrade } from "./Upgrade";
 
@@ -28,6 +29,7 @@ export function App() {
         <Title place={place} />
         <LinkStatus />
         <AlertCount />
+        <Who />
         {kiosk ? <KioskLeave /> : <Navigation place={place} />}
         <LinkBanner />
         <Upgrade />

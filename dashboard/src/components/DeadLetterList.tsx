@@ -39,7 +39,7 @@ export function DeadLetterList({ count, active, now }: { count: number; active: 
       {total > 0 && (
         <>
           <p class="letters-actions">
-            <button type="button" disabled={waiting} onClick={() => act(replayDeadLetters(null))}>
+            <button type="button" data-operate disabled={waiting} onClick={() => act(replayDeadLetters(null))}>
               Send all again
             </button>
             {confirming ? (
@@ -52,7 +52,7 @@ export function DeadLetterList({ count, active, now }: { count: number; active: 
                 </button>
               </>
             ) : (
-              <button type="button" onClick={() => setConfirming(true)}>
+              <button type="button" data-operate onClick={() => setConfirming(true)}>
                 Discard all…
               </button>
             )}
@@ -107,11 +107,11 @@ function Row({ letter, now, act }: { letter: DeadLetter; now: number; act: (work
             waits to be sent
           </span>
         ) : (
-          <button type="button" aria-label={`Send again: ${name}`} onClick={() => act(replayDeadLetters(letter.id))}>
+          <button type="button" data-operate aria-label={`Send again: ${name}`} onClick={() => act(replayDeadLetters(letter.id))}>
             Send again
           </button>
         )}
-        <button type="button" aria-label={`Discard: ${name}`} onClick={() => act(discardDeadLetters(letter.id))}>
+        <button type="button" data-operate aria-label={`Discard: ${name}`} onClick={() => act(discardDeadLetters(letter.id))}>
           Discard
         </button>
       </td>

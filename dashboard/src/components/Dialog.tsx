@@ -7,6 +7,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { rememberedName, rememberName } from "../person";
+import { ownName } from "../session";
 import { focusWrong } from "./Field";
 
 /** As the gateway bounds them. */
@@ -31,7 +32,9 @@ export function Dialog({ title, action, onSubmit, onClose, comment = false, wide
   const ref = useRef<HTMLDialogElement>(null);
   const error = useRef<HTMLParagraphElement>(null);
   const id = useId();
-  const [by, setBy] = useState(rememberedName);
+  // Who logged in has said it.
+  const own = ownName();
+  const [by, setBy] = useState(() => own ?? rememberedName());
   const [words, setWords] = useState("");
   const [refusal, setRefusal] = useState("");
   const [busy, setBusy] = useState(false);
@@ -46,7 +49,7 @@ export function Dialog({ title, action, onSubmit, onClose, comment = false, wide
     setBusy(true);
     setRefusal("");
     try {
-      rememberName(by.trim());
+      if (own === null) rememberName(by.trim());
       await onSubmit(by.trim(), words.trim());
       ref.current?.close();
     } catch (failure) {
@@ -60,18 +63,20 @@ export function Dialog({ title, action, onSubmit, onClose, comment = false, wide
       <form onSubmit={(event) => void submit(event)}>
         <h3 id={`${id}-title`}>{title}</h3>
         {children}
-        <label>
-          Your name
-          <input
-            type="text"
-            name="by"
-            autocomplete="name"
-            required
-            maxLength={MAX_NAME}
-            value={by}
-            onInput={(event) => setBy(event.currentTarget.value)}
-          />
-        </label>
+        {own === null && (
+          <label>
+            Your name
+            <input
+              type="text"
+              name="by"
+              autocomplete="name"
+              required
+              maxLength={MAX_NAME}
+              value={by}
+              onInput={(event) => setBy(event.currentTarget.value)}
+            />
+          </label>
+        )}
         {comment && (
           <label>
             Comment

@@ -51,7 +51,7 @@ export function Rules() {
         <h2 id="rules-title" ref={heading} tabIndex={-1}>
           Rules <span class="quiet">{rules !== null && rules.length > 0 && rules.length}</span>
         </h2>
-        <button type="button" onClick={() => setAsked({ what: "write", given: {}, known: null, enabled: true })}>
+        <button type="button" data-operate onClick={() => setAsked({ what: "write", given: {}, known: null, enabled: true })}>
           New rule
         </button>
       </div>
@@ -151,11 +151,12 @@ function RuleRow({ rule, onAsk }: { rule: Rule; onAsk: (asked: Asked) => void })
           <>
             <button
               type="button"
+              data-operate
               onClick={() => onAsk({ what: "write", given: rule.rule, known: { id: rule.id, version }, enabled: rule.enabled })}
             >
               Change{name}
             </button>
-            <button type="button" onClick={() => onAsk({ what: "switch", rule })}>
+            <button type="button" data-operate onClick={() => onAsk({ what: "switch", rule })}>
               {rule.enabled ? "Disable" : "Enable"}
               {name}
             </button>
@@ -163,15 +164,16 @@ function RuleRow({ rule, onAsk }: { rule: Rule; onAsk: (asked: Asked) => void })
         )}
         <button
           type="button"
+          data-operate
           onClick={() => onAsk({ what: "write", given: { ...rule.rule, name: `${rule.name} copy` }, known: null, enabled: true })}
         >
           Copy{name}
         </button>
-        <button type="button" onClick={() => onAsk({ what: "silence", rule })}>
+        <button type="button" data-operate onClick={() => onAsk({ what: "silence", rule })}>
           Silence{name}
         </button>
         {version !== null && (
-          <button type="button" onClick={() => onAsk({ what: "delete", rule })}>
+          <button type="button" data-operate onClick={() => onAsk({ what: "delete", rule })}>
             Delete{name}
           </button>
         )}

@@ -22,7 +22,7 @@ export function Silences({ heading, onNew, onEnd }: SilencesProps) {
         <h3 id="silences-title" ref={heading} tabIndex={-1}>
           Silences
         </h3>
-        <button type="button" onClick={onNew}>
+        <button type="button" data-operate onClick={onNew}>
           New silence
         </button>
       </div>
@@ -78,7 +78,7 @@ function SilenceRow({ silence, onEnd }: { silence: Silence; onEnd: (silence: Sil
       </span>
       {silence.state !== "ended" && (
         <span class="alert-actions">
-          <button type="button" onClick={() => onEnd(silence)}>
+          <button type="button" data-operate onClick={() => onEnd(silence)}>
             End now
             <span class="unseen"> the silence of {what}</span>
           </button>

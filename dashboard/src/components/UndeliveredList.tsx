@@ -34,10 +34,10 @@ export function UndeliveredList({ count, active, now }: { count: number; active:
         {numberText(total)} {total === 1 ? "message" : "messages"} not delivered
       </h3>
       <p class="letters-actions">
-        <button type="button" onClick={() => setQuestion({ what: "again", letter: null })}>
+        <button type="button" data-operate onClick={() => setQuestion({ what: "again", letter: null })}>
           Send all again…
         </button>
-        <button type="button" onClick={() => setQuestion({ what: "discard", letter: null })}>
+        <button type="button" data-operate onClick={() => setQuestion({ what: "discard", letter: null })}>
           Discard all…
         </button>
       </p>
@@ -79,13 +79,13 @@ function Row({ letter, now, ask }: { letter: Undelivered; now: number; ask: (wha
       </td>
       <td class="detail">{letter.error}</td>
       <td class="letter-actions">
-        <button type="button" aria-label={`Send again: ${name}`} onClick={() => ask("again")}>
+        <button type="button" data-operate aria-label={`Send again: ${name}`} onClick={() => ask("again")}>
           Send again…
         </button>
-        <button type="button" aria-label={`Change and send: ${name}`} onClick={() => ask("change")}>
+        <button type="button" data-operate aria-label={`Change and send: ${name}`} onClick={() => ask("change")}>
           Change…
         </button>
-        <button type="button" aria-label={`Discard: ${name}`} onClick={() => ask("discard")}>
+        <button type="button" data-operate aria-label={`Discard: ${name}`} onClick={() => ask("discard")}>
           Discard…
         </button>
       </td>

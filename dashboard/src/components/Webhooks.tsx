@@ -86,7 +86,7 @@ function Row({ webhook, busy, test }: { webhook: ConfiguredWebhook; busy: boolea
       </td>
       <td class="detail">{webhook.status?.last_error ?? ""}</td>
       <td>
-        <button type="button" aria-disabled={busy} aria-label={`Send a test to ${webhook.name}`} onClick={() => test(webhook.name)}>
+        <button type="button" data-operate aria-disabled={busy} aria-label={`Send a test to ${webhook.name}`} onClick={() => test(webhook.name)}>
           {busy ? "Sending…" : "Send a test"}
         </button>
       </td>

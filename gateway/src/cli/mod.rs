@@ -1,8 +1,9 @@
-//! The command line: `gateway run`, `demo`, `check`, `ports`, `webhook`. Exit codes: 0 done, 1 failed, 2 wrong use or wrong config.
+//! The command line: `gateway run`, `demo`, `check`, `ports`, `webhook`, `user`, `token`. Exit codes: 0 done, 1 failed, 2 wrong use or wrong config.
 
 mod check;
 mod demo;
 mod log;
+mod people;
 mod ports;
 mod run;
 mod watch;
@@ -55,6 +56,12 @@ enum Command {
     /// Tries the webhooks of a config
     #[command(subcommand)]
     Webhook(WebhookCommand),
+    /// Says who may log in; also while the gateway runs
+    #[command(subcommand)]
+    User(people::UserCommand),
+    /// Makes and revokes tokens for scripts; also while the gateway runs
+    #[command(subcommand)]
+    Token(people::TokenCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,6 +101,8 @@ pub fn main() -> ExitCode {
         Command::Check { file } => check::check(&file),
         Command::Ports => ports::ports(),
         Command::Webhook(WebhookCommand::Test { name, config }) => webhook::test(&name, &config),
+        Command::User(command) => people::user(command),
+        Command::Token(command) => people::token(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
