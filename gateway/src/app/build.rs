@@ -52,6 +52,8 @@ const MAX_UPDATES: usize = 256;
 const MAX_RECENT_RECORDS: u64 = 16_384;
 /// Decisions between engine and state; full makes the engine wait.
 const MAX_DECIDED: usize = 64;
+/// HTTP connections beside those of live clients: as many as are left by default.
+const OTHER_CONNECTIONS: usize = 524;
 
 /// Starts a gateway. Returns when its sources run.
 ///
@@ -405,7 +407,10 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         let config = push::Config::default();
         fragments.push(push::router(config, intake, reporter, rejects));
     }
-    let most = http::Config::default().max_connections;
+    // Every live client has a connection, and others need some beside them.
+    let most = http::Config::default()
+        .max_connections
+        .max(config.live.max_clients.saturating_add(OTHER_CONNECTIONS));
     let http_config = http::Config {
         hosts: config.http.allowed_hosts.clone(),
         max_connections: most.min(files::share(limit)),

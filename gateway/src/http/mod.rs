@@ -11,6 +11,7 @@ mod api;
 mod deliveries;
 mod dry_run;
 mod guard;
+mod handover;
 mod letters;
 mod login;
 mod needs;
