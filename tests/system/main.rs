@@ -72,6 +72,8 @@ mod serial;
 mod silences;
 /// Simulated sensors through the real gateway, and the reconciliation after.
 mod simulated;
+/// What clients of server-sent events need, on the wire.
+mod sse;
 /// The code is as docs/ARCHITECTURE.md says.
 mod tidy;
 /// The page over TLS.

@@ -186,7 +186,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         replay::replay(journal.clone(), earlier, normaliser, booting).await?;
     drop(archived);
     let epoch = beginning.as_ref().map(|beginning| beginning.epoch);
-    let past = past(beginning, booting.recent(), active);
+    let past = past(beginning, booting.devices(), booting.recent(), active);
 
     // Everything behind the journal.
     let (updates_in, updates) = mpsc::channel(MAX_UPDATES);
@@ -413,6 +413,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         .max(config.live.max_clients.saturating_add(OTHER_CONNECTIONS));
     let http_config = http::Config {
         hosts: config.http.allowed_hosts.clone(),
+        origins: config.http.allowed_origins.clone(),
         max_connections: most.min(files::share(limit)),
         ..http::Config::default()
     };

@@ -312,3 +312,203 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Streaming<S> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::{Router, response::IntoResponse as _, routing::get};
+    use futures_util::StreamExt as _;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+        sync::mpsc,
+        time::timeout,
+    };
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::http::{Config, Metrics, serve};
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    struct Server {
+        address: std::net::SocketAddr,
+        metrics: Metrics,
+        stop: CancellationToken,
+        serving: tokio::task::JoinHandle<()>,
+        /// Says a word on the one stream; the stream ends with it.
+        words: mpsc::Sender<Bytes>,
+    }
+
+    async fn server(config: Config) -> Server {
+        let (words, said) = mpsc::channel::<Bytes>(64);
+        let said = Arc::new(Mutex::new(Some(said)));
+        let stream = get(async move || {
+            let said = said.lock().unwrap().take().unwrap();
+            let stream = futures_util::stream::unfold(said, async |mut said| {
+                let word = said.recv().await?;
+                Some((Ok::<_, Infallible>(word), said))
+            });
+            let headers = [(header::CONTENT_TYPE, "text/event-stream")];
+            (headers, Body::from_stream(stream.boxed())).into_response()
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, metrics) = (CancellationToken::new(), Metrics::default());
+        let router = Router::new().route("/", stream);
+        let (token, counted) = (stop.clone(), metrics.clone());
+        let serving =
+            tokio::spawn(async move { serve(listener, router, &config, counted, token).await });
+        Server {
+            address,
+            metrics,
+            stop,
+            serving,
+            words,
+        }
+    }
+
+    impl Server {
+        async fn ask(&self, request: &str) -> TcpStream {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            stream
+        }
+
+        async fn say(&self, word: &'static str) {
+            self.words
+                .send(Bytes::from_static(word.as_bytes()))
+                .await
+                .unwrap();
+        }
+
+        async fn all_let_go(&self) {
+            let gone = async {
+                while self.metrics.open() > 0 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(SOON, gone).await.unwrap();
+        }
+    }
+
+    const NEW: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+    async fn until(stream: &mut TcpStream, end: &str) -> String {
+        let mut text = String::new();
+        while !text.ends_with(end) {
+            let byte = timeout(SOON, stream.read_u8()).await.unwrap().unwrap();
+            text.push(char::from(byte));
+        }
+        text
+    }
+
+    #[tokio::test]
+    async fn each_word_is_a_chunk_at_once_and_the_end_is_told() {
+        let server = server(Config::default()).await;
+        let mut stream = server.ask(NEW).await;
+        let head = until(&mut stream, "\r\n\r\n").await;
+        assert!(head.contains("transfer-encoding: chunked"), "{head}");
+        server.say("one").await;
+        until(&mut stream, "3\r\none\r\n").await;
+        // Further requests on this connection are not answered.
+        stream.write_all(NEW.as_bytes()).await.unwrap();
+        server.say("sixteen letters!").await;
+        assert_eq!(
+            until(&mut stream, "!\r\n").await,
+            "10\r\nsixteen letters!\r\n"
+        );
+        drop(server.words);
+        let mut rest = String::new();
+        timeout(SOON, stream.read_to_string(&mut rest))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(rest, "0\r\n\r\n");
+    }
+
+    #[tokio::test]
+    async fn an_old_client_gets_no_chunks() {
+        let server = server(Config::default()).await;
+        let mut stream = server.ask("GET / HTTP/1.0\r\n\r\n").await;
+        let head = until(&mut stream, "\r\n\r\n").await;
+        assert!(!head.contains("chunked"), "{head}");
+        server.say("one").await;
+        server.say("two").await;
+        drop(server.words);
+        let mut rest = String::new();
+        timeout(SOON, stream.read_to_string(&mut rest))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(rest, "onetwo");
+    }
+
+    #[tokio::test]
+    async fn one_that_vanishes_gives_its_place_back_though_nothing_is_said() {
+        let server = server(Config::default()).await;
+        let mut stream = server.ask(NEW).await;
+        until(&mut stream, "\r\n\r\n").await;
+        assert_eq!(server.metrics.open(), 1);
+        drop(stream);
+        server.all_let_go().await;
+        timeout(SOON, server.words.closed()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_that_does_not_read_is_let_go() {
+        let config = Config {
+            idle_after: Duration::from_millis(300),
+            ..Config::default()
+        };
+        let server = server(config).await;
+        let mut stream = server.ask(NEW).await;
+        until(&mut stream, "\r\n\r\n").await;
+        let word: &'static str = "x".repeat(64 << 10).leak();
+        let talking = async {
+            while server
+                .words
+                .send(Bytes::from_static(word.as_bytes()))
+                .await
+                .is_ok()
+            {}
+        };
+        timeout(SOON, talking).await.unwrap();
+        server.all_let_go().await;
+    }
+
+    #[tokio::test]
+    async fn one_that_talks_is_let_go() {
+        let server = server(Config::default()).await;
+        let mut stream = server.ask(NEW).await;
+        until(&mut stream, "\r\n\r\n").await;
+        let talking = async {
+            while stream.write_all(&[b'x'; 1024]).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(SOON, talking).await.unwrap();
+        server.all_let_go().await;
+    }
+
+    #[tokio::test]
+    async fn a_stop_waits_for_streams_until_the_deadline() {
+        let quick = Config {
+            drain_within: Duration::from_millis(200),
+            ..Config::default()
+        };
+        for (config, ends) in [(quick, false), (Config::default(), true)] {
+            let server = server(config).await;
+            let mut stream = server.ask(NEW).await;
+            until(&mut stream, "\r\n\r\n").await;
+            server.stop.cancel();
+            if ends {
+                server.say("bye").await;
+                drop(server.words);
+                until(&mut stream, "3\r\nbye\r\n0\r\n\r\n").await;
+            }
+            timeout(SOON, server.serving).await.unwrap().unwrap();
+        }
+    }
+}

@@ -80,6 +80,12 @@ impl Metrics {
         );
         metrics
     }
+
+    /// Connections open now.
+    #[cfg(test)]
+    pub(super) fn open(&self) -> i64 {
+        self.connections.get()
+    }
 }
 
 /// Answers on `listener` until `stop`, then lets open requests go on for [`Config::drain_within`]. With `tls`, to clients that speak it.
