@@ -1,16 +1,13 @@
 //! What clients of server-sent events need from `GET /events`, each looked at on the wire.
 
-use std::{
-    collections::BTreeSet,
-    io::Read as _,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, io::Read as _, time::Duration};
 
 use serde_json::{Value, json};
 use tests::{Events, Gateway, eventually, onslaught::raise_own_limit, within};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    time::Instant,
 };
 
 /// One connection, byte by byte.
