@@ -359,7 +359,9 @@ mod tests {
         let router = Router::new().route("/", stream);
         let (token, counted) = (stop.clone(), metrics.clone());
         let serving =
-            tokio::spawn(async move { serve(listener, router, &config, counted, token).await });
+            tokio::spawn(
+                async move { serve(listener, router, &config, None, counted, token).await },
+            );
         Server {
             address,
             metrics,

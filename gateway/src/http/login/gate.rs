@@ -147,7 +147,6 @@ pub(super) fn address(request: &axum::http::Extensions, headers: &HeaderMap) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::handover::Slot;
 
     fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -192,7 +191,7 @@ mod tests {
     fn only_a_proxy_on_this_machine_is_believed_where_a_request_is_from() {
         let from = |peer: &str, forwarded: &[&str]| {
             let mut extensions = axum::http::Extensions::new();
-            extensions.insert(ConnectInfo(Peer(peer.parse().unwrap(), Slot::default())));
+            extensions.insert(ConnectInfo(Peer(peer.parse().unwrap())));
             address(&extensions, &headers("x-forwarded-for", forwarded))
                 .unwrap()
                 .to_string()
