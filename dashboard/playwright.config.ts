@@ -11,6 +11,8 @@ export default defineConfig({
   forbidOnly: true,
   reporter: [["list"]],
   use: {
+    // The browser asks a service worker before Playwright: only the spec that is about it lets it in.
+    serviceWorkers: "block",
     screenshot: "only-on-failure",
     trace: "retain-on-failure",
     locale: "en-GB",

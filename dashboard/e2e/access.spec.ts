@@ -13,7 +13,8 @@ test("the keyboard reaches and works everything", async ({ page }) => {
       const all = document.querySelectorAll("a[href], button:not(:disabled), summary, [tabindex='0']");
       return [...all].filter((one) => !seen.has(one) && one.checkVisibility()).map((one) => one.textContent);
     });
-  const most = (await page.locator("a[href], button, summary, [tabindex='0']").count()) + 50;
+  // Devices that appear meanwhile are reached in a second round.
+  const most = 2 * (await page.locator("a[href], button, summary, [tabindex='0']").count()) + 50;
   let left = await unreached();
   for (let presses = 0; presses < most && left.length > 0; presses++) {
     await page.keyboard.press("Tab");
@@ -72,7 +73,6 @@ test.describe("on a phone", () => {
     const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
     expect(await overflow()).toBe(0);
     const tile = await numberTile(page);
-    await tile.getByRole("button", { name: /^Enlarge/ }).tap();
     await tile.getByRole("button", { name: /^Show as table/ }).tap();
     await expect(tile.getByRole("table")).toBeVisible();
     expect(await overflow()).toBe(0);

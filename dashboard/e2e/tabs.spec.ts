@@ -41,26 +41,24 @@ test("twelve tabs over HTTP/1.1 share one stream, and go on when the one that ha
     await openPage(other);
     pages.push(other);
   }
-  for (const each of pages) await expectValue(each, 1);
+  await Promise.all(pages.map((each) => expectValue(each, 1)));
   expect(await streams(gateway)).toBe(1);
   await push(gateway, 2);
-  for (const each of pages) await expectValue(each, 2);
+  await Promise.all(pages.map((each) => expectValue(each, 2)));
 
   // The first one leads. It is closed; what is said in the meantime comes to all.
   await page.close();
   await push(gateway, 3);
   const rest = pages.slice(1);
-  for (const each of rest) {
-    await expectValue(each, 3);
-    await expect(status(each)).toHaveText("Live");
-  }
+  await Promise.all(rest.map((each) => expectValue(each, 3)));
+  for (const each of rest) await expect(status(each)).toHaveText("Live");
   await expect.poll(() => streams(gateway)).toBe(1);
 
   // The second one dies without a word.
   const second = rest.shift() as Page;
   await second.close();
   await push(gateway, 4);
-  for (const each of rest) await expectValue(each, 4);
+  await Promise.all(rest.map((each) => expectValue(each, 4)));
   await expect.poll(() => streams(gateway)).toBe(1);
   const last = rest[0] as Page;
   await expectNoDuplicates(last, await numberTile(last));

@@ -3,7 +3,7 @@
  * connections to a gateway, and other tabs hold streams.
  */
 import { ROOT } from "./root";
-import type { AlertChange, AuditEntry, ConfiguredWebhook, DeadLetters, DryRun, Matcher, Points, Rule, RuleBody, RuleFault, Silence, Status, Trial, UndeliveredList } from "./wire";
+import type { Alert, AlertChange, AuditEntry, ConfiguredWebhook, DeadLetters, DryRun, Matcher, Points, Rule, RuleBody, RuleFault, SeriesWindow, Silence, Status, Trial, UndeliveredList } from "./wire";
 
 /** Requests open at once. */
 const AT_ONCE = 2;
@@ -37,15 +37,29 @@ async function ask(path: string, init: RequestInit): Promise<Response> {
   return answer;
 }
 
-/** The points of a series from `from` (epoch milliseconds) until now, at most `points` of them. */
+/** The points of a series from `from` (epoch milliseconds) until `to` (none: now), at most `points` of them. */
 export function fetchPoints(
   series: { device: string; metric: string },
   from: number,
   points: number,
   signal: AbortSignal,
+  to: number | null = null,
 ): Promise<Points> {
-  const path = `api/v1/series/${encodeURIComponent(series.device)}/${encodeURIComponent(series.metric)}/points`;
-  return getJson<Points>(`${path}?from=${Math.round(from)}&points=${points}`, signal);
+  const until = to === null ? "" : `&to=${Math.round(to)}`;
+  return getJson<Points>(`${seriesPath(series)}/points?from=${Math.round(from)}${until}&points=${points}`, signal);
+}
+
+const seriesPath = ({ device, metric }: { device: string; metric: string }): string =>
+  `api/v1/series/${encodeURIComponent(device)}/${encodeURIComponent(metric)}`;
+
+/** The aggregates of a series, of all configured windows. */
+export async function fetchWindows(series: { device: string; metric: string }, signal: AbortSignal): Promise<SeriesWindow[]> {
+  return (await getJson<{ windows: SeriesWindow[] }>(`${seriesPath(series)}/windows`, signal)).windows;
+}
+
+/** Alerts that are or were, newest first, at most `limit` of them. */
+export async function fetchAlerts(limit: number, signal: AbortSignal): Promise<Alert[]> {
+  return (await getJson<{ alerts: Alert[] }>(`api/v1/alerts?state=all&limit=${limit}`, signal)).alerts;
 }
 
 export function fetchStatus(signal: AbortSignal): Promise<Status> {

@@ -2,9 +2,10 @@
  * The columns that a chart draws: a fetched base, then the live points after it, with a `null` wherever the
  * sensor was silent, so that a gap is a gap and no line. Pure.
  */
+import { rangeTexts, withUnit } from "./format";
 import type { Ring } from "./ring";
-import { toNumber } from "./series";
-import type { BucketPoints, RawPoints } from "./wire";
+import { type SeriesState, toNumber } from "./series";
+import type { BucketPoints, Points, RawPoints } from "./wire";
 
 /** The columns: seconds since the epoch, the value (mean of a bucket), and the bucket's band. */
 export interface ChartColumns {
@@ -135,4 +136,26 @@ export function summarise(columns: ChartColumns): Summary | null {
   const noise = (max - min) / 4;
   const trend = change > noise ? "rising" : change < -noise ? "falling" : "steady";
   return { last, min, max, trend };
+}
+
+/** The columns of a series since `from`, with the fetched base if there is one. */
+export function columnsOf(base: Points | null, series: SeriesState, from: number): ChartColumns {
+  const gap = series.gapAfter();
+  return base === null || base.bucket_ms === null
+    ? rawColumns(base, series.ring, from, gap)
+    : bucketColumns(base, series.ring, from, gap);
+}
+
+/** What a chart shows, in words. */
+export function captionOf(series: SeriesState, columns: ChartColumns, failed: boolean): string {
+  const trouble = failed ? "Older points could not be fetched. " : "";
+  const summary = summarise(columns);
+  if (summary === null) return `${trouble}No readings in this range`;
+  if (series.kind === "bool") {
+    const switches = columns.mid.filter((v, at) => at > 0 && v !== null && v !== columns.mid[at - 1]).length;
+    const changes = switches === 0 ? "no change" : `changed ${switches === 1 ? "once" : `${switches} times`}`;
+    return `${trouble}${summary.last > 0.5 ? "On" : "Off"}, ${changes}`;
+  }
+  const [min, max] = rangeTexts(summary.min, summary.max, series.decimals);
+  return `${trouble}${min} to ${withUnit(max, series.unit)}, ${summary.trend}`;
 }

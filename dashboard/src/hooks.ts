@@ -51,12 +51,21 @@ export function useSecond(active = true): void {
 const watched = new WeakMap<Element, (visible: boolean) => void>();
 let observer: IntersectionObserver | undefined;
 
-/** Whether the element is in view or nearly so. One observer for all. */
+/** What is only scrolled past is not in view yet, in milliseconds. */
+const LINGER_MS = 120;
+
+/** Whether the element is in view or nearly so, and was for a moment. One observer for all. */
 export function useVisible(ref: RefObject<Element | null>): boolean {
   const [visible, setVisible] = useState(false);
   useEffect(() => {
     const element = ref.current;
     if (element === null) return undefined;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const see = (inView: boolean) => {
+      clearTimeout(timer);
+      if (inView) timer = setTimeout(() => setVisible(true), LINGER_MS);
+      else setVisible(false);
+    };
     observer ??= new IntersectionObserver(
       (entries) => {
         for (const entry of entries) watched.get(entry.target)?.(entry.isIntersecting);
@@ -64,9 +73,10 @@ export function useVisible(ref: RefObject<Element | null>): boolean {
       { rootMargin: "200px" },
     );
     const own = observer;
-    watched.set(element, setVisible);
+    watched.set(element, see);
     own.observe(element);
     return () => {
+      clearTimeout(timer);
       own.unobserve(element);
       watched.delete(element);
     };

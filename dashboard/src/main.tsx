@@ -3,26 +3,37 @@ import { render } from "preact";
 import "./style.css";
 import { App } from "./components/App";
 import { StoreContext } from "./hooks";
+import { keep, kept } from "./keepsake";
 import { watchLinks } from "./navigation";
 import { ROOT } from "./root";
 import { SharedStream } from "./share";
 import { Store } from "./store";
 import { Stream, type StreamOptions } from "./stream";
 import { tabTools } from "./tabs";
-import { isOnWatch } from "./watch";
+import { isOnWatch, role } from "./watch";
 
 /** A tab that nobody sees gives its connection up after this; it comes back where it left. */
 const HIDDEN_MS = 10_000;
+/** The last known state is kept this often, in milliseconds, and when the page is put away. */
+const KEEP_MS = 60_000;
+const SOON_MS = 2_000;
 
 const store = new Store();
 const ways = {
   onEvent: (name, data) => store.apply(name, data),
-  onState: (state) => store.setLink(state),
+  onState: (state) => {
+    store.setLink(state);
+    // Soon after the first word, as a page that is put away may have no time left.
+    if (state === "live") setTimeout(remember, SOON_MS);
+    if (state === "down" && !store.isKnown) void recall();
+  },
 } satisfies Pick<StreamOptions, "onEvent" | "onState">;
 const stream = (handlers: Pick<StreamOptions, "onEvent" | "onState">) =>
   new Stream({ url: new URL("events", ROOT).href, open: (url) => new EventSource(url), ...handlers });
 
 interface Link {
+  /** Whether this tab has the stream. */
+  readonly leads: boolean;
   start(): void;
   /** Nobody sees the tab. */
   rest(): void;
@@ -34,6 +45,7 @@ interface Link {
 function alone(): Link {
   const own = stream(ways);
   return {
+    leads: true,
     start: () => own.start(),
     rest: () => {
       if (!isOnWatch()) own.pause();
@@ -56,21 +68,44 @@ function together(tools: NonNullable<ReturnType<typeof tabTools>>): Link {
 
 const tools = tabTools(ROOT);
 const link = tools === null ? alone() : together(tools);
+role.leads = () => link.leads;
+
+/** What was known at the last visit, while the gateway is away. */
+async function recall(): Promise<void> {
+  const then = await kept(ROOT);
+  if (then !== null) store.recall(then);
+}
+
+function remember(): void {
+  const known = link.leads && store.link === "live" ? store.snapshot("kept") : null;
+  if (known !== null) void keep(ROOT, known);
+}
+setInterval(() => {
+  if (!document.hidden) remember();
+}, KEEP_MS);
 
 let hiding: ReturnType<typeof setTimeout> | undefined;
 document.addEventListener("visibilitychange", () => {
   clearTimeout(hiding);
+  if (document.hidden) remember();
   if (document.hidden) hiding = setTimeout(() => link.rest(), HIDDEN_MS);
   else link.start();
 });
 addEventListener("online", () => link.hurry());
 // A page in the back-forward cache may hold no connection.
-addEventListener("pagehide", () => link.leave());
+addEventListener("pagehide", () => {
+  remember();
+  link.leave();
+});
 addEventListener("pageshow", () => {
   if (!document.hidden) link.start();
 });
 
 watchLinks();
+if (import.meta.env.PROD && "serviceWorker" in navigator) {
+  // Without one the page works all the same, but not while the gateway is away.
+  navigator.serviceWorker.register(new URL("sw.js", ROOT), { scope: ROOT }).catch(() => {});
+}
 const root = document.getElementById("app");
 if (root !== null) {
   render(

@@ -48,11 +48,11 @@ export function useAddress(): URL {
   return new URL(location.href);
 }
 
-/** Changes parts of the query of the address; what is null or empty is left out. */
+/** Changes parts of the query of the address; what is null is left out. */
 export function setQuery(changes: Record<string, string | null>, replace = true): void {
   const url = new URL(location.href);
   for (const [name, value] of Object.entries(changes)) {
-    if (value === null || value === "") url.searchParams.delete(name);
+    if (value === null) url.searchParams.delete(name);
     else url.searchParams.set(name, value);
   }
   go(url.href, replace);

@@ -58,6 +58,11 @@ export class Store {
 
   constructor(private readonly wallClock: () => number = Date.now) {}
 
+  /** Whether the gateway said anything since the page was opened. */
+  get isKnown(): boolean {
+    return this.known;
+  }
+
   /** The gateway's time now, as well as this machine can tell. */
   now(): number {
     return this.wallClock() + this.clockOffset;
@@ -132,6 +137,16 @@ export class Store {
         break;
     }
     this.heard = this.now();
+  }
+
+  /** Takes the last known state of an earlier visit, until the gateway says something. */
+  recall(then: SnapshotEvent): void {
+    if (this.known) return;
+    this.learn(then);
+    this.known = false;
+    this.heard = then.now_ms;
+    this.generation++;
+    this.touch("link");
   }
 
   /** All that is known, as the gateway would say it in a snapshot; null before the first word. */

@@ -6,7 +6,14 @@ export interface ChartColours {
   grid: string;
   text: string;
   mark: string;
+  critical: string;
+  warning: string;
+  info: string;
+  /** Of several lines in one chart, and of their bands. */
+  lines: string[];
+  bands: string[];
   font: string;
+  family: string;
 }
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -26,7 +33,13 @@ export function chartColours(): ChartColours {
     grid: read("--chart-grid"),
     text: read("--chart-text"),
     mark: read("--critical"),
+    critical: read("--critical"),
+    warning: read("--warning"),
+    info: read("--info"),
+    lines: [read("--chart-line"), read("--chart-2"), read("--chart-3"), read("--chart-4"), read("--chart-5")],
+    bands: [read("--chart-band"), ...[2, 3, 4, 5].map((at) => `${read(`--chart-${at}`)}33`)],
     font: `11px ${read("--font")}`,
+    family: read("--font"),
   };
   return colours;
 }

@@ -25,6 +25,9 @@ export function remember(watch: Watch): void {
   }
 }
 
+/** Whether this tab is the one that makes sounds and notifications for all: the one that has the stream. */
+export const role: { leads: () => boolean } = { leads: () => true };
+
 /** Whether a tab must listen though nobody sees it. */
 export function isOnWatch(): boolean {
   const { sound, notification } = remembered();

@@ -423,6 +423,23 @@ export interface BucketPoints extends PointsHead {
 
 export type Points = RawPoints | BucketPoints;
 
+/** The aggregate of a series over one interval; texts have none of the numbers. */
+export interface SeriesWindow {
+  every_ms: number;
+  over_ms: number;
+  start_ms: number;
+  end_ms: number;
+  count: number;
+  min: number | null;
+  max: number | null;
+  mean: number | null;
+  stddev: number | null;
+  p50: number | null;
+  p95: number | null;
+  p99: number | null;
+  closed: boolean;
+}
+
 /** One row of the loss account. */
 export interface Account {
   source: string;

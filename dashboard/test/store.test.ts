@@ -488,3 +488,39 @@ describe("silences", () => {
     expect(told).toBe(3);
   });
 });
+
+describe("what is passed on", () => {
+  const source = { name: "push", kind: "push", state: "up", since_ms: T0, detail: "", connects: 1 } as const;
+
+  it("to another tab says all that a snapshot of the gateway said, and what came after", () => {
+    const store = new Store();
+    expect(store.snapshot("e1"), "nothing is known yet").toBe(null);
+    const said = snapshot({ alerts: [alert("a")], ended: [alert("old", { state: "resolved", resolved_ms: T0 })], silences: [], status: { "source/push": source } });
+    store.apply("snapshot", said);
+    expect(store.snapshot("e1")).toEqual(said);
+    store.apply("readings", readings("boiler/temperature", [T0 + 1_000], [25]));
+    store.apply("alert", alert("a", { state: "resolved", resolved_ms: T0 + 1 }));
+    const other = new Store();
+    other.apply("snapshot", store.snapshot("e1") ?? snapshot());
+    expect(other.series.get("boiler/temperature")?.value).toBe(25);
+    expect(other.activeAlerts()).toEqual([]);
+    expect(other.endedAlerts().map(({ id }) => id)).toEqual(["a", "old"]);
+    expect(other.snapshot("e1")).toEqual(store.snapshot("e1"));
+  });
+
+  it("from an earlier visit is shown as of then, is not passed on, and gives way to the gateway's word", () => {
+    const store = new Store();
+    const fired: string[] = [];
+    store.onFiring = ({ id }) => fired.push(id);
+    store.setLink("down");
+    store.recall(snapshot({ now_ms: T0 - 3_600_000, alerts: [alert("a")] }));
+    expect(store.isKnown).toBe(false);
+    expect(store.heardUntil()).toBe(T0 - 3_600_000);
+    expect(store.snapshot("e1")).toBe(null);
+    store.setLink("live");
+    store.apply("snapshot", snapshot({ alerts: [alert("a"), alert("b")] }));
+    expect(fired, "what fires already is no news").toEqual([]);
+    store.recall(snapshot({ series: [] }));
+    expect(store.series.size, "too late").toBe(1);
+  });
+});

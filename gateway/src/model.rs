@@ -157,6 +157,19 @@ pub enum Urgency {
     Patient,
 }
 
+/// Whether a batch is news beside that it came: an alert would begin or end with one of its readings, as far as can be told before any rule
+/// has seen it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum News {
+    /// No.
+    #[default]
+    None,
+    /// Of a series that was in the news within the last minute.
+    Again,
+    /// Of one that was not.
+    Fresh,
+}
+
 /// A secret that does not print itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);

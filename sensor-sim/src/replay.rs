@@ -431,7 +431,7 @@ async fn raw(
         due += Duration::from_secs_f64(a_byte).mul_f64(chunk.len() as f64);
         sleep_until(due).await;
     }
-    pty.drained().await;
+    pty.drained(PATIENCE).await;
     Ok(outcome)
 }
 
@@ -448,7 +448,7 @@ async fn lines(items: &[Item], link: &Path) -> Result<Outcome, ReplayError> {
         outcome.messages += 1;
         outcome.bytes += line.len() as u64;
     }
-    pty.drained().await;
+    pty.drained(PATIENCE).await;
     Ok(outcome)
 }
 

@@ -50,7 +50,10 @@ pub(crate) async fn run(time: Duration) {
         "{:<34} {:>12} {:>14} {:>12} {:>12}",
         "", "read config", "watch series", "CPU share", "of rules"
     );
-    let same = |rule: &'static str| vec![rule; 10];
+    let same = |rule| vec![rule; 10];
+    let deviations: [String; 10] =
+        std::array::from_fn(|nth| format!("deviation_above = 6\nover = \"{}m\"", 60 - nth));
+    let each_its_own = deviations.iter().map(String::as_str).collect();
     let mut idle = None;
     for (name, kinds) in [
         ("no rules", Vec::new()),
@@ -58,6 +61,7 @@ pub(crate) async fn run(time: Duration) {
         ("each of ten kinds", MIXED.to_vec()),
         ("an expression", same(MIXED[8])),
         ("a deviation over 1 h", same(MIXED[3])),
+        ("deviations over ten times", each_its_own),
     ] {
         let row = measure(&kinds, time).await;
         let share = 100.0 * row.share;

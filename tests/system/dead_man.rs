@@ -114,6 +114,57 @@ async fn a_sensor_that_stopped_before_a_kill_is_told_in_time_once() {
         .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn how_often_a_sensor_sends_is_learned_and_a_kill_does_not_forget_it() {
+    let Some(clock) = FakeClock::off_by(0) else {
+        return;
+    };
+    let webhook = WebhookSink::start().await;
+    let config = format!(
+        "[[rule]]\nname = \"silent\"\nseries = \"*/*\"\nno_data_for = \"auto\"\n{}",
+        hook(&webhook)
+    );
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let gateway = Gateway::start_under(&clock, Arc::clone(&dir), &config).await;
+    // A gap counts when it is a second or more: that long it takes, and not until something is so.
+    let mut pace = tokio::time::interval(Duration::from_millis(1_050));
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for beat in 0..19 {
+        pace.tick().await;
+        push(&gateway, "stops", "v").await;
+        push(&gateway, "goes-on", "v").await;
+        if beat < 5 {
+            push(&gateway, "rare", "v").await;
+        }
+    }
+    drop(gateway.kill().await);
+    // An hour without power: a fair chance for all, and then each by what was learned of it.
+    clock.set(3_600);
+    let gateway = Gateway::start_under(&clock, dir, &config).await;
+    // On a machine that stood still now and then the gaps were longer than that.
+    let is_told = async {
+        let mut beat = tokio::time::interval(Duration::from_secs(2));
+        while told(&webhook).is_empty() {
+            beat.tick().await;
+            push(&gateway, "goes-on", "v").await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(300), is_told).await;
+    assert!(waited.is_ok(), "nothing is told");
+    let said = webhook.accepted()[0]["summary"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(said.contains("(it usually comes at least every "), "{said}");
+    push(&gateway, "stops", "v").await;
+    hears(&webhook, "stops/v resolved").await;
+    // Of the one that came five times nobody knows what is usual.
+    assert_eq!(told(&webhook), ["stops/v firing", "stops/v resolved"]);
+    gateway
+        .account("push", |row| row["accepted"] == row["received"])
+        .await;
+}
+
 /// Readings of the sensors `m0` up to `m<most>` on one line.
 fn readings(most: usize) -> String {
     let pairs: Vec<String> = (0..most).map(|i| format!("m{i}=1")).collect();

@@ -35,6 +35,8 @@ mod demo;
 /// What is broken on purpose costs only itself.
 mod disk;
 mod faults;
+/// What a rule makes an alert of does not wait for the card's sake.
+mod hastened;
 /// Nothing is written while nothing happens.
 mod idle;
 /// What comes too late, and is told.
@@ -43,12 +45,16 @@ mod late;
 mod live;
 /// Who may do what, where people log in.
 mod login;
+/// Devices, webhooks and saved views that people make.
+mod made;
 /// The whole way, end to end, on real input.
 mod main_job;
 /// Whatever comes, memory is bounded.
 mod memory;
 /// Slow and dead neighbours harm nobody else.
 mod neighbours;
+/// The document about the interface is true.
+mod openapi;
 /// A restart is invisible.
 mod power;
 /// A start with a long journal is quick, and forgets nothing.
@@ -72,6 +78,8 @@ mod serial;
 mod silences;
 /// Simulated sensors through the real gateway, and the reconciliation after.
 mod simulated;
+/// The live events over WebSocket, and commands.
+mod socket;
 /// What clients of server-sent events need, on the wire.
 mod sse;
 /// The clients that people use, cut off in the middle.

@@ -5,7 +5,9 @@ import { ageText, fullTimeText, isoTime, timeText, valueWithUnit } from "../form
 import { useSecond, useStore, useTopic } from "../hooks";
 import type { Alert, Silence } from "../wire";
 import { metricText } from "../words";
+import { AlertArchive } from "./AlertArchive";
 import { AlertHistory, AlertMarks } from "./AlertLife";
+import { AlertWatch } from "./AlertWatch";
 import { AuditTrail } from "./AuditTrail";
 import { Dialog } from "./Dialog";
 import { Icon } from "./Icon";
@@ -32,9 +34,12 @@ export function Alerts() {
   const ended = store.endedAlerts();
   return (
     <section class="alerts" id="alerts" aria-labelledby="alerts-title">
-      <h2 id="alerts-title" ref={title} tabIndex={-1}>
-        Alerts
-      </h2>
+      <div class="place-head">
+        <h2 id="alerts-title" ref={title} tabIndex={-1}>
+          Alerts
+        </h2>
+        <AlertWatch />
+      </div>
       {active.length === 0 ? (
         <p class="quiet">{store.version === "" ? "Not known yet." : "No alert is firing or pending."}</p>
       ) : (
@@ -60,6 +65,7 @@ export function Alerts() {
         onNew={() => setAsked({ what: "silence", alert: null })}
         onEnd={(silence) => setAsked({ what: "end", silence })}
       />
+      <AlertArchive />
       <AuditTrail />
       {asked !== null && (
         <Ask

@@ -7,13 +7,17 @@ import { hrefOf, type Place, placeOf, PLACES } from "../place";
 import { ROOT } from "../root";
 import { metricText } from "../words";
 import { AlertAnnouncer, AlertCount } from "./AlertNotices";
+import { KioskLeave } from "./Kiosk";
 import { Lazy } from "./Lazy";
 import { LinkBanner, LinkStatus } from "./LinkStatus";
 import { Overview } from "./Overview";
+import { Upgrade } from "./Upgrade";
 
 export function App() {
   const { link } = useTopic("link");
-  const place = placeOf(useAddress().href, ROOT);
+  const address = useAddress();
+  const place = placeOf(address.href, ROOT);
+  const kiosk = address.searchParams.get("kiosk") === "1";
   const key = place.name === "series" ? `series/${place.device}/${place.metric}` : place.name;
   return (
     <>
@@ -24,8 +28,9 @@ export function App() {
         <Title place={place} />
         <LinkStatus />
         <AlertCount />
-        <Navigation place={place} />
+        {kiosk ? <KioskLeave /> : <Navigation place={place} />}
         <LinkBanner />
+        <Upgrade />
       </header>
       <AlertAnnouncer />
       <main id="content" class={`seen-${link}`} tabIndex={-1}>
@@ -86,15 +91,15 @@ function Open({ place, onShown }: { place: Place; onShown: () => void }) {
     case "overview":
       return <Shown onShown={onShown} children={<Overview />} />;
     case "series":
-      return <Lazy load={() => import("./SeriesPlace").then((part) => part.SeriesPlace)} props={place} onShown={onShown} />;
+      return <Lazy load={() => import("./charts").then((part) => part.SeriesPlace)} props={place} onShown={onShown} />;
     case "alerts":
-      return <Lazy load={() => import("./Alerts").then((part) => part.Alerts)} props={{}} onShown={onShown} />;
+      return <Lazy load={() => import("./places").then((part) => part.Alerts)} props={{}} onShown={onShown} />;
     case "rules":
-      return <Lazy load={() => import("./Rules").then((part) => part.Rules)} props={{}} onShown={onShown} />;
+      return <Lazy load={() => import("./places").then((part) => part.Rules)} props={{}} onShown={onShown} />;
     case "devices":
-      return <Lazy load={() => import("./DevicesPlace").then((part) => part.DevicesPlace)} props={{}} onShown={onShown} />;
+      return <Lazy load={() => import("./places").then((part) => part.DevicesPlace)} props={{}} onShown={onShown} />;
     case "status":
-      return <Lazy load={() => import("./StatusSection").then((part) => part.StatusSection)} props={{}} onShown={onShown} />;
+      return <Lazy load={() => import("./places").then((part) => part.StatusSection)} props={{}} onShown={onShown} />;
     case "nowhere":
       return <Shown onShown={onShown} children={<Nowhere />} />;
   }

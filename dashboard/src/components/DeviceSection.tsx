@@ -5,15 +5,21 @@ import type { DeviceGroup } from "../store";
 import { Icon } from "./Icon";
 import { Tile } from "./Tile";
 
-export function DeviceSection({ group: { device, series }, range }: { group: DeviceGroup; range: Range }) {
+interface DeviceSectionProps {
+  group: DeviceGroup;
+  range: Range;
+  isFavourite: (series: string) => boolean;
+}
+
+export function DeviceSection({ group: { device, series }, range, isFavourite }: DeviceSectionProps) {
   const title = `device/${device.id}`;
   const labels = Object.entries(device.labels);
   return (
     <section class="device" aria-labelledby={title} style={{ "--tiles": Math.max(1, series.length) }}>
       <div class="device-head">
-        <h3 id={title}>{device.name}</h3>
+        <h4 id={title}>{device.name}</h4>
         <span class="quiet">
-          {[device.site, device.source && `via ${device.source}`, ...labels.map(([name, value]) => `${name}: ${value}`)]
+          {[device.source && `via ${device.source}`, ...labels.map(([name, value]) => `${name}: ${value}`)]
             .filter(Boolean)
             .join(" · ")}
         </span>
@@ -30,7 +36,15 @@ export function DeviceSection({ group: { device, series }, range }: { group: Dev
         )}
       </div>
       {series.map((one) => (
-        <Tile key={one.id} series={one} deviceName={device.name} pageRange={range} />
+        <Tile
+          key={one.id}
+          series={one}
+          deviceName={device.name}
+          range={range}
+          favourite={isFavourite(one.id)}
+          level={5}
+          apart={false}
+        />
       ))}
       {series.length === 0 && <p class="quiet">No reading yet.</p>}
     </section>

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { fullTimeText, isoTime, timeText, valueWithUnit } from "../format";
 import { verdictText } from "../dry-run";
 import type { DryRun } from "../wire";
-import { DryRunChart } from "./DryRunChart";
+import { Lazy } from "./Lazy";
 
 /** Rows shown; a rule that fires more often needs another look at its limit, not a longer table. */
 const ROWS = 20;
@@ -39,7 +39,9 @@ export function DryRunResult({ run }: { run: DryRun }) {
           </select>
         </label>
       )}
-      {one !== undefined && <DryRunChart key={one.series} run={run} one={one} />}
+      {one !== undefined && (
+        <Lazy key={one.series} load={() => import("./charts").then((part) => part.DryRunChart)} props={{ run, one }} />
+      )}
       {one !== undefined && one.intervals.length > 0 && <Intervals run={run} one={one} />}
     </div>
   );

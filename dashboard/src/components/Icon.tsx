@@ -10,6 +10,8 @@ const PATHS = {
   silent: "M3 8h10",
   down: "M3.5 3.5l9 9M12.5 3.5l-9 9",
   question: "M5.2 5.4A2.8 2.8 0 1 1 8 8.4v1.8M8 12.4v.6",
+  star: "M8 1.8l1.9 4 4.3.5-3.2 3 .9 4.3L8 11.5l-3.9 2.1.9-4.3-3.2-3 4.3-.5z",
+  starred: "M8 1.8l1.9 4 4.3.5-3.2 3 .9 4.3L8 11.5l-3.9 2.1.9-4.3-3.2-3 4.3-.5z",
   kept: "M4 1.6h8v12.8L8 11.2l-4 3.2z",
 } as const;
 
@@ -17,7 +19,7 @@ export type IconName = keyof typeof PATHS;
 
 export function Icon({ name }: { name: IconName }) {
   return (
-    <svg class="icon" viewBox="0 0 16 16" aria-hidden="true" focusable="false">
+    <svg class={name === "starred" ? "icon icon-filled" : "icon"} viewBox="0 0 16 16" aria-hidden="true" focusable="false">
       <path d={PATHS[name]} />
     </svg>
   );

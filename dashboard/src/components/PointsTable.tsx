@@ -16,10 +16,12 @@ const MOST_POINTS = 1_000;
 interface PointsTableProps {
   series: SeriesState;
   name: string;
-  range: Range;
+  range: Pick<Range, "ms" | "long">;
+  /** Where it ends; none: now. */
+  to?: number | null;
 }
 
-export function PointsTable({ series, name, range }: PointsTableProps) {
+export function PointsTable({ series, name, range, to = null }: PointsTableProps) {
   const store = useStore();
   const [points, setPoints] = useState<Points | "failed" | null>(null);
   const [asked, setAsked] = useState(0);
@@ -28,11 +30,11 @@ export function PointsTable({ series, name, range }: PointsTableProps) {
     const aborter = new AbortController();
     setPoints(null);
     setPage(0);
-    fetchPoints(series, store.now() - range.ms, MOST_POINTS, aborter.signal).then(setPoints, () => {
+    fetchPoints(series, (to ?? store.now()) - range.ms, MOST_POINTS, aborter.signal, to).then(setPoints, () => {
       if (!aborter.signal.aborted) setPoints("failed");
     });
     return () => aborter.abort();
-  }, [series, range, asked]);
+  }, [series, range.ms, to, asked]);
 
   if (points === null) return <p class="quiet">Fetching the table…</p>;
   const again = (
@@ -58,7 +60,7 @@ export function PointsTable({ series, name, range }: PointsTableProps) {
       <table>
         <caption>
           {name}
-          {inUnit}, last {range.long}, newest first
+          {inUnit}, {to === null ? `last ${range.long}` : range.long}, newest first
         </caption>
         <thead>
           <tr>

@@ -6,7 +6,7 @@ import { History } from "../history";
 import type { Range } from "../ranges";
 import type { SeriesState } from "../series";
 
-const SHOWN = 4;
+const SHOWN = 3;
 
 export function TextChanges({ series, range, active }: { series: SeriesState; range: Range; active: boolean }) {
   const store = useStore();

@@ -1,84 +1,97 @@
-/** One series: its value with unit and age, what is to be said about it, and its chart. */
-import { useEffect, useRef, useState } from "preact/hooks";
+/** One series: its value with unit and age, what is to be said about it, and its line; the way to its place. */
+import { Component } from "preact";
+import { useRef, useState } from "preact/hooks";
+import { toggleFavourite } from "../favourites";
 import { ageText, durationText, fullTimeText, isoTime, timeText, unitText, valueText } from "../format";
 import { useSecond, useTopic, useVisible } from "../hooks";
+import { seriesHref } from "../place";
 import type { Range } from "../ranges";
+import { ROOT } from "../root";
 import type { Freshness, SeriesState } from "../series";
 import type { Store } from "../store";
 import { inSentence, metricText } from "../words";
-import { Chart } from "./Chart";
 import { Icon, type IconName } from "./Icon";
 import { PointsTable } from "./PointsTable";
-import { RangeButtons } from "./RangeButtons";
+import { Sparkline } from "./Sparkline";
 import { TextChanges } from "./TextChanges";
 
 interface TileProps {
   series: SeriesState;
   deviceName: string;
-  /** What the page's range buttons say; an enlarged tile has its own. */
-  pageRange: Range;
+  range: Range;
+  /** Whether it is a person's favourite. */
+  favourite: boolean;
+  /** Of its heading. */
+  level: 4 | 5;
+  /** Whether it stands apart from its device, and names it. */
+  apart: boolean;
 }
 
-export function Tile({ series, deviceName, pageRange }: TileProps) {
+/** A tile that is drawn anew for its own sake alone, however many there are. */
+export class Tile extends Component<TileProps> {
+  override shouldComponentUpdate(next: TileProps): boolean {
+    return (Object.keys(next) as (keyof TileProps)[]).some((key) => next[key] !== this.props[key]);
+  }
+  override render() {
+    return <TileFace {...this.props} />;
+  }
+}
+
+function TileFace({ series, deviceName, range, favourite, level, apart }: TileProps) {
   const ref = useRef<HTMLElement>(null);
   const visible = useVisible(ref);
   const store = useTopic(visible ? `series/${series.id}` : null);
   useTopic(visible ? "link" : null);
   useSecond(visible);
-
-  const [large, setLarge] = useState(false);
-  const [ownRange, setOwnRange] = useState<Range | null>(null);
   const [table, setTable] = useState(false);
-  useEffect(() => setOwnRange(null), [pageRange]);
-  const range = ownRange ?? pageRange;
 
   const name = `${deviceName} ${inSentence(series.metric)}`;
   const freshness = series.freshness(store.heardUntil());
   const alert = store.alertOn(series.id);
   const classes = [
     "tile",
-    large && "tile-large",
     `tile-${freshness}`,
     series.quality !== "good" && freshness !== "none" && `tile-${series.quality}`,
     alert?.state === "firing" && `tile-firing severity-${alert.severity}`,
   ];
+  const Heading = `h${level}` as "h5";
 
   return (
     <article ref={ref} class={classes.filter(Boolean).join(" ")} aria-label={name} data-series={series.id}>
-      <h4>{metricText(series.metric)}</h4>
+      <div class="tile-head">
+        <Heading class="tile-title">
+          <a href={seriesHref(series, ROOT)}>
+            {apart && `${deviceName} · `}
+            {metricText(series.metric)}
+          </a>
+        </Heading>
+        <button type="button" class="star" aria-pressed={favourite} title="Favourite" onClick={() => toggleFavourite(series.id)}>
+          <Icon name={favourite ? "starred" : "star"} />
+          <span class="unseen">Favourite: {name}</span>
+        </button>
+      </div>
       <p class="reading">
         <Reading series={series} />
         <Age series={series} store={store} freshness={freshness} />
       </p>
       <Notes series={series} store={store} freshness={freshness} />
-      {large && (
-        <div class="tile-tools">
-          <RangeButtons of={name} value={range} onPick={setOwnRange} />
-        </div>
-      )}
       {series.kind === "text" ? (
         <TextChanges series={series} range={range} active={visible} />
       ) : (
-        <Chart key={`${range.short}${large}`} series={series} name={name} range={range} large={large} active={visible} />
+        <Sparkline series={series} name={name} range={range} active={visible} />
       )}
       <div class="tile-actions">
         <button type="button" aria-expanded={table} onClick={() => setTable(!table)}>
           {table ? "Hide table" : "Show as table"}
           <span class="unseen"> of {name}</span>
         </button>
-        {series.kind !== "text" && (
-          <button type="button" onClick={() => setLarge(!large)}>
-            {large ? "Make smaller" : "Enlarge"}
-            <span class="unseen"> {name}</span>
-          </button>
-        )}
       </div>
       {table && <PointsTable series={series} name={name} range={range} />}
     </article>
   );
 }
 
-function Reading({ series }: { series: SeriesState }) {
+export function Reading({ series }: { series: SeriesState }) {
   const { value } = series;
   if (value === null) return <span class="value value-none">–</span>;
   const unit = typeof value === "number" ? unitText(series.unit) : "";
@@ -90,7 +103,7 @@ function Reading({ series }: { series: SeriesState }) {
   );
 }
 
-function Age({ series, store, freshness }: { series: SeriesState; store: Store; freshness: Freshness }) {
+export function Age({ series, store, freshness }: { series: SeriesState; store: Store; freshness: Freshness }) {
   if (series.time === null) return null;
   const now = store.now();
   const lastKnown = freshness === "retained" || store.link !== "live";
@@ -103,7 +116,7 @@ function Age({ series, store, freshness }: { series: SeriesState; store: Store; 
 }
 
 /** All that a person must know before believing the value. */
-function Notes({ series, store, freshness }: { series: SeriesState; store: Store; freshness: Freshness }) {
+export function Notes({ series, store, freshness }: { series: SeriesState; store: Store; freshness: Freshness }) {
   const alert = store.alertOn(series.id);
   const notes: { icon: IconName; kind: string; words: string }[] = [];
   if (alert !== null) {

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::{
-    Alert, AlertState, Change, Condition, Life, Memory, Moment, Rule, Transition,
+    Alert, AlertState, Change, Life, Memory, Moment, Rule, Transition,
     condition::{self, Verdict, nanos, sentence},
     heard::{FAIR_CHANCE, Heard},
     record::{Past, Phase, Place},
@@ -228,15 +228,24 @@ impl Active {
     }
 
     /// When silence that was over is there again.
-    pub(super) fn silent_again_in(&self, rule: &Rule, heard: Heard) -> Option<Duration> {
-        match &rule.condition {
-            Condition::NoDataFor { silence } if self.phase.clear => Some(heard.deadline(*silence)),
-            _ => None,
-        }
+    pub(super) fn silent_again_in(
+        &self,
+        heard: Heard,
+        silence: Option<Duration>,
+    ) -> Option<Duration> {
+        silence
+            .filter(|_| self.phase.clear)
+            .map(|silence| heard.deadline(silence))
     }
 
-    /// When waiting alone changes it.
-    pub(super) fn due(&self, rule: &Rule, past: &Past, heard: Heard) -> Option<Duration> {
+    /// When waiting alone changes it. `silence`: what its condition waits for, if it does.
+    pub(super) fn due(
+        &self,
+        rule: &Rule,
+        past: &Past,
+        heard: Heard,
+        silence: Option<Duration>,
+    ) -> Option<Duration> {
         if self.alert.state == AlertState::Pending {
             let fires_at = self.fires_at(rule, past)?;
             return self.when(fires_at, self.phase.began);
@@ -246,7 +255,7 @@ impl Active {
             self.calms_in(&rule.life),
             self.expires_in(&rule.life),
             self.stales_in(rule, heard),
-            self.silent_again_in(rule, heard),
+            self.silent_again_in(heard, silence),
         ]
         .into_iter()
         .flatten()
@@ -291,6 +300,11 @@ impl Active {
         } else {
             rule.summary.clone()
         };
+        if let Some(usual) = around.usual {
+            let often = condition::span(usual.gap);
+            let words = format!(" (it usually comes at least every {often})");
+            self.alert.summary.push_str(&words);
+        }
         if around.never {
             self.alert.summary.push_str(" (never received)");
         }
@@ -330,7 +344,7 @@ impl Active {
 }
 
 pub(super) fn is_silence(rule: &Rule) -> bool {
-    matches!(rule.condition, Condition::NoDataFor { .. })
+    rule.condition.is_silence()
 }
 
 fn after(time: Timestamp, span: Duration) -> Timestamp {

@@ -153,6 +153,7 @@ impl Fnv {
                 };
                 (12, &[u128::from(*more_than), over.as_nanos(), counted])
             }
+            Condition::Overdue => (15, &[]),
             Condition::Unusual { limit } => (14, &[number(*limit)]),
             Condition::When { when, clear } => {
                 self.bytes(&[13]).text(when.text());
@@ -401,6 +402,7 @@ mod tests {
             count(1, Counted::Readings),
             count(2, Counted::Readings),
             count(1, Counted::Beginnings),
+            Condition::Overdue,
             Condition::Unusual { limit: 0.5 },
             Condition::Unusual { limit: 0.6 },
             when("value > 1", None),

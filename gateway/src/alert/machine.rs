@@ -31,6 +31,7 @@
 mod change;
 mod close;
 mod counts;
+mod foretell;
 mod remembered;
 mod resume;
 mod silence;
@@ -52,7 +53,7 @@ use crate::{
     alert::{
         Alert, Cause, Change, Closing, Memory, Rule, Transition, View,
         active::is_silence,
-        condition::Verdict,
+        condition::{Look, Verdict},
         dependence::{Standing, ranks},
         heard::Heard,
         identity,
@@ -227,14 +228,18 @@ impl Machine {
             cause: Cause::Reading,
         };
         let before = out.len();
+        let look = Look::new(view, reading.time);
         self.look(series, Which::All, now, out, |slot, around, _, out| {
             let told = out.len();
             let was_stale = slot.take_stale();
             let rule = &around.asked.rule;
+            if in_order {
+                slot.arrived(rule, reading.received);
+            }
             if slot.closed {
                 let verdict = match is_silence(rule) {
                     true => Verdict::Clear,
-                    false if in_order => slot.judge(reading, around, view),
+                    false if in_order => slot.judge(reading, around, &look),
                     false => Verdict::Nothing,
                 };
                 if verdict == Verdict::Clear {
@@ -249,7 +254,7 @@ impl Machine {
                 };
                 slot.judged(Verdict::Clear, around, again, now, out);
             } else if in_order {
-                let verdict = slot.judge(reading, around, view);
+                let verdict = slot.judge(reading, around, &look);
                 slot.judged(verdict, around, seen, now, out);
             }
             if was_stale && out.len() == told {
@@ -404,6 +409,7 @@ impl Machine {
                 max_alerts: self.max_alerts,
                 place: self.place,
                 score: slot.score(),
+                usual: slot.usual(),
                 undecided: None,
                 closings: Vec::new(),
                 never: heard.never,

@@ -8,6 +8,7 @@ mod closing;
 mod condition;
 mod dependence;
 mod flapping;
+mod foresight;
 mod heard;
 mod identity;
 mod life;
@@ -30,6 +31,7 @@ pub(crate) use self::condition::MAX_COUNT;
 pub use self::{
     closing::{Closing, StillClosed},
     condition::{Condition, Counted, Direction, Expression, Misfit, Side},
+    foresight::Foresight,
     life::{Flapping, Life},
     links::Awaited,
     machine::{Counts, Lapsed, Machine, Moment, Remembered, Troubles, Unreadable, lapse},

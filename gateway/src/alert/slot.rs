@@ -14,7 +14,7 @@ use crate::{
         Transition, Troubles, View,
         active::{Active, is_silence},
         anomaly::Score,
-        condition::{self, Undecided, Verdict, judge},
+        condition::{self, Look, Undecided, Verdict, judge},
         heard::Heard,
         identity,
         record::{Memory, Past, Phase, Place},
@@ -52,6 +52,8 @@ pub(super) struct Around<'a> {
     pub(super) held_back: bool,
     /// How unusual the newest reading was, if the condition learns what is usual.
     pub(super) score: Option<Score>,
+    /// How often something usually comes, if the condition learns that.
+    pub(super) usual: Option<condition::Usual>,
     /// Nothing ever came of this series.
     pub(super) never: bool,
     /// Why the condition could not be decided, if so.
@@ -125,11 +127,10 @@ impl Slot {
         &mut self,
         reading: &Reading,
         around: &mut Around<'_>,
-        view: &impl View,
+        look: &Look<'_, impl View>,
     ) -> Verdict {
         let condition = &around.asked.rule.condition;
-        let (value, time) = (&reading.value, reading.time);
-        let verdict = judge(condition, &mut self.memory, value, time, view);
+        let verdict = judge(condition, &mut self.memory, &reading.value, look);
         around.score = self.score();
         verdict.unwrap_or_else(|why| {
             around.undecided = Some(why);
@@ -256,12 +257,13 @@ impl Slot {
         place: Place,
         now: Moment,
         rule: &Rule,
-        view: &impl View,
+        look: &Look<'_, impl View>,
     ) {
         let (value, time) = (&reading.value, reading.time);
+        self.arrived(rule, reading.received);
         match &mut self.active {
             Some(active) if !is_silence(rule) => {
-                let verdict = judge(&rule.condition, &mut self.memory, value, time, view);
+                let verdict = judge(&rule.condition, &mut self.memory, value, look);
                 active.recall(verdict.unwrap_or(Verdict::Nothing), time, place, now);
             }
             _ => condition::recall(&rule.condition, &mut self.memory, value, time),
@@ -278,6 +280,7 @@ impl Slot {
     ) -> bool {
         let rule = &around.asked.rule;
         let silent = is_silence(rule);
+        let silence = self.silence(rule, heard);
         if self.stands_back(around, Seen::nothing(now.clock, Cause::Dependence), out) {
             return true;
         }
@@ -299,7 +302,7 @@ impl Slot {
             return true;
         }
         let is_due = |due: Option<Duration>| due.is_some_and(|due| due <= now.uptime);
-        if is_due(active.silent_again_in(rule, heard)) {
+        if is_due(active.silent_again_in(heard, silence)) {
             active.see(active.elapsed(now), 0, now);
             active.turn(Verdict::True, active.newest);
             if !active.is_flapping() {
@@ -489,14 +492,39 @@ impl Slot {
         if self.closed {
             return None;
         }
-        match (&self.active, &rule.condition) {
-            (None, Condition::NoDataFor { silence }) => Some(heard.deadline(*silence)),
-            (None, _) => None,
-            (Some(active), _) => {
+        let silence = self.silence(rule, heard);
+        match &self.active {
+            None => silence.map(|silence| heard.deadline(silence)),
+            Some(active) => {
                 let none = Past::default();
-                active.due(rule, self.past.as_deref().unwrap_or(&none), heard)
+                let past = self.past.as_deref().unwrap_or(&none);
+                active.due(rule, past, heard, silence)
             }
         }
+    }
+
+    /// For how long nothing may be received, but for what the device says itself ([`Heard::patience`]); none: the condition is not
+    /// about silence, or it is not known yet how long is too long.
+    pub(super) fn silence(&self, rule: &Rule, heard: Heard) -> Option<Duration> {
+        match rule.condition {
+            Condition::NoDataFor { silence } => Some(silence),
+            Condition::Overdue => match self.usual() {
+                Some(usual) => Some(usual.patience),
+                None if heard.interval.is_zero() => None,
+                None => Some(Duration::ZERO),
+            },
+            _ => None,
+        }
+    }
+
+    /// How often something usually comes, if the condition learns that and has.
+    pub(super) fn usual(&self) -> Option<condition::Usual> {
+        self.memory.as_ref().and_then(|memory| memory.usual())
+    }
+
+    /// Something was received, in order.
+    pub(super) fn arrived(&mut self, rule: &Rule, at: Timestamp) {
+        condition::arrived(&rule.condition, &mut self.memory, at);
     }
 
     /// Sets the timer, if one is needed and none comes by then. A timer that comes too early looks again: so a reading that only

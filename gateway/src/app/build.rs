@@ -7,8 +7,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    App, StartError, attention, bind,
+    App, StartError, attention, bind, dashboards,
     heartbeats::Beating,
+    made,
     outlets::{Outlets, recipients, set_routes},
     pass_on, reload,
     replay::{self, Earlier},
@@ -39,7 +40,7 @@ use crate::{
     rejects::Rejects,
     shutdown::Parts,
     source::{broker, intake::Door, push, status::SourceMetrics},
-    state::{self, JournalAtStart, State},
+    state::{self, JournalAtStart, State, Thing},
     store::Point,
     wear::Meter,
 };
@@ -87,14 +88,23 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let clock_watch = clock::watch(clock.clone(), &mut registry, http_stop.clone());
 
     // What was decided, and the journal with its replay into an engine that does not run yet.
-    let recipients = recipients(&config.webhooks);
-    let state = match State::open(dir, &recipients, clock.clone(), &mut registry) {
+    let told = recipients(&config.webhooks);
+    let state = match State::open(dir, &told, clock.clone(), &mut registry) {
         Err(error) if error.is_full_disk() && journal::release_reserve(&dir.join("journal")) => {
             tracing::error!(path = %dir.display(), "the disk is full: the room that was held back is used to start; make room");
-            State::open(dir, &recipients, clock.clone(), &mut registry)?
+            State::open(dir, &told, clock.clone(), &mut registry)?
         }
         other => other?,
     };
+    let own = made::Own::read(&state).await?;
+    let file = Box::new(config);
+    let made::Laid { config, entries } = made::lay_over(&file, &own);
+    if !own.webhooks.is_empty()
+        && let Err(error) = state.set_recipients(recipients(&config.webhooks)).await
+    {
+        tracing::warn!(error = %cause::chain(&error), "cannot tell what waits for webhooks that are gone");
+    }
+    let dir = &config.data_dir;
     let (committed_in, committed) = mpsc::channel(MAX_COMMITTED);
     let journal_is_new = !journal::is_there(&dir.join("journal"));
     let (journal, recovery) = Journal::open(
@@ -105,7 +115,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     )?;
     tracing::debug!(?recovery, "the journal is open");
     let resumption = state.resumption().await?;
-    let own_rules = state.rules().await?;
+    let own_rules = state.made(Thing::Rule).await?;
     let all_rules = rules::merge(&config, &own_rules);
     let history = match config.history {
         None => None,
@@ -293,8 +303,14 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let meter = Meter::new(config.card.clone(), dir, written, &mut registry);
     tokio::spawn(meter.clone().run(outlets.stop.clone()));
     for webhook in &config.webhooks {
-        let notifier = outlets.prepare_webhook(webhook)?;
-        outlets.begin_webhook(&webhook.name, notifier);
+        match outlets.prepare_webhook(webhook) {
+            Ok(notifier) => outlets.begin_webhook(&webhook.name, notifier),
+            // Only what a person can change in the file keeps the gateway from starting.
+            Err(error) if own.webhooks.iter().any(|made| made.id == webhook.name) => {
+                tracing::error!(webhook = %webhook.name, error = %cause::chain(&error), "a webhook that a person made cannot be used");
+            }
+            Err(error) => return Err(error),
+        }
     }
     if let Some(history) = history.clone() {
         let (part, stop) = (outlets.parts.register("history"), outlets.stop.clone());
@@ -313,6 +329,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     let (door, deliveries) = Door::new();
     let (changes, changed) = mpsc::channel(ingest::MAX_CHANGES);
     let account = Account::new([], rejects.clone(), &mut registry);
+    let outlook = engine.outlook();
     let ingest = tokio::spawn(ingest::run(
         normaliser,
         deliveries,
@@ -320,6 +337,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         journal.clone(),
         account.clone(),
         clock.clone(),
+        move |readings| outlook.news(readings),
     ));
     let mut sources = Sources::new(Surroundings {
         door,
@@ -344,6 +362,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         sources: sources.statuses().into(),
         rules: all_rules.entries.clone().into(),
         webhooks: config.webhooks.clone().into(),
+        made: entries.clone().into(),
         config: http::ConfigStatus {
             file: config.file.clone(),
             loaded_at: started.to_rfc3339(),
@@ -377,9 +396,12 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
     } else {
         http::Login::off()
     };
+    let (desks, asked, saved) = http::Desks::new();
+    dashboards::start(state.clone(), hub.clone(), saved);
     let parts = http::Parts {
         login,
         rules: asking,
+        desks,
         engine: engine.clone(),
         state: state.clone(),
         history: history.clone(),
@@ -399,8 +421,10 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         ready: readiness,
     };
     let http_metrics = http::Metrics::new(&mut registry);
+    let sockets = live::websocket::Sockets::new(hub.clone());
     let mut fragments = vec![
         live::sse::router(hub.clone()),
+        sockets.router(),
         metrics::router(Arc::new(registry)),
     ];
     if let Some((intake, reporter)) = push {
@@ -425,6 +449,13 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         );
     }
     let router = http::router(&http_config, http_address, parts, fragments);
+    sockets.speak_to(router.clone());
+    let (part, stop) = (sources.parts.register("sockets"), http_stop.clone());
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        sockets.ended().await;
+        drop(part);
+    });
     let (part, stop) = (sources.parts.register("HTTP"), http_stop.clone());
     let spoken = tls.clone();
     tokio::spawn(async move {
@@ -447,6 +478,10 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         http_address,
         listeners,
         config,
+        file,
+        own,
+        asked,
+        engine,
         configured,
         reload_metrics,
         clock,

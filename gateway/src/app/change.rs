@@ -6,7 +6,7 @@ use crate::{
     config::{Config, Http, Log, SourceConfig, SourceKind},
     engine, live,
     model::SourceName,
-    store,
+    store::{self, DeviceConfig},
 };
 
 /// What changed, as far as it can be applied while the gateway runs.
@@ -131,7 +131,7 @@ impl Difference {
         difference.archive = old.archive != new.archive
             || new.archive.is_some()
                 && (difference.site
-                    || before.devices != after.devices
+                    || !archived(&before.devices).eq(archived(&after.devices))
                     || new
                         .archive
                         .as_ref()
@@ -229,10 +229,23 @@ fn every_setting_has_its_place(config: &Config) {
         heartbeats: _,
         // As `engine.rules`, and their places, which `rules.rs` tells.
         rules: _,
+        written_webhooks: _,
+        written_devices: _,
         routing: _,
         files: _,
         doubts: _,
     } = config;
+}
+
+/// What the archive knows of devices: what else is said of them does not touch it.
+fn archived(devices: &[DeviceConfig]) -> impl Iterator<Item = DeviceConfig> {
+    devices.iter().map(|device| DeviceConfig {
+        expect: Vec::new(),
+        interval: None,
+        note: None,
+        version: 0,
+        ..device.clone()
+    })
 }
 
 /// The files that a connection reads for itself when it begins.

@@ -8,6 +8,8 @@
 //! | `attention` | what people do about alerts, to the browsers; whether anybody looks, to the journal |
 //! | `sources` | the ways in as named tasks, started and stopped one by one |
 //! | `telling` | what browsers may have missed of earlier runs |
+//! | `made` | devices and webhooks of people, laid over the config |
+//! | `dashboards` | the desk of saved views |
 //! | `outlets` | webhooks and archive, ended and begun one by one |
 //! | `heartbeats` | beats to dead-man's switches outside, begun and ended together |
 //! | `change` | the difference of two configs; pure |
@@ -22,7 +24,9 @@
 mod attention;
 mod build;
 mod change;
+mod dashboards;
 mod heartbeats;
+mod made;
 mod outlets;
 mod reload;
 mod replay;
@@ -34,7 +38,12 @@ mod web;
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use thiserror::Error;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::Instant};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 pub use self::build::start;
@@ -143,8 +152,14 @@ pub struct App {
     tls: Option<Tls>,
     /// Where the embedded MQTT listeners were at the start, by source.
     pub listeners: Vec<(SourceName, SocketAddr)>,
-    /// What is in force.
+    /// What is in force: that of the file, with what people made laid over it.
     config: Config,
+    /// What the file says.
+    file: Box<Config>,
+    own: made::Own,
+    /// Changes of devices and webhooks that people ask for.
+    asked: mpsc::Receiver<http::MadeRequest>,
+    engine: Engine,
     configured: watch::Sender<http::Configured>,
     reload_metrics: reload::Metrics,
     clock: Clock,

@@ -21,6 +21,7 @@ use prometheus_client::{
 use super::{
     App, StartError,
     change::{Difference, in_force},
+    made::lay_over,
     outlets::{self, recipients},
     web,
 };
@@ -61,13 +62,15 @@ impl Metrics {
 impl App {
     /// Applies the difference between this config and the one in force. Whether it was taken; if not, nothing changed, and log
     /// and status say why.
-    pub async fn reload(&mut self, config: Config) -> bool {
+    pub async fn reload(&mut self, file: Config) -> bool {
         // What is in its files may have changed though their names did not.
         if let Some(tls) = &self.tls {
             web::renew(tls, &self.clock).await;
         }
-        let difference = Difference::between(&self.config, &config);
-        let config = in_force(&self.config, config);
+        let laid = lay_over(&file, &self.own);
+        let difference = Difference::between(&self.config, &laid.config);
+        let config = in_force(&self.config, laid.config);
+        let file = in_force(&self.file, file);
         let restart_needed = difference.restart_needed.clone();
         if !restart_needed.is_empty() {
             tracing::warn!(settings = ?restart_needed, "these settings were changed and hold after a restart of the gateway");
@@ -87,17 +90,18 @@ impl App {
             "applied"
         };
         self.config = config;
+        *self.file = file;
         self.reload_metrics.of(result).inc();
         let now = self.clock.now().to_rfc3339();
         let sources: Arc<[_]> = self.sources.statuses().into();
         self.configured.send_modify(|configured| {
             configured.sources = sources;
-            configured.webhooks = self.config.webhooks.clone().into();
             configured.config.loaded_at = now;
             configured.config.reloads += u64::from(result == "applied");
             configured.config.last_error = None;
             configured.config.restart_needed = restart_needed;
         });
+        self.show(laid.entries).await;
         self.tell_config();
         true
     }
@@ -119,7 +123,11 @@ impl App {
         self.tell_config();
     }
 
-    async fn apply(&mut self, difference: &Difference, config: &Config) -> Result<(), StartError> {
+    pub(super) async fn apply(
+        &mut self,
+        difference: &Difference,
+        config: &Config,
+    ) -> Result<(), StartError> {
         let coming: Vec<_> = [&difference.replaced, &difference.added]
             .into_iter()
             .flatten()

@@ -23,11 +23,10 @@ use crate::{
     config::{self, Config, dependence_fault, read_rule},
     engine::{self, Engine},
     http::{
-        self, Answer, RuleEntry, RuleFault, RuleOrigin, RuleRefusal, RuleRequest, RuleToRehearse,
-        RuleWish,
+        self, Answer, KeyFault, Origin, Refusal, RuleEntry, RuleRequest, RuleToRehearse, RuleWish,
     },
-    live::Hub,
-    state::{OwnRule, RuleDraft, RuleError, State},
+    live::{Hub, Topic},
+    state::{Made, MadeDraft, MadeError, State, Thing},
 };
 
 /// Names of copies that are tried.
@@ -43,7 +42,7 @@ pub(super) struct Merged {
 }
 
 /// The rules of the config, and behind them those of people that are enabled and can be read.
-pub(super) fn merge(config: &Config, own: &[OwnRule]) -> Merged {
+pub(super) fn merge(config: &Config, own: &[Made]) -> Merged {
     let mut merged = Merged {
         rules: Vec::new(),
         entries: config
@@ -52,7 +51,7 @@ pub(super) fn merge(config: &Config, own: &[OwnRule]) -> Merged {
             .map(|written| RuleEntry {
                 id: format!("file:{}", written.name),
                 name: written.name.to_string(),
-                origin: RuleOrigin::File,
+                origin: Origin::File,
                 version: None,
                 enabled: true,
                 in_force: true,
@@ -104,7 +103,7 @@ fn doubt_dependence(merged: &mut Merged) {
         .collect();
     let names: HashSet<String> = merged.entries.iter().map(|e| e.name.clone()).collect();
     for entry in &mut merged.entries {
-        if !entry.in_force || entry.origin != RuleOrigin::Person {
+        if !entry.in_force || entry.origin != Origin::Person {
             continue;
         }
         let (name, depends_on) = depending(&entry.name, &entry.rule);
@@ -137,11 +136,11 @@ fn depending(name: &str, body: &Map<String, JsonValue>) -> Depending {
 fn name_taken(entries: &[RuleEntry], name: &str) -> Option<String> {
     let taken = entries.iter().find(|entry| entry.name == name)?;
     Some(match taken.origin {
-        RuleOrigin::File => format!(
+        Origin::File => format!(
             "the name \"{name}\" is taken by the rule at {}",
             http::rule_place(taken)
         ),
-        RuleOrigin::Person => {
+        Origin::Person => {
             let who = taken.created_by.as_deref().unwrap_or("a person");
             format!("the name \"{name}\" is taken by a rule that {who} made")
         }
@@ -177,7 +176,7 @@ impl Desk {
     pub(super) fn start(
         around: Around,
         config: Config,
-        own: Vec<OwnRule>,
+        own: Vec<Made>,
         merged: Merged,
         asked: mpsc::Receiver<RuleRequest>,
         registry: &mut Registry,
@@ -217,7 +216,7 @@ impl Desk {
 struct Task {
     around: Around,
     config: Config,
-    own: Vec<OwnRule>,
+    own: Vec<Made>,
     merged: Merged,
     aside: Gauge,
 }
@@ -247,7 +246,7 @@ impl Task {
 
     /// Who asked and went away misses only the answer.
     async fn answer(&mut self, request: RuleRequest) {
-        fn send<T>(answer: Answer<T>, said: Result<T, RuleRefusal>) {
+        fn send<T>(answer: Answer<T>, said: Result<T, Refusal>) {
             drop(answer.send(said));
         }
         match request {
@@ -275,10 +274,7 @@ impl Task {
         }
     }
 
-    fn to_rehearse(
-        &self,
-        body: &Map<String, JsonValue>,
-    ) -> Result<Box<RuleToRehearse>, RuleRefusal> {
+    fn to_rehearse(&self, body: &Map<String, JsonValue>) -> Result<Box<RuleToRehearse>, Refusal> {
         let mut config = self.read(body)?;
         let rule = config.rules.first().cloned();
         let (along, notes) =
@@ -287,7 +283,7 @@ impl Task {
         Ok(Box::new(RuleToRehearse { config, notes }))
     }
 
-    fn read(&self, body: &Map<String, JsonValue>) -> Result<engine::Config, RuleRefusal> {
+    fn read(&self, body: &Map<String, JsonValue>) -> Result<engine::Config, Refusal> {
         let mut alone = self.config.clone();
         alone.rules.clear();
         alone.engine.rules.clear();
@@ -300,7 +296,7 @@ impl Task {
     }
 
     /// Whether a rule may be written down; `but` is the one that it takes the place of.
-    fn check(&self, body: &Map<String, JsonValue>, but: Option<&str>) -> Result<(), RuleRefusal> {
+    fn check(&self, body: &Map<String, JsonValue>, but: Option<&str>) -> Result<(), Refusal> {
         self.read(body)?;
         let name = body.get("name").and_then(JsonValue::as_str);
         let faults = wrong_dependence(&self.merged.entries, name.unwrap_or_default(), body, but);
@@ -315,24 +311,24 @@ impl Task {
             .cloned()
             .collect();
         match name.and_then(|name| name_taken(&others, name)) {
-            Some(taken) => Err(RuleRefusal::NameTaken(format!(
+            Some(taken) => Err(Refusal::NameTaken(format!(
                 "{taken}: give this one another"
             ))),
             None => Ok(()),
         }
     }
 
-    async fn create(&mut self, wish: RuleWish) -> Result<RuleEntry, RuleRefusal> {
+    async fn create(&mut self, wish: RuleWish) -> Result<RuleEntry, Refusal> {
         self.catch_up().await?;
         let body = wish.body.unwrap_or_default();
         self.check(&body, None)?;
-        let draft = RuleDraft {
+        let draft = MadeDraft {
             body,
             enabled: wish.enabled.unwrap_or(true),
             by: wish.by,
         };
-        let made = self.around.state.create_rule(draft).await;
-        let made = made.map_err(RuleRefusal::Not)?;
+        let made = self.around.state.make(Thing::Rule, None, draft).await;
+        let made = made.map_err(Refusal::Not)?;
         let id = made.id.clone();
         self.own.push(made);
         self.put_in_force(false).await;
@@ -345,7 +341,7 @@ impl Task {
         name: Option<String>,
         enabled: bool,
         by: String,
-    ) -> Result<RuleEntry, RuleRefusal> {
+    ) -> Result<RuleEntry, Refusal> {
         let mut body = self.entry(id)?.rule;
         let name = name.unwrap_or_else(|| {
             let name = body.get("name").and_then(JsonValue::as_str);
@@ -371,22 +367,26 @@ impl Task {
         id: &str,
         version: Option<u64>,
         wish: RuleWish,
-    ) -> Result<RuleEntry, RuleRefusal> {
+    ) -> Result<RuleEntry, Refusal> {
         self.catch_up().await?;
         let before = self.of_person(id)?.clone();
         // Who changes what is no more is told that first, and not what is wrong with it.
         if version.is_some_and(|version| version != before.version) {
-            return Err(RuleRefusal::Changed(Box::new(self.entry(id)?)));
+            return Err(Refusal::Changed(Thing::Rule, json!(self.entry(id)?)));
         }
         if let Some(body) = &wish.body {
             self.check(body, Some(id))?;
         }
-        let draft = RuleDraft {
+        let draft = MadeDraft {
             body: wish.body.unwrap_or(before.body),
             enabled: wish.enabled.unwrap_or(before.enabled),
             by: wish.by,
         };
-        let changed = self.around.state.change_rule(id, version, draft).await;
+        let changed = self
+            .around
+            .state
+            .change_made(Thing::Rule, id, version, draft)
+            .await;
         let changed = changed.map_err(refused)?;
         if let Some(own) = self.own.iter_mut().find(|own| own.id == id) {
             *own = changed;
@@ -395,15 +395,14 @@ impl Task {
         self.entry(id)
     }
 
-    async fn delete(
-        &mut self,
-        id: &str,
-        version: Option<u64>,
-        by: String,
-    ) -> Result<(), RuleRefusal> {
+    async fn delete(&mut self, id: &str, version: Option<u64>, by: String) -> Result<(), Refusal> {
         self.catch_up().await?;
         self.of_person(id)?;
-        let gone = self.around.state.delete_rule(id, version, by).await;
+        let gone = self
+            .around
+            .state
+            .delete_made(Thing::Rule, id, version, by)
+            .await;
         gone.map_err(refused)?;
         self.own.retain(|own| own.id != id);
         self.put_in_force(false).await;
@@ -411,8 +410,8 @@ impl Task {
     }
 
     /// The file is what counts: it may have been lost, and begun anew, since it was last read.
-    async fn catch_up(&mut self) -> Result<(), RuleRefusal> {
-        let own = self.around.state.rules().await?;
+    async fn catch_up(&mut self) -> Result<(), Refusal> {
+        let own = self.around.state.made(Thing::Rule).await?;
         if own != self.own {
             self.own = own;
             self.put_in_force(false).await;
@@ -420,16 +419,24 @@ impl Task {
         Ok(())
     }
 
-    fn entry(&self, id: &str) -> Result<RuleEntry, RuleRefusal> {
+    fn entry(&self, id: &str) -> Result<RuleEntry, Refusal> {
         let found = self.merged.entries.iter().find(|entry| entry.id == id);
-        found.cloned().ok_or(RuleRefusal::Not(RuleError::Unknown))
+        found
+            .cloned()
+            .ok_or(Refusal::Not(MadeError::Unknown(Thing::Rule)))
     }
 
-    fn of_person(&self, id: &str) -> Result<&OwnRule, RuleRefusal> {
+    fn of_person(&self, id: &str) -> Result<&Made, Refusal> {
         if let Some(own) = self.own.iter().find(|own| own.id == id) {
             return Ok(own);
         }
-        Err(RuleRefusal::OfFile(Box::new(self.entry(id)?)))
+        let entry = self.entry(id)?;
+        Err(Refusal::OfFile {
+            thing: Thing::Rule,
+            name: entry.name.clone(),
+            place: http::rule_place(&entry),
+            current: json!(entry),
+        })
     }
 
     /// Applies the list as it is now.
@@ -443,9 +450,7 @@ impl Task {
             }
         }
         let news = self.take(merged);
-        if !news.is_empty() {
-            self.around.hub.rules(news).await;
-        }
+        self.around.hub.made(Topic::Rule, news).await;
     }
 
     /// Shows the list to whoever asks; gives what is new in it.
@@ -530,7 +535,7 @@ fn wrong_dependence(
     name: &str,
     body: &Map<String, JsonValue>,
     but: Option<&str>,
-) -> Vec<config::RuleFault> {
+) -> Vec<config::KeyFault> {
     let this = depending(name, body);
     let mut all: Vec<Depending> = entries
         .iter()
@@ -542,25 +547,31 @@ fn wrong_dependence(
         .1
         .iter()
         .filter_map(|on| dependence_fault(&all, name, on));
-    let fault = |detail| config::RuleFault {
+    let fault = |detail| config::KeyFault {
         key: Some(String::from("depends_on")),
         detail,
     };
     faults.map(fault).collect()
 }
 
-fn wrong(faults: Vec<config::RuleFault>) -> RuleRefusal {
-    let faults = faults.into_iter().map(|fault| RuleFault {
-        key: fault.key,
-        detail: fault.detail,
-    });
-    RuleRefusal::Wrong(faults.collect())
+fn wrong(faults: Vec<config::KeyFault>) -> Refusal {
+    Refusal::Wrong(Thing::Rule, faults.into_iter().map(shown).collect())
 }
 
-fn refused(error: RuleError) -> RuleRefusal {
+/// A mistake as it is told over HTTP.
+pub(super) fn shown(fault: config::KeyFault) -> KeyFault {
+    KeyFault {
+        key: fault.key,
+        detail: fault.detail,
+    }
+}
+
+fn refused(error: MadeError) -> Refusal {
     match error {
-        RuleError::Changed(rule) => RuleRefusal::Changed(Box::new(RuleEntry::of_person(&rule))),
-        other => RuleRefusal::Not(other),
+        MadeError::Changed(rule) => {
+            Refusal::Changed(Thing::Rule, json!(RuleEntry::of_person(&rule)))
+        }
+        other => Refusal::Not(other),
     }
 }
 
@@ -585,8 +596,9 @@ mod tests {
         config
     }
 
-    fn own(id: &str, enabled: bool, body: JsonValue) -> OwnRule {
-        OwnRule {
+    fn own(id: &str, enabled: bool, body: JsonValue) -> Made {
+        Made {
+            thing: Thing::Rule,
             id: id.into(),
             version: 1,
             enabled,

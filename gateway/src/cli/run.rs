@@ -82,6 +82,13 @@ pub(super) async fn live<F: Future<Output = ()>>(
             () = &mut stopped => break,
             () = hangups.next() => "SIGHUP",
             () = watch.changed(), if app.watches_config() => "a watched file changed",
+            request = app.asked() => {
+                tokio::select! {
+                    () = &mut stopped => break,
+                    () = Box::pin(app.answer(request)) => {}
+                }
+                continue;
+            }
         };
         let Some(reloads) = &reloads else {
             tracing::warn!("SIGHUP: there is no config file to read again");

@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 use super::{
     pattern,
     reader::{Placed, Table, did_you_mean},
-    scalar::{self, Values},
+    scalar::{self, Patience, Values},
 };
 use crate::{
     alert::{Condition, Counted, Direction, Expression, MAX_COUNT, Of, Side, anomaly::Sensitivity},
@@ -113,8 +113,16 @@ pub(super) fn read(table: &mut Table<'_>) -> Option<Condition> {
         "above_percentile" | "below_percentile" => percentile(table, kind),
         "stuck_for" => stuck(table),
         "no_data_for" => {
-            let silence = time(table, "no_data_for", "")?;
-            Some(Condition::NoDataFor { silence })
+            let patience = table.placed::<Patience>("no_data_for")?;
+            match patience.value {
+                Patience::Learned => Some(Condition::Overdue),
+                Patience::For(silence) if silence < Duration::from_secs(1) => {
+                    let message = "`no_data_for` must be at least \"1s\"";
+                    table.report(patience.span, message);
+                    None
+                }
+                Patience::For(silence) => Some(Condition::NoDataFor { silence }),
+            }
         }
         "anomaly" | "anomaly_above" => unusual(table, kind),
         "when" => when(table),

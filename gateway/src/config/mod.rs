@@ -5,6 +5,7 @@
 //! own `Config` struct and defaults; this room only fills them in. `config/full.toml` shows every key.
 
 mod condition;
+mod entry_json;
 mod heartbeats;
 mod life;
 mod mapping;
@@ -13,7 +14,6 @@ mod pattern;
 mod reader;
 mod route;
 mod rule;
-mod rule_json;
 mod scalar;
 mod secret;
 mod section;
@@ -32,9 +32,9 @@ use smol_str::SmolStr;
 use toml::de::DeTable;
 
 pub use self::{
+    entry_json::{Body, KeyFault, Written, read_device, read_rule, read_webhook},
     life::dependence_fault,
     mistake::{Mistake, Mistakes},
-    rule_json::{RuleBody, RuleFault, WrittenRule, read_rule},
     source::{SourceConfig, SourceKind},
     web::{Certificate, Http},
 };
@@ -94,7 +94,11 @@ pub struct Config {
     /// Dead-man's switches outside that hear of the gateway as long as it works.
     pub heartbeats: Vec<heartbeat::Config>,
     /// The rules of `engine` as they are written, in the same order.
-    pub rules: Vec<WrittenRule>,
+    pub rules: Vec<Written>,
+    /// The webhooks as they are written, in the same order; of people's nothing.
+    pub written_webhooks: Vec<Written>,
+    /// The devices of `engine` as they are written; of people's nothing.
+    pub written_devices: Vec<Written>,
     /// Which alerts go where, put together how.
     pub routing: Routing,
     /// The files that it was read from, and what was in them: certificates too, which are read again only by who uses them.
@@ -165,6 +169,8 @@ impl Default for Config {
             webhooks: Vec::new(),
             heartbeats: Vec::new(),
             rules: Vec::new(),
+            written_webhooks: Vec::new(),
+            written_devices: Vec::new(),
             routing: Routing::default(),
             files: Files::new(),
             doubts: Vec::new(),
@@ -298,6 +304,7 @@ fn readings(root: &mut Table<'_>, config: &mut Config) {
     pattern::report_covered(root, &patterns);
     for table in root.tables("device") {
         let place = table.span_of("id");
+        let (line, body) = (table.line(), entry_json::body_of(table.entries()));
         let Some(device) = section::device(table) else {
             continue;
         };
@@ -307,6 +314,11 @@ fn readings(root: &mut Table<'_>, config: &mut Config) {
                 format!("there are two devices with the id \"{}\"", device.id),
             );
         }
+        config.written_devices.push(Written {
+            name: device.id.clone(),
+            line,
+            body,
+        });
         config.engine.devices.push(device);
     }
 }
@@ -325,17 +337,22 @@ fn alerts(root: &mut Table<'_>, around: &Surroundings<'_>, config: &mut Config) 
         }
         config.heartbeats.push(heartbeat);
     }
-    for (webhook, name) in root
-        .tables("webhook")
-        .into_iter()
-        .filter_map(|t| webhook::read(t, around))
-    {
+    for table in root.tables("webhook") {
+        let (line, body) = (table.line(), entry_json::body_of(table.entries()));
+        let Some((webhook, name)) = webhook::read(table, around) else {
+            continue;
+        };
         if config.webhooks.iter().any(|w| w.name == webhook.name) {
             root.report(
                 name.span,
                 format!("there are two webhooks named \"{}\"", name.value),
             );
         }
+        config.written_webhooks.push(Written {
+            name: webhook.name.clone(),
+            line,
+            body,
+        });
         config.webhooks.push(webhook);
     }
     config.routing = route::read(root, &config.webhooks);
@@ -349,7 +366,7 @@ fn rules(root: &mut Table<'_>, config: &mut Config) -> Vec<(SmolStr, life::Depen
     let mut names: HashSet<_> = before.map(|rule| rule.name.clone()).collect();
     let mut depending = Vec::new();
     for table in root.tables("rule") {
-        let (line, body) = (table.line(), rule_json::body_of(table.entries()));
+        let (line, body) = (table.line(), entry_json::body_of(table.entries()));
         let Some(written) = rule::read(table) else {
             continue;
         };
@@ -373,7 +390,7 @@ fn rules(root: &mut Table<'_>, config: &mut Config) -> Vec<(SmolStr, life::Depen
         }
         pattern::doubt_series(root, &written.series, config);
         depending.push((written.rule.name.clone(), written.depends_on));
-        config.rules.push(WrittenRule {
+        config.rules.push(Written {
             name: written.rule.name.clone(),
             line,
             body,

@@ -110,6 +110,25 @@ impl Scalar for Duration {
     }
 }
 
+/// How long nothing may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    For(Duration),
+    /// `"auto"`: as long as the series itself shows.
+    Learned,
+}
+
+impl Scalar for Patience {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let text = value.as_str();
+        if text == Some("auto") {
+            return Ok(Self::Learned);
+        }
+        let length = text.and_then(duration).map(Self::For);
+        length.ok_or_else(|| expected("a duration such as \"30s\" or \"5m\", or \"auto\"", value))
+    }
+}
+
 impl Scalar for Rhythm {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
         match value.as_str() {

@@ -5,17 +5,32 @@ use std::path::PathBuf;
 use super::{Surroundings, reader::Table};
 use crate::model::Secret;
 
+/// What must not stand in the config, with the keys of its file and its variable.
+pub(super) const KEYS: [(&str, &str, &str); 5] = [
+    ("token", "token_file", "token_env"),
+    ("password", "password_file", "password_env"),
+    ("signing_keys", "signing_keys_file", "signing_keys_env"),
+    ("routing_key", "routing_key_file", "routing_key_env"),
+    ("api_key", "api_key_file", "api_key_env"),
+];
+
 /// The keys of a secret's file and variable.
-const fn elsewhere(key: &str) -> (&'static str, &'static str) {
-    match key.as_bytes() {
-        b"password" => ("password_file", "password_env"),
-        b"url" => ("url_file", "url_env"),
-        b"topic" => ("topic_file", "topic_env"),
-        b"signing_keys" => ("signing_keys_file", "signing_keys_env"),
-        b"routing_key" => ("routing_key_file", "routing_key_env"),
-        b"api_key" => ("api_key_file", "api_key_env"),
-        _ => ("token_file", "token_env"),
+fn elsewhere(key: &str) -> (&'static str, &'static str) {
+    match key {
+        "url" => ("url_file", "url_env"),
+        "topic" => ("topic_file", "topic_env"),
+        _ => {
+            let known = KEYS.iter().find(|known| known.0 == key);
+            known.map_or(("token_file", "token_env"), |known| (known.1, known.2))
+        }
     }
+}
+
+/// The variable of a secret that may not stand in the config; none for other keys.
+pub(super) fn variable(key: &str) -> Option<&'static str> {
+    KEYS.iter()
+        .find(|known| known.0 == key)
+        .map(|known| known.2)
 }
 
 /// Reads `KEY_file` or `KEY_env`.

@@ -81,6 +81,8 @@ impl Table<'_> {
 }
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+/// Bytes of what people should know of a device.
+const MOST_NOTE_BYTES: usize = 1_000;
 /// Metrics that a device can be expected to send.
 const MOST_EXPECTED: usize = 100;
 
@@ -345,9 +347,22 @@ pub(super) fn device(mut table: Table<'_>) -> Option<DeviceConfig> {
         labels: table.texts("labels"),
         expect: expected(&mut table),
         interval: interval(&mut table),
+        note: note(&mut table),
+        version: 0,
     };
     table.finish();
     (!device.id.is_empty()).then_some(device)
+}
+
+/// What people should know of a device.
+fn note(table: &mut Table<'_>) -> Option<String> {
+    let note = table.placed::<String>("note")?;
+    if note.value.len() > MOST_NOTE_BYTES {
+        let message = format!("`note` has at most {MOST_NOTE_BYTES} bytes");
+        table.report(note.span, message);
+        return None;
+    }
+    Some(note.value)
 }
 
 /// Metrics, by their names.

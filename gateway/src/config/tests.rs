@@ -488,6 +488,8 @@ fn mistakes_of_a_condition_stand_at_their_key_and_say_what_to_do() {
             "goes with `above`",
         ),
         ("no_data_for = \"10ms\"", 4, 15, "at least \"1s\""),
+        ("no_data_for = \"often\"", 4, 15, "or \"auto\""),
+        ("no_data_for = 5", 4, 15, "or \"auto\""),
         ("change_above = 3", 1, 1, "needs `over`"),
         ("change_above = 0\nover = \"1m\"", 4, 16, "more than 0"),
         (

@@ -6,7 +6,7 @@ use smol_str::SmolStr;
 
 use super::{
     Config, Inventory, Known, Labels, Resumption, UndecidedRule, outgoing::Outgoing,
-    recent::Recorder, returning::Returning, view::StoreView,
+    outlook::Outlook, recent::Recorder, returning::Returning, view::StoreView,
 };
 use crate::{
     alert::{Alert, Awaited, Counts, Lapsed, Machine, Moment, Own, Remembered, Transition, lapse},
@@ -64,6 +64,7 @@ pub(super) struct Core {
     judge_within: i64,
     /// What changed and was not handed on yet.
     transitions: Vec<Transition>,
+    pub(super) outlook: Outlook,
 }
 
 impl Core {
@@ -83,6 +84,7 @@ impl Core {
             returning: Returning::default(),
             judge_within: nanos(config.judge_within),
             transitions: Vec::new(),
+            outlook: Outlook::default(),
         };
         core.machine.remember(resumption.memories);
         for alert in resumption.alerts {
@@ -268,6 +270,7 @@ impl Core {
             self.watch(series, now);
         }
         self.await_all(&devices, sources, now);
+        self.foretell_all();
     }
 
     /// What must come, and from where.
@@ -340,7 +343,9 @@ impl Core {
 
     /// What changed since this was last asked, in order.
     pub(super) fn take_transitions(&mut self) -> Vec<Transition> {
-        std::mem::take(&mut self.transitions)
+        let transitions = std::mem::take(&mut self.transitions);
+        self.foretell_changed(&transitions);
+        transitions
     }
 
     /// Up to where rules were evaluated by an earlier run, and that is written down.
@@ -376,6 +381,9 @@ impl Core {
                 self.watch(applied.series, now);
                 self.returning
                     .found(applied.series, &self.store, &mut self.machine);
+                if mode == Mode::Live {
+                    self.foretell(applied.series);
+                }
             }
             self.judge(batch, reading, &applied, mode, now);
             self.heard(batch, source, reading, &applied, mode, now);

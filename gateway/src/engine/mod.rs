@@ -16,6 +16,7 @@ mod core;
 mod inventory;
 mod metrics;
 mod outgoing;
+mod outlook;
 mod recent;
 mod rehearsal;
 mod returning;
@@ -32,6 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::{core::Core, metrics::Metrics, outgoing::Outgoing, recent::Recorder, task::Task};
 pub use self::{
     inventory::{Inventory, Known},
+    outlook::Outlook,
     recent::{Recent, RecentRecord, Remember},
     rehearsal::Rehearsal,
 };
@@ -184,6 +186,7 @@ pub struct Ended;
 #[derive(Clone, Debug)]
 pub struct Engine {
     queries: mpsc::Sender<Query>,
+    outlook: Outlook,
 }
 
 /// A question and where its answer goes.
@@ -226,8 +229,17 @@ pub(crate) enum Query {
 impl Engine {
     /// A handle whose questions go to `queries`.
     #[cfg(test)]
-    pub(crate) const fn asking(queries: mpsc::Sender<Query>) -> Self {
-        Self { queries }
+    pub(crate) fn asking(queries: mpsc::Sender<Query>) -> Self {
+        Self {
+            queries,
+            outlook: Outlook::default(),
+        }
+    }
+
+    /// What the rules hold of series, for who takes readings in.
+    #[must_use]
+    pub fn outlook(&self) -> Outlook {
+        self.outlook.clone()
     }
 
     /// All devices, by id.
@@ -471,9 +483,14 @@ impl Booting {
         registry: &mut prometheus_client::registry::Registry,
     ) -> (Engine, tokio::task::JoinHandle<()>) {
         self.core.end_replay();
+        self.core.foretell_all();
         let (queries, asked) = mpsc::channel(QUERIES);
+        let outlook = self.core.outlook.clone();
         let task = Task::new(self.core, self.outgoing, self.clock, Metrics::new(registry));
-        (Engine { queries }, tokio::spawn(task.run(ends, asked)))
+        (
+            Engine { queries, outlook },
+            tokio::spawn(task.run(ends, asked)),
+        )
     }
 }
 

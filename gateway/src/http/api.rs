@@ -1,4 +1,4 @@
-//! The inventory over REST: devices and series.
+//! The inventory over REST: series.
 
 use axum::{
     Json, Router,
@@ -7,7 +7,6 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use serde_json::json;
 
 use super::{Api, problem::Problem};
 use crate::{
@@ -16,9 +15,7 @@ use crate::{
 };
 
 pub(super) fn router() -> Router<Api> {
-    Router::new()
-        .route("/api/v1/devices", get(devices))
-        .route("/api/v1/series", get(series))
+    Router::new().route("/api/v1/series", get(series))
 }
 
 /// A Series as `docs/http-api.md` describes it.
@@ -59,11 +56,6 @@ impl From<SeriesInfo> for Series {
             too_late: info.too_late,
         }
     }
-}
-
-async fn devices(State(api): State<Api>) -> Result<Response, Problem> {
-    let devices = api.parts.engine.devices().await?;
-    Ok(Json(json!({"devices": devices})).into_response())
 }
 
 #[derive(Debug, Serialize)]

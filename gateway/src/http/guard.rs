@@ -2,8 +2,8 @@
 //!
 //! - Listening on loopback, only the names `localhost`, `127.0.0.1` and `[::1]` and the configured ones are answered; any
 //!   other `Host` gets 421. A page of a stranger that points its own name at 127.0.0.1 so learns nothing.
-//! - A request that changes something and carries a foreign `Origin` (or says `Sec-Fetch-Site: cross-site`) gets 403. Pages
-//!   of the configured origins may ask and change things (`cors.rs`).
+//! - A request that changes something, or opens a socket, and carries a foreign `Origin` (or says `Sec-Fetch-Site: cross-site`) gets 403.
+//!   Pages of the configured origins may (`cors.rs`).
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -63,7 +63,9 @@ impl Guard {
         if host.is_some_and(|host| !self.answers_to(host)) {
             return Err(misdirected());
         }
-        if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        // A page may open a socket to anybody, and read what it says: only its own page is let in.
+        if reads && !headers.contains_key(header::UPGRADE) {
             return Ok(());
         }
         let foreign = match headers.get(header::ORIGIN) {

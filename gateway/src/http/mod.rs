@@ -9,13 +9,17 @@ mod acknowledge;
 mod alerts;
 mod api;
 mod cors;
+mod dashboards;
 mod deliveries;
+mod devices;
 mod dry_run;
 mod guard;
 mod handover;
 mod letters;
 mod login;
+mod made;
 mod needs;
+mod openapi;
 mod page;
 mod points;
 pub mod problem;
@@ -25,6 +29,7 @@ mod serve;
 mod silences;
 mod status;
 mod times;
+mod versions;
 mod webhooks;
 
 use std::{sync::Arc, time::Duration};
@@ -33,7 +38,7 @@ use axum::{
     Router,
     body::{self, Body, HttpBody as _},
     extract::{Request, State},
-    http::{Method, StatusCode},
+    http::{Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -43,13 +48,16 @@ use tower_http::{CompressionLevel, compression::CompressionLayer};
 
 use self::problem::Problem;
 pub use self::{
+    dashboards::{MAX_LAYOUT_BYTES, dashboard_listed, dashboard_shown},
     login::{Login, LoginConfig},
-    needs::NEEDS,
-    rules::{
-        Answer, MAX_RULE_REQUESTS, RuleEntry, RuleFault, RuleOrigin, RuleRefusal, RuleRequest,
-        RuleToRehearse, RuleWish, Rules, place as rule_place,
+    made::{
+        Answer, Desks, Entries, Entry, KeyFault, MAX_REQUESTS, MadeRequest, MadeWish, Origin,
+        Refusal,
     },
+    needs::NEEDS,
+    rules::{RuleEntry, RuleRequest, RuleToRehearse, RuleWish, Rules, place as rule_place},
     serve::{Metrics, serve},
+    webhooks::webhook_shown,
 };
 use crate::{
     archive::{ArchiveStatus, DeadLetters},
@@ -70,6 +78,8 @@ use crate::{
 
 /// Bytes of answers that may wait to be read, over all connections; further ones are answered 503.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// Bytes of a refusal in plain words.
+const MAX_REFUSAL_BYTES: usize = 4 << 10;
 /// An answer up to this size takes no room.
 const SMALL_ANSWER_BYTES: u64 = 16 << 10;
 
@@ -119,8 +129,10 @@ pub struct Configured {
     pub sources: Arc<[watch::Receiver<SourceStatus>]>,
     /// The rules, of the config and of people.
     pub rules: Arc<[RuleEntry]>,
-    /// The webhooks.
+    /// The webhooks in force, of the config and of people.
     pub webhooks: Arc<[WebhookConfig]>,
+    /// The devices and webhooks of the config and of people, as they are shown.
+    pub made: Arc<Entries>,
     /// Where it is from and how its changes went.
     pub config: ConfigStatus,
 }
@@ -172,6 +184,8 @@ pub struct Parts {
     pub configured: watch::Receiver<Configured>,
     /// Who takes changes of rules.
     pub rules: Rules,
+    /// Who takes changes of devices, webhooks and dashboards.
+    pub desks: Desks,
     /// What messages to people link to.
     pub links: Links,
     /// What the archive refused for good.
@@ -229,6 +243,10 @@ pub fn router(
         .merge(deliveries::router())
         .merge(webhooks::router())
         .merge(login::router())
+        .merge(openapi::router())
+        .merge(devices::router())
+        .merge(dashboards::router())
+        .merge(made::router())
         .with_state(api);
     for fragment in fragments {
         router = router.merge(fragment);
@@ -239,6 +257,7 @@ pub fn router(
         Vec::<String>::new(),
         "each route needs a row in http/needs.rs that says who may ask for it"
     );
+    router = router.layer(middleware::from_fn(as_problem));
     // The page's files lie in the program and take no memory.
     router = router.layer(middleware::from_fn_with_state(
         Arc::new(Semaphore::new(MAX_ANSWER_BYTES)),
@@ -305,6 +324,21 @@ impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+/// What the framework refuses in plain words (a path that is no UTF-8) is told as every other refusal.
+async fn as_problem(request: Request, next: Next) -> Response {
+    let is_api = request.uri().path().starts_with("/api/v1/");
+    let response = next.run(request).await;
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let is_plain = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !(is_api && is_plain && response.status().is_client_error()) {
+        return response;
+    }
+    let status = response.status();
+    let words = body::to_bytes(response.into_body(), MAX_REFUSAL_BYTES).await;
+    let words = words.map_or_else(|_| Bytes::new(), |words| words);
+    Problem::new(status, String::from_utf8_lossy(&words)).into_response()
 }
 
 /// The page for people, a problem for programs.

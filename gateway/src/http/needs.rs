@@ -10,6 +10,11 @@ pub const NEEDS: &[(&str, &str, Need)] = &[
     ("GET", "/healthz", Need::Open),
     ("GET", "/readyz", Need::Open),
     ("GET", "/metrics", Need::Metrics),
+    // The same for everybody, and no secret.
+    ("GET", "/api/openapi.json", Need::Open),
+    ("GET", "/api/docs", Need::Open),
+    ("GET", "/api/docs.js", Need::Open),
+    ("GET", "/api/docs.css", Need::Open),
     // The link in a message is signed for one alert.
     ("GET", "/acknowledge/{token}", Need::Open),
     ("POST", "/acknowledge/{token}", Need::Open),
@@ -26,7 +31,13 @@ pub const NEEDS: &[(&str, &str, Need)] = &[
     ("POST", "/api/v1/tokens", Need::Person),
     ("DELETE", "/api/v1/tokens/{id}", Need::Person),
     ("GET", "/events", Need::Read),
+    // Each command is asked with the same credentials, and has a row of its own.
+    ("GET", "/socket", Need::Read),
     ("GET", "/api/v1/devices", Need::Read),
+    ("POST", "/api/v1/devices", Need::Operate),
+    ("GET", "/api/v1/devices/{id}", Need::Read),
+    ("PUT", "/api/v1/devices/{id}", Need::Operate),
+    ("DELETE", "/api/v1/devices/{id}", Need::Operate),
     ("GET", "/api/v1/series", Need::Read),
     ("GET", "/api/v1/series/{device}/{metric}/points", Need::Read),
     (
@@ -63,6 +74,16 @@ pub const NEEDS: &[(&str, &str, Need)] = &[
     ("POST", "/api/v1/rules/{id}/duplicate", Need::Operate),
     ("GET", "/api/v1/webhooks", Need::Read),
     ("POST", "/api/v1/webhooks/{name}/test", Need::Operate),
+    // They say where alerts go, with secrets.
+    ("POST", "/api/v1/webhooks", Need::Admin),
+    ("GET", "/api/v1/webhooks/{id}", Need::Read),
+    ("PUT", "/api/v1/webhooks/{id}", Need::Admin),
+    ("DELETE", "/api/v1/webhooks/{id}", Need::Admin),
+    ("GET", "/api/v1/dashboards", Need::Read),
+    ("POST", "/api/v1/dashboards", Need::Operate),
+    ("GET", "/api/v1/dashboards/{id}", Need::Read),
+    ("PUT", "/api/v1/dashboards/{id}", Need::Operate),
+    ("DELETE", "/api/v1/dashboards/{id}", Need::Operate),
     ("GET", "/api/v1/dead-letters", Need::Read),
     ("DELETE", "/api/v1/dead-letters", Need::Operate),
     ("POST", "/api/v1/dead-letters/replay", Need::Operate),

@@ -7,34 +7,28 @@
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Path, State, rejection::JsonRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as JsonValue, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::{
     Api,
     alerts::{MAX_BODY, by},
     dry_run,
     login::who,
+    made::{self, Answer, MAX_REQUESTS, Origin, place_of},
     problem::Problem,
-    silences::expected,
+    versions::{created, expected, required, tagged},
 };
-use crate::{
-    engine,
-    state::{OwnRule, RuleError, StateError},
-};
+use crate::{engine, state::Made};
 
-/// Questions and changes that may wait for the desk; who comes with one more waits for room.
-pub const MAX_RULE_REQUESTS: usize = 16;
 /// Bytes of one rule, as compact JSON.
 const MAX_RULE_BYTES: usize = 16 << 10;
-/// Mistakes that one answer tells.
-const MAX_FAULTS: usize = 50;
 
 /// A rule as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -44,7 +38,7 @@ pub struct RuleEntry {
     /// Its name.
     pub name: String,
     /// `person` or `file`.
-    pub origin: RuleOrigin,
+    pub origin: Origin,
     /// Of a person's rule: rises by one with each change.
     pub version: Option<u64>,
     /// Whether it is meant to be in force.
@@ -68,43 +62,6 @@ pub struct RuleEntry {
     /// What it says, by the keys of `[[rule]]`.
     pub rule: Map<String, JsonValue>,
 }
-
-/// Where a rule is from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RuleOrigin {
-    /// The config: it can't be changed here.
-    File,
-    /// A person made it here.
-    Person,
-}
-
-/// What is wrong with a rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RuleFault {
-    /// The key that it is about; none when it is about the rule as a whole.
-    pub key: Option<String>,
-    /// What is wrong and what to do.
-    pub detail: String,
-}
-
-/// Why a rule was not taken. Nothing was changed then.
-#[derive(Debug)]
-pub enum RuleRefusal {
-    /// It is wrong, in at least one way.
-    Wrong(Vec<RuleFault>),
-    /// Another rule has its name; who, in words.
-    NameTaken(String),
-    /// It is in the config: only there it can be changed.
-    OfFile(Box<RuleEntry>),
-    /// Somebody else changed it; what it is now.
-    Changed(Box<RuleEntry>),
-    /// Another reason.
-    Not(RuleError),
-}
-
-/// Where answers go.
-pub type Answer<T> = oneshot::Sender<Result<T, RuleRefusal>>;
 
 /// A question to the desk, or a change.
 #[derive(Debug)]
@@ -181,7 +138,7 @@ impl Rules {
     /// With the desk's end. Registers `gateway_dry_runs_refused_total`.
     #[must_use]
     pub fn new(registry: &mut Registry) -> (Self, mpsc::Receiver<RuleRequest>) {
-        let (desk, asked) = mpsc::channel(MAX_RULE_REQUESTS);
+        let (desk, asked) = mpsc::channel(MAX_REQUESTS);
         let refused_dry_runs = Counter::default();
         registry.register(
             "gateway_dry_runs_refused",
@@ -203,22 +160,18 @@ impl Rules {
         &self,
         request: impl FnOnce(Answer<T>) -> RuleRequest,
     ) -> Result<T, Problem> {
-        let stopping = || Problem::unavailable("the gateway is stopping");
-        let (answer, answered) = oneshot::channel();
-        let sent = self.desk.send(request(answer)).await;
-        sent.map_err(|_| stopping())?;
-        Ok(answered.await.map_err(|_| stopping())??)
+        made::ask(&self.desk, request).await
     }
 }
 
 impl RuleEntry {
     /// A person's rule, not looked at yet.
     #[must_use]
-    pub fn of_person(rule: &OwnRule) -> Self {
+    pub fn of_person(rule: &Made) -> Self {
         Self {
             id: rule.id.to_string(),
             name: rule.name().to_owned(),
-            origin: RuleOrigin::Person,
+            origin: Origin::Person,
             version: Some(rule.version),
             enabled: rule.enabled,
             in_force: false,
@@ -234,65 +187,10 @@ impl RuleEntry {
     }
 }
 
-impl From<StateError> for RuleRefusal {
-    fn from(error: StateError) -> Self {
-        Self::Not(error.into())
-    }
-}
-
-impl From<RuleRefusal> for Problem {
-    fn from(refusal: RuleRefusal) -> Self {
-        match refusal {
-            RuleRefusal::Wrong(mut faults) => {
-                let detail = match &faults[..] {
-                    [one] => one.detail.clone(),
-                    many => format!("{} mistakes in the rule", many.len()),
-                };
-                faults.truncate(MAX_FAULTS);
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail).saying("errors", json!(faults))
-            }
-            RuleRefusal::NameTaken(detail) => {
-                let errors = json!([{"key": "name", "detail": detail}]);
-                Self::new(StatusCode::CONFLICT, detail).saying("errors", errors)
-            }
-            RuleRefusal::OfFile(rule) => {
-                let place = place(&rule);
-                let detail = format!(
-                    "the rule \"{}\" stands in {place}: change it there, or make a copy of it here",
-                    rule.name
-                );
-                Self::new(StatusCode::METHOD_NOT_ALLOWED, detail)
-                    .with(header::ALLOW, HeaderValue::from_static("GET, HEAD"))
-                    .saying("current", json!(rule))
-            }
-            RuleRefusal::Changed(rule) => Self::new(
-                StatusCode::PRECONDITION_FAILED,
-                "the rule was changed meanwhile: look at what it is now, and decide again",
-            )
-            .saying("current", json!(rule)),
-            RuleRefusal::Not(error) => {
-                let said = error.to_string();
-                match error {
-                    RuleError::State(error) => {
-                        Self::not_durable("the rules cannot be read or written down", &error)
-                    }
-                    RuleError::Unknown => Self::not_found(said),
-                    RuleError::Changed(_) => Self::new(StatusCode::PRECONDITION_FAILED, said),
-                    RuleError::TooMany => Self::new(StatusCode::CONFLICT, said),
-                }
-            }
-        }
-    }
-}
-
 /// Where a rule of the config stands, in words.
 #[must_use]
 pub fn place(rule: &RuleEntry) -> String {
-    let file = rule.file.as_deref().unwrap_or("the built-in config");
-    match rule.line {
-        Some(line) => format!("{file}:{line}"),
-        None => file.to_owned(),
-    }
+    place_of(rule.file.as_deref(), rule.line)
 }
 
 pub(super) fn router() -> Router<Api> {
@@ -356,23 +254,12 @@ pub(super) fn body(mut rule: Map<String, JsonValue>) -> Result<Map<String, JsonV
     Ok(rule)
 }
 
-/// With its version, if it has one, as a strong `ETag`.
-fn answer(status: StatusCode, rule: &RuleEntry) -> Response {
-    let mut response = (status, Json(rule)).into_response();
-    if let Some(version) = rule.version
-        && let Ok(tag) = HeaderValue::try_from(format!("\"{version}\""))
-    {
-        response.headers_mut().insert(header::ETAG, tag);
-    }
-    response
+fn answer(rule: &RuleEntry) -> Response {
+    tagged(StatusCode::OK, rule.version, rule)
 }
 
-fn created(rule: &RuleEntry) -> Response {
-    let mut response = answer(StatusCode::CREATED, rule);
-    if let Ok(place) = HeaderValue::try_from(format!("/api/v1/rules/{}", rule.id)) {
-        response.headers_mut().insert(header::LOCATION, place);
-    }
-    response
+fn made(rule: &RuleEntry) -> Response {
+    created("rules", &rule.id, rule.version, rule)
 }
 
 async fn list(State(api): State<Api>) -> Response {
@@ -384,7 +271,7 @@ async fn one(State(api): State<Api>, Path(id): Path<String>) -> Result<Response,
     let rules = std::sync::Arc::clone(&api.parts.configured.borrow().rules);
     rules.iter().find(|rule| rule.id == id).map_or_else(
         || Err(Problem::not_found("there is no rule with this id")),
-        |rule| Ok(answer(StatusCode::OK, rule)),
+        |rule| Ok(answer(rule)),
     )
 }
 
@@ -394,7 +281,7 @@ async fn create(
 ) -> Result<Response, Problem> {
     let wish = asked?.0.wish()?;
     let ask = |answer| RuleRequest::Create(wish, answer);
-    Ok(created(&api.parts.rules.ask(ask).await?))
+    Ok(made(&api.parts.rules.ask(ask).await?))
 }
 
 async fn change(
@@ -403,13 +290,7 @@ async fn change(
     headers: HeaderMap,
     asked: Result<Json<Asked>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    if !headers.contains_key(header::IF_MATCH) {
-        return Err(Problem::new(
-            StatusCode::PRECONDITION_REQUIRED,
-            "say in If-Match which version you change: the ETag that came with it, or *",
-        ));
-    }
-    let version = expected(&headers, "rule")?;
+    let version = required(&headers, "rule")?;
     let wish = asked?.0.wish()?;
     let yours = json!({"rule": &wish.body, "enabled": wish.enabled});
     let ask = |answer| RuleRequest::Change {
@@ -419,7 +300,7 @@ async fn change(
         answer,
     };
     match api.parts.rules.ask(ask).await {
-        Ok(rule) => Ok(answer(StatusCode::OK, &rule)),
+        Ok(rule) => Ok(answer(&rule)),
         Err(problem) if problem.status() == StatusCode::PRECONDITION_FAILED => {
             Err(problem.saying("yours", yours))
         }
@@ -464,7 +345,7 @@ async fn switch(
         wish,
         answer,
     };
-    Ok(answer(StatusCode::OK, &api.parts.rules.ask(ask).await?))
+    Ok(answer(&api.parts.rules.ask(ask).await?))
 }
 
 async fn duplicate(
@@ -481,7 +362,7 @@ async fn duplicate(
         by,
         answer,
     };
-    Ok(created(&api.parts.rules.ask(ask).await?))
+    Ok(made(&api.parts.rules.ask(ask).await?))
 }
 
 async fn delete(

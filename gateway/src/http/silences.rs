@@ -3,11 +3,11 @@
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Path, State, rejection::JsonRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
@@ -16,12 +16,13 @@ use super::{
     login::{caller, who},
     problem::Problem,
     times,
+    versions::{created, expected, required, tagged},
 };
 use crate::{
     alert::silence::{Draft, Matcher, Repeat, Silence},
     auth::Need,
     model::Timestamp,
-    state::KEPT_SILENCES,
+    state::{AttentionError, KEPT_SILENCES},
 };
 
 pub(super) fn router() -> Router<Api> {
@@ -33,7 +34,7 @@ pub(super) fn router() -> Router<Api> {
 }
 
 /// A silence as a person asks for it. `created_by` says who makes it, `by` who changes it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
     matchers: Vec<Matcher>,
@@ -84,34 +85,8 @@ impl Asked {
     }
 }
 
-/// With its version as a strong `ETag`.
-fn answer(status: StatusCode, silence: &Silence) -> Response {
-    let mut response = (status, Json(silence)).into_response();
-    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", silence.version)) {
-        response.headers_mut().insert(header::ETAG, tag);
-    }
-    response
-}
-
-/// The version in `If-Match`; `None` without the header or for `*`.
-pub(super) fn expected(headers: &HeaderMap, what: &str) -> Result<Option<u64>, Problem> {
-    let Some(value) = headers.get(header::IF_MATCH) else {
-        return Ok(None);
-    };
-    let text = value.to_str().unwrap_or_default().trim();
-    if text == "*" {
-        return Ok(None);
-    }
-    text.strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'))
-        .and_then(|text| text.parse().ok())
-        .map(Some)
-        .ok_or_else(|| {
-            Problem::new(
-                StatusCode::PRECONDITION_FAILED,
-                format!("If-Match must be the ETag of the {what}, or *"),
-            )
-        })
+fn answer(silence: &Silence) -> Response {
+    tagged(StatusCode::OK, Some(silence.version), silence)
 }
 
 async fn list(State(api): State<Api>) -> Result<Response, Problem> {
@@ -128,11 +103,12 @@ async fn create(
     let Json(asked) = body?;
     let draft = asked.draft("created_by", api.parts.clock.now())?;
     let silence = api.parts.state.silence(draft).await?;
-    let mut response = answer(StatusCode::CREATED, &silence);
-    if let Ok(place) = HeaderValue::try_from(format!("/api/v1/silences/{}", silence.id)) {
-        response.headers_mut().insert(header::LOCATION, place);
-    }
-    Ok(response)
+    Ok(created(
+        "silences",
+        &silence.id,
+        Some(silence.version),
+        &silence,
+    ))
 }
 
 async fn one(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Problem> {
@@ -140,7 +116,7 @@ async fn one(State(api): State<Api>, Path(id): Path<String>) -> Result<Response,
     let found = found.map_err(|error| Problem::internal("the silences cannot be read", &error))?;
     found.map_or_else(
         || Err(Problem::not_found("there is no silence with this id")),
-        |silence| Ok(answer(StatusCode::OK, &silence)),
+        |silence| Ok(answer(&silence)),
     )
 }
 
@@ -150,17 +126,15 @@ async fn change(
     headers: HeaderMap,
     body: Result<Json<Asked>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    if !headers.contains_key(header::IF_MATCH) {
-        return Err(Problem::new(
-            StatusCode::PRECONDITION_REQUIRED,
-            "say in If-Match which version you change: the ETag that came with it, or *",
-        ));
-    }
-    let version = expected(&headers, "silence")?;
+    let version = required(&headers, "silence")?;
     let Json(asked) = body?;
+    let yours = json!(asked);
     let draft = asked.draft("by", api.parts.clock.now())?;
-    let silence = api.parts.state.change_silence(&id, version, draft).await?;
-    Ok(answer(StatusCode::OK, &silence))
+    match api.parts.state.change_silence(&id, version, draft).await {
+        Ok(silence) => Ok(answer(&silence)),
+        Err(error @ AttentionError::Changed(_)) => Err(Problem::from(error).saying("yours", yours)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn end(
@@ -171,7 +145,7 @@ async fn end(
 ) -> Result<Response, Problem> {
     let (version, by) = (expected(&headers, "silence")?, by(&uri)?);
     let silence = api.parts.state.end_silence(&id, version, by).await?;
-    Ok(answer(StatusCode::OK, &silence))
+    Ok(answer(&silence))
 }
 
 async fn audit(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {

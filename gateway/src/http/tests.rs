@@ -82,6 +82,8 @@ async fn answer(mut queries: mpsc::Receiver<Query>) {
                 name: String::from("A"),
                 site: None,
                 labels: BTreeMap::new(),
+                note: None,
+                version: 0,
                 source: None,
                 last_seen_ms: None,
                 online: None,
@@ -205,7 +207,7 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
     let rule = RuleEntry {
         id: String::from("file:hot"),
         name: String::from("hot"),
-        origin: RuleOrigin::File,
+        origin: Origin::File,
         version: None,
         enabled: true,
         in_force: true,
@@ -220,6 +222,17 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
             .as_object()
             .unwrap()
             .clone(),
+    };
+    let hook = Entry {
+        thing: state::Thing::Webhook,
+        id: webhook.name.to_string(),
+        origin: Origin::File,
+        made: None,
+        in_force: true,
+        problem: None,
+        configured: None,
+        file: None,
+        line: None,
     };
     let (rules, asked) = Rules::new(&mut registry);
     tokio::spawn(desk(asked));
@@ -237,10 +250,15 @@ fn house_with(address: &str, hosts: &[&str], mut fragments: Vec<Router>) -> Hous
             sources: Arc::new([source]),
             rules: Arc::new([rule]),
             webhooks: Arc::new([webhook]),
+            made: Arc::new(Entries {
+                webhooks: vec![hook],
+                devices: Vec::new(),
+            }),
             config: ConfigStatus::default(),
         })
         .1,
         rules,
+        desks: Desks::new().0,
         links: Links::default(),
         letters: DeadLetters::new(dir.path(), Clock::system(), &mut registry),
         signer: Signer::new(&[7; KEY_BYTES]),

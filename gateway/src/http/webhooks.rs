@@ -1,4 +1,4 @@
-//! Webhooks over REST: what they are and how they stand, and a test of one when a person asks for it.
+//! Webhooks over REST: what they are and how they stand, and a test of one when a person asks for it. Who makes and changes them: `made`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,10 +9,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use serde_json::{Value as JsonValue, json};
+use serde_json::{Map, Value as JsonValue, json};
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{Api, problem::Problem};
+use super::{
+    Api,
+    made::{Entry, entries, object},
+    problem::Problem,
+};
 use crate::{
     notify::{self, Destination, WebhookConfig},
     state::WebhookStatus,
@@ -34,24 +38,62 @@ pub(super) fn router() -> Router<Api> {
 }
 
 async fn list(State(api): State<Api>) -> Response {
+    let entries = entries(&api);
+    let mut webhooks = Vec::with_capacity(entries.webhooks.len());
+    let standing = standing(&api).await;
     let configured = Arc::clone(&api.parts.configured.borrow().webhooks);
-    let standing = match timeout(STATE_ANSWERS_WITHIN, api.parts.state.webhooks()).await {
+    for entry in &entries.webhooks {
+        webhooks.push(with_status(entry, &configured, &standing));
+    }
+    Json(json!({"webhooks": webhooks})).into_response()
+}
+
+async fn standing(api: &Api) -> Vec<WebhookStatus> {
+    match timeout(STATE_ANSWERS_WITHIN, api.parts.state.webhooks()).await {
         Ok(Ok(standing)) => standing,
         Ok(Err(_)) | Err(_) => Vec::new(),
-    };
-    let webhooks: Vec<JsonValue> = configured
-        .iter()
-        .map(|webhook| {
-            let stands = standing.iter().find(|status| status.name == webhook.name);
-            shown(webhook, stands)
-        })
-        .collect();
-    Json(json!({"webhooks": webhooks})).into_response()
+    }
+}
+
+/// One of them, with its version; 0 is that of the config.
+pub(super) async fn shown_by_name(api: &Api, name: &str) -> Option<(u64, JsonValue)> {
+    let entries = entries(api);
+    // A person's may stand aside for the config's by the same name.
+    let entry = entries.webhooks.iter().find(|entry| entry.id == name)?;
+    let configured = Arc::clone(&api.parts.configured.borrow().webhooks);
+    let version = entry.made.as_ref().map_or(0, |made| made.version);
+    let shown = with_status(entry, &configured, &standing(api).await);
+    Some((version, JsonValue::Object(shown)))
+}
+
+fn with_status(
+    entry: &Entry,
+    configured: &[WebhookConfig],
+    standing: &[WebhookStatus],
+) -> Map<String, JsonValue> {
+    let mut shown = webhook_shown(entry, configured);
+    let stands = standing.iter().find(|status| status.name == entry.id);
+    shown.insert(
+        String::from("status"),
+        json!(stands.filter(|_| entry.in_force)),
+    );
+    shown
+}
+
+/// A webhook of the config or of a person as it is shown, apart from how its deliveries stand.
+#[must_use]
+pub fn webhook_shown(entry: &Entry, configured: &[WebhookConfig]) -> Map<String, JsonValue> {
+    let mut all = entry.shown();
+    let webhook = configured.iter().find(|webhook| webhook.name == entry.id);
+    if let Some(webhook) = webhook.filter(|_| entry.in_force) {
+        all.extend(object(shown(webhook)));
+    }
+    all
 }
 
 /// Without secrets: of tokens and keys that they are there, of headers the names, of the address the host, as many services put
 /// their secret in the path.
-fn shown(webhook: &WebhookConfig, stands: Option<&WebhookStatus>) -> JsonValue {
+fn shown(webhook: &WebhookConfig) -> JsonValue {
     let (has_token, headers) = match &webhook.to {
         Destination::Http(endpoint, _) => (
             endpoint.token.is_some(),
@@ -69,7 +111,6 @@ fn shown(webhook: &WebhookConfig, stands: Option<&WebhookStatus>) -> JsonValue {
         "timeout_ms": webhook.timeout.as_millis(),
         "give_up_after_ms": webhook.give_up_after.as_millis(),
         "send_resolved": webhook.send_resolved,
-        "status": stands,
     })
 }
 

@@ -3,6 +3,7 @@
 //!
 //! It never blocks for long: a journal that can't write makes [`Journal::submit`] wait, which fills the door and so
 //! makes the sources wait or shed. It keeps the account: nothing comes in that is not found in it again.
+//! Whether a rule would make something of a batch is a question that it is handed; the answer only decides how soon that is committed.
 
 mod account;
 mod stamper;
@@ -16,7 +17,7 @@ use self::stamper::Stamper;
 use crate::{
     clock::Clock,
     journal::Journal,
-    model::{Batch, Stamps},
+    model::{Batch, News, Reading, Stamps},
     normalise::{self, Normaliser, Outcome, SourceMappings},
     source::{Delivery, Receipt, intake::Held},
 };
@@ -40,7 +41,8 @@ pub enum Change {
 pub const MAX_CHANGES: usize = 64;
 
 /// Takes deliveries until every source has let go of the door, then ends. What the journal no longer takes is left
-/// unanswered, and so unacknowledged. A change goes before the deliveries that wait.
+/// unanswered, and so unacknowledged. A change goes before the deliveries that wait. `news` says whether an alert would begin or end with
+/// one of the readings; it is asked once a delivery, in order, and must answer at once.
 pub async fn run(
     mut normaliser: Normaliser,
     mut deliveries: mpsc::Receiver<Delivery>,
@@ -48,6 +50,7 @@ pub async fn run(
     journal: Journal,
     account: Account,
     clock: Clock,
+    news: impl Fn(&[Reading]) -> News + Send,
 ) {
     let mut stamper = Stamper::new(clock.clone());
     let mut outcome = Outcome::default();
@@ -120,6 +123,11 @@ pub async fn run(
             tracing::warn!("the journal is closed: the last deliveries stay unacknowledged");
             return;
         }
+        // Rules see nothing that was stamped by a clock that is not set.
+        let news = match stamper::are_set(stamps) {
+            true => news(&readings),
+            false => News::None,
+        };
         let batch = Batch {
             stamps,
             source: source.name.clone(),
@@ -135,7 +143,8 @@ pub async fn run(
             drop(done.send(receipt));
             drop(room);
         });
-        if journal.submit_as(urgency, batch, on_durable).await.is_err() {
+        let submitted = journal.submit_as(urgency, news, batch, on_durable);
+        if submitted.await.is_err() {
             tracing::warn!("the journal is closed: the last deliveries stay unacknowledged");
             return;
         }

@@ -15,6 +15,8 @@ pub(super) struct Metrics {
     pub(super) written: Counter,
     pub(super) syncs: Counter,
     pub(super) sync_seconds: Histogram,
+    pub(super) hastened: Counter,
+    pub(super) not_hastened: Counter,
     pub(super) dropped_unread: Counter,
     pub(super) damaged: Counter,
     pub(super) torn: Counter,
@@ -32,6 +34,8 @@ impl Metrics {
             syncs: Counter::default(),
             // From a disk with a battery-backed cache to an SD card in its worst moment.
             sync_seconds: Histogram::new([0.0005, 0.002, 0.01, 0.05, 0.2, 1.0, 5.0]),
+            hastened: Counter::default(),
+            not_hastened: Counter::default(),
             dropped_unread: Counter::default(),
             damaged: Counter::default(),
             torn: Counter::default(),
@@ -63,6 +67,16 @@ impl Metrics {
             "gateway_journal_sync_seconds",
             "How long one such call took",
             metrics.sync_seconds.clone(),
+        );
+        registry.register(
+            "gateway_journal_hastened",
+            "Commits that did not gather because an alert begins or ends with them",
+            metrics.hastened.clone(),
+        );
+        registry.register(
+            "gateway_journal_not_hastened",
+            "Commits that gathered though an alert begins or ends with them, because the allowance was used up",
+            metrics.not_hastened.clone(),
         );
         registry.register(
             "gateway_journal_dropped_unread",

@@ -11,6 +11,7 @@
 //! | `segment.rs` | names of segment files, reading past damage, what a file holds at start |
 //! | `writer.rs` | the one thread that writes: group commit, a failing disk |
 //! | `rhythm.rs` | how far apart commits are, by who waits for them; pure |
+//! | `allowance.rs` | how often news makes a commit come sooner; pure |
 //! | `pace.rs` | who is held back by a commit that waits; pure |
 //! | `signals.rs` | what writer and handles tell each other: closing, a disk that refuses |
 //! | `cursor.rs` | reading behind |
@@ -40,10 +41,12 @@
 //! 6. Waiting for the writer are at most [`MAX_WAITING`] batches; more wait in [`Journal::submit`]. Nothing is dropped.
 //! 7. Three classes ([`Urgency`]): who does nothing else until it is answered is answered soon; what is acknowledged to who goes on
 //!    meanwhile gathers as long as that holds nobody up; what nobody waits for gathers. So a card is not worn out by one
-//!    sync a reading. A commit takes along what came before it: order is that of submission.
+//!    sync a reading. What is [`News`] to a rule goes at once, as far as the allowance reaches. A commit takes along what came before it: order is
+//!    that of submission.
 //!
 //! It does not encrypt or compress; it does not look into readings; it does not delete by age.
 
+mod allowance;
 mod cursor;
 mod disk;
 mod format;
@@ -96,7 +99,7 @@ use self::{
     writer::{Submission, Writer},
 };
 use crate::{
-    model::{Batch, Urgency},
+    model::{Batch, News, Urgency},
     wear::Writes,
 };
 
@@ -413,10 +416,12 @@ impl Journal {
     ///
     /// [`Closed`] after [`Journal::close`].
     pub async fn submit(&self, batch: Batch, on_durable: OnDurable) -> Result<(), Closed> {
-        self.submit_as(Urgency::Prompt, batch, on_durable).await
+        self.submit_as(Urgency::Prompt, News::None, batch, on_durable)
+            .await
     }
 
-    /// As [`Journal::submit`], with its class.
+    /// As [`Journal::submit`], with its class, and whether it is news to a rule: then it goes at once, whatever its class, unless that was so too
+    /// often.
     ///
     /// # Errors
     ///
@@ -424,11 +429,12 @@ impl Journal {
     pub async fn submit_as(
         &self,
         urgency: Urgency,
+        news: News,
         batch: Batch,
         on_durable: OnDurable,
     ) -> Result<(), Closed> {
         self.submissions
-            .send(Submission::Batch(urgency, batch, on_durable))
+            .send(Submission::Batch(urgency, news, batch, on_durable))
             .await
             .map_err(|_| Closed)
     }

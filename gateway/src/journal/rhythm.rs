@@ -5,9 +5,12 @@
 //! | [`Urgency::Prompt`] | so long, or until nothing comes any more | [`PROMPT`], likewise |
 //! | [`Urgency::Steady`] | as prompt | [`WATCHED`] while somebody looks, else [`UNWATCHED`]; at once when it holds its sender back (`pace.rs`) |
 //! | [`Urgency::Patient`] | `commit_patient` | `commit_patient` |
+//!
+//! What is [`News`] to a rule makes a group go at once that would gather for longer than [`WATCHED`], as long as the allowance reaches.
 
 use std::time::Duration;
 
+use crate::model::News;
 #[cfg(doc)]
 use crate::model::Urgency;
 
@@ -36,6 +39,8 @@ pub enum Rhythm {
 pub(super) struct Group {
     pub(super) prompt: bool,
     pub(super) steady: bool,
+    /// Not yet asked for more speed.
+    pub(super) news: News,
 }
 
 /// The least time between two commits.

@@ -892,7 +892,10 @@ impl Open {
     async fn queue_patient(&self, batch: Batch) -> oneshot::Receiver<Position> {
         let (sender, receiver) = oneshot::channel();
         let call: OnDurable = Box::new(move |position| sender.send(position).unwrap_or_default());
-        let taken = self.journal.submit_as(Urgency::Patient, batch, call).await;
+        let taken = self
+            .journal
+            .submit_as(Urgency::Patient, News::None, batch, call)
+            .await;
         taken.expect("taken");
         receiver
     }

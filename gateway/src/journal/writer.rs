@@ -2,7 +2,7 @@
 //!
 //! Group commit: while a sync runs, submissions queue up and form the next record. What comes after a pause is committed at
 //! once; after that the next commit waits until a time has passed since the last one (`rhythm.rs`), unless that holds somebody up
-//! (`pace.rs`).
+//! (`pace.rs`), or an alert begins or ends with what waits (as often as `allowance.rs` allows).
 //!
 //! A group of [`ENOUGH_BYTES`] goes without waiting: a longer record costs the disk hardly less a byte.
 //!
@@ -34,6 +34,7 @@ use tokio::{
 
 use super::{
     Committed, OnDurable, Position, Rhythm, Shared,
+    allowance::Allowance,
     disk::is_full,
     format::{Encoder, FOOTER, Footer, SEGMENT_HEADER, Summary, segment_header},
     pace::Pace,
@@ -42,7 +43,7 @@ use super::{
 };
 use crate::{
     backoff::{self, Backoff},
-    model::{Batch, Urgency},
+    model::{Batch, News, Urgency},
     wear::PAGE,
 };
 
@@ -67,7 +68,7 @@ const RETRY: backoff::Config = backoff::Config {
 
 /// What waits for the writer.
 pub(super) enum Submission {
-    Batch(Urgency, Batch, OnDurable),
+    Batch(Urgency, News, Batch, OnDurable),
     /// All of one record that came before the clock was set, with its right times: in one record again.
     Restamped(Vec<Batch>, OnDurable),
     /// The gateway hurries: looks at the time again.
@@ -92,6 +93,7 @@ pub(super) struct Writer {
     waiting: Vec<OnDurable>,
     group: Group,
     pace: Pace,
+    allowance: Allowance,
     /// So many submissions were there before the last commit was answered, and are not taken yet.
     unanswered: usize,
     last_commit: Option<Instant>,
@@ -127,6 +129,7 @@ impl Writer {
             waiting: Vec::new(),
             group: Group::default(),
             pace: Pace::default(),
+            allowance: Allowance::new(Instant::now()),
             unanswered: 0,
             last_commit: None,
             timer,
@@ -194,7 +197,8 @@ impl Writer {
         let unanswered = self.unanswered > 0;
         self.unanswered = self.unanswered.saturating_sub(1);
         match submission {
-            Submission::Batch(urgency, batch, on_durable) => {
+            Submission::Batch(urgency, news, batch, on_durable) => {
+                self.group.news = self.group.news.max(news);
                 match urgency {
                     Urgency::Prompt => self.group.prompt = true,
                     Urgency::Steady { messages } => {
@@ -245,9 +249,13 @@ impl Writer {
     /// Takes what comes until the group is due.
     fn gather(&mut self) {
         while self.has_room() {
-            let Some(due) = self.due().filter(|due| *due > Instant::now()) else {
+            let now = Instant::now();
+            let Some(due) = self.due().filter(|due| *due > now) else {
                 return;
             };
+            if self.hastens(due, now) {
+                return;
+            }
             let until = match rhythm::quiet(self.shared.config.commit_prompt, self.group) {
                 Some(quiet) => due.min(Instant::now() + quiet),
                 None => due,
@@ -265,6 +273,22 @@ impl Writer {
             self.take(submission);
             self.take_waiting();
         }
+    }
+
+    /// Whether the group goes now, though it may gather until then: somebody would hear of an alert.
+    fn hastens(&mut self, due: Instant, now: Instant) -> bool {
+        let news = std::mem::take(&mut self.group.news);
+        // What goes soon by itself is left alone.
+        if news == News::None || due.saturating_duration_since(now) <= rhythm::WATCHED {
+            return false;
+        }
+        let hastens = self.allowance.take(news, now);
+        let metrics = &self.shared.metrics;
+        match hastens {
+            true => metrics.hastened.inc(),
+            false => metrics.not_hastened.inc(),
+        };
+        hastens
     }
 
     /// When the group is to be committed; `None`: at once.

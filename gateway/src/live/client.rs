@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Hub,
-    command::{CaughtUp, Command, Joined},
+    asked::{CaughtUp, Command, Joined},
     event,
     filter::Filter,
     group::Group,
@@ -59,6 +59,24 @@ impl Said {
     #[must_use]
     pub fn data(&self) -> Bytes {
         self.0.slice_ref(self.field(b"data: "))
+    }
+
+    /// All of it as one JSON object: `{"event","id","data"}`.
+    pub(super) fn json(&self) -> String {
+        let (kind, data) = (self.kind(), self.field(b"data: "));
+        let mut json = String::with_capacity(data.len() + 96);
+        json.push_str("{\"event\":\"");
+        json.push_str(kind);
+        json.push_str("\",\"id\":");
+        match self.id() {
+            // An id has letters, digits, `-` and `.` only.
+            Some(id) => json.extend(["\"", id, "\""]),
+            None => json.push_str("null"),
+        }
+        json.push_str(",\"data\":");
+        json.push_str(std::str::from_utf8(data).unwrap_or("null"));
+        json.push('}');
+        json
     }
 
     /// The rest of the line that begins so. The data is the last line and has no line break in it, so no field is found in it.

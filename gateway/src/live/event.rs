@@ -220,6 +220,13 @@ pub(crate) fn alert(id: Option<Id<'_>>, alert: &Attended<'_>) -> Bytes {
     frame.end()
 }
 
+/// A frame about something that people make.
+pub(crate) fn made(id: Id<'_>, kind: Kind, thing: &impl Serialize) -> Bytes {
+    let mut frame = Frame::begin(kind, Some(id), 512);
+    frame.json(thing);
+    frame.end()
+}
+
 /// A `status` frame.
 pub(crate) fn status(id: Option<Id<'_>>, key: &str, value: &impl Serialize) -> Bytes {
     let mut frame = Frame::begin(Kind::Status, id, 192);
@@ -227,6 +234,19 @@ pub(crate) fn status(id: Option<Id<'_>>, key: &str, value: &impl Serialize) -> B
     frame.string(key);
     frame.text(",\"value\":");
     frame.json(value);
+    frame.text("}");
+    frame.end()
+}
+
+/// What a slow client is told of what it missed.
+pub(crate) fn gap(missed: u64, from_ms: i64, to_ms: i64) -> Bytes {
+    let mut frame = Frame::begin(Kind::Gap, None, 128);
+    frame.text("{\"missed\":");
+    frame.unsigned(missed);
+    frame.text(",\"from_ms\":");
+    frame.signed(from_ms);
+    frame.text(",\"to_ms\":");
+    frame.signed(to_ms);
     frame.text("}");
     frame.end()
 }

@@ -4,7 +4,10 @@
 
 use thiserror::Error;
 
-use super::labels::{Labels, Tags};
+use super::{
+    Topic,
+    labels::{Labels, Tags},
+};
 use crate::{
     glob,
     model::{DeviceId, SeriesKey},
@@ -31,10 +34,11 @@ pub(crate) enum Kind {
     Status = 1 << 9,
     Gap = 1 << 10,
     Bye = 1 << 11,
+    Dashboard = 1 << 12,
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Snapshot,
         Self::Resume,
         Self::Readings,
@@ -47,6 +51,7 @@ impl Kind {
         Self::Status,
         Self::Gap,
         Self::Bye,
+        Self::Dashboard,
     ];
 
     /// The name in `event:` and in `types=`.
@@ -64,6 +69,18 @@ impl Kind {
             Self::Status => "status",
             Self::Gap => "gap",
             Self::Bye => "bye",
+            Self::Dashboard => "dashboard",
+        }
+    }
+}
+
+impl From<Topic> for Kind {
+    fn from(topic: Topic) -> Self {
+        match topic {
+            Topic::Rule => Self::Rule,
+            Topic::Device => Self::Device,
+            Topic::Webhook => Self::Webhook,
+            Topic::Dashboard => Self::Dashboard,
         }
     }
 }
@@ -73,7 +90,7 @@ impl Kind {
 pub enum FilterError {
     /// No event has this name.
     #[error(
-        "unknown event type {0:?}: use readings, window, alert, rule, silence, device or status"
+        "unknown event type {0:?}: use readings, window, alert, rule, silence, webhook, dashboard, device or status"
     )]
     UnknownType(String),
     /// More globs than a filter may have.

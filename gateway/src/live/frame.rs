@@ -226,7 +226,11 @@ impl Frame {
             self.text(":");
             self.string(value);
         }
-        self.text("},\"source\":");
+        self.text("},\"note\":");
+        self.maybe(device.note.as_deref());
+        self.text(",\"version\":");
+        self.unsigned(device.version);
+        self.text(",\"source\":");
         self.maybe(device.source.as_deref());
         self.text(",\"last_seen_ms\":");
         self.optional(device.last_seen_ms);

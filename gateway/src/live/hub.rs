@@ -11,8 +11,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{
-    Past,
-    command::{CaughtUp, Command, Joined},
+    Past, Topic,
+    asked::{CaughtUp, Command, Joined},
     event::{self, About, Event},
     filter::{Filter, Kind},
     frame::{Frame, Id},
@@ -274,10 +274,7 @@ impl State {
         let said = self.latest.attend(attention);
         // The silence first: whoever is told of an alert that it silences knows it.
         for silence in said.silences {
-            let mut frame = Frame::begin(Kind::Silence, Some(self.next_id(News::Other)), 512);
-            frame.json(&silence);
-            let frame = frame.end();
-            self.publish(Kind::Silence, News::Other, About::Everyone, frame);
+            self.say(Kind::Silence, &silence);
         }
         for alert in said.alerts {
             let id = self.next_id(News::Other);
@@ -286,6 +283,11 @@ impl State {
         }
         // What changed without an event, as an acknowledgement of an alert that is over, is in the next snapshot.
         self.snapshots.forget();
+    }
+
+    fn say(&mut self, kind: Kind, thing: &impl serde::Serialize) {
+        let frame = event::made(self.next_id(News::Other), kind, thing);
+        self.publish(kind, News::Other, About::Everyone, frame);
     }
 
     fn flush_devices(&mut self) {
@@ -391,13 +393,16 @@ impl State {
                 // Who asked may be gone; it is said all the same.
                 let _gone = answer.send(());
             }
-            Command::Rules { news, answer } => {
-                for rule in news {
-                    let id = self.next_id(News::Other);
-                    let mut frame = Frame::begin(Kind::Rule, Some(id), 512);
-                    frame.json(&rule);
-                    let frame = frame.end();
-                    self.publish(Kind::Rule, News::Other, About::Everyone, frame);
+            Command::Made {
+                topic,
+                news,
+                answer,
+            } => {
+                for thing in news {
+                    if let (Topic::Device, Some(gone)) = (topic, thing["id"].as_str()) {
+                        self.latest.forget_device(&DeviceId(gone.into()));
+                    }
+                    self.say(topic.into(), &thing);
                 }
                 self.wake();
                 // As above.
@@ -476,15 +481,9 @@ impl State {
         from_ms: i64,
         mut retelling: Option<Retelling>,
     ) -> Option<CaughtUp> {
-        let mut frame = Frame::begin(Kind::Gap, None, 128);
-        frame.text("{\"missed\":");
-        frame.unsigned(self.newest.saturating_sub(after));
-        frame.text(",\"from_ms\":");
-        frame.signed(from_ms);
-        frame.text(",\"to_ms\":");
-        frame.signed(self.shared.clock.now().as_millis());
-        frame.text("}");
-        let mut frames = VecDeque::from([frame.end()]);
+        let to_ms = self.shared.clock.now().as_millis();
+        let missed = self.newest.saturating_sub(after);
+        let mut frames = VecDeque::from([event::gap(missed, from_ms, to_ms)]);
         let mut sequence = self.newest;
         if after >= self.kept_after {
             if self.snapshots.is_full() {

@@ -121,6 +121,11 @@ impl Latest {
         self.devices.insert(device.id.clone(), device);
     }
 
+    /// A device that nobody configures any more, and that was never heard.
+    pub(crate) fn forget_device(&mut self, device: &DeviceId) {
+        self.devices.remove(device);
+    }
+
     /// What an earlier run left: alerts in progress, and those that were resolved last, the newest first.
     pub(crate) fn alerts_of_before(&mut self, active: Vec<Alert>, ended: Vec<Alert>) {
         self.alerts = active.into_iter().map(|a| (a.id.clone(), a)).collect();
@@ -243,6 +248,8 @@ impl Latest {
             name: device.0.to_string(),
             site: None,
             labels: BTreeMap::new(),
+            note: None,
+            version: 0,
             source: None,
             last_seen_ms: None,
             online: None,

@@ -27,6 +27,7 @@
 //!
 //! Not here: who may connect (`http`), and commands from clients.
 
+mod asked;
 mod client;
 mod command;
 mod event;
@@ -43,6 +44,7 @@ mod ring;
 mod shared;
 mod snapshots;
 pub mod sse;
+pub mod websocket;
 mod zip;
 
 use std::{sync::Arc, time::Duration};
@@ -94,6 +96,19 @@ impl Default for Config {
     }
 }
 
+/// What people make, as a live event is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// `rule`
+    Rule,
+    /// `device`
+    Device,
+    /// `webhook`
+    Webhook,
+    /// `dashboard`
+    Dashboard,
+}
+
 /// What earlier runs said, as far as it can be made again, and how their ids are understood.
 #[derive(Clone, Debug, Default)]
 pub struct Past {
@@ -132,7 +147,7 @@ pub struct Change {
 #[derive(Clone, Debug)]
 pub struct Hub {
     shared: Arc<shared::Shared>,
-    commands: mpsc::Sender<command::Command>,
+    commands: mpsc::Sender<asked::Command>,
 }
 
 impl Hub {
@@ -179,17 +194,25 @@ impl Hub {
     /// silenced otherwise than before. Returns when it is said, or when the hub has ended.
     pub async fn attend(&self, attention: Attention) {
         let (answer, answered) = oneshot::channel();
-        let said = command::Command::Attend { attention, answer };
+        let said = asked::Command::Attend { attention, answer };
         // A hub that has ended has no clients to tell.
         if self.commands.send(said).await.is_ok() {
             drop(answered.await);
         }
     }
 
-    /// Says what rules are new, changed or gone. Returns when it is said, or when the hub has ended.
-    pub async fn rules(&self, news: Vec<serde_json::Value>) {
+    /// Says which of the things that people make are new, changed or gone (`{"id","deleted":true}`). Returns when it is said, or when the
+    /// hub has ended. Devices are said by the engine; only that one is gone is said here.
+    pub async fn made(&self, topic: Topic, news: Vec<serde_json::Value>) {
+        if news.is_empty() {
+            return;
+        }
         let (answer, answered) = oneshot::channel();
-        let said = command::Command::Rules { news, answer };
+        let said = asked::Command::Made {
+            topic,
+            news,
+            answer,
+        };
         // A hub that has ended has no clients to tell.
         if self.commands.send(said).await.is_ok() {
             drop(answered.await);

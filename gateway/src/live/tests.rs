@@ -218,6 +218,8 @@ fn device(id: &str) -> Device {
         name: id.to_uppercase(),
         site: Some(String::from("roof")),
         labels: BTreeMap::from([(String::from("floor"), String::from("3"))]),
+        note: None,
+        version: 0,
         source: None,
         last_seen_ms: Some(7),
         online: Some(true),
@@ -263,7 +265,7 @@ async fn the_first_event_is_a_snapshot_of_all_that_is_known() {
     );
     assert_eq!(
         first.data["devices"],
-        json!([{"id": "a", "name": "A", "site": "roof", "labels": {"floor": "3"}, "source": null,
+        json!([{"id": "a", "name": "A", "note": null, "version": 0, "site": "roof", "labels": {"floor": "3"}, "source": null,
             "last_seen_ms": 1_800_000_000_000_i64, "online": true, "clock_ahead_ms": null}])
     );
     assert_eq!(first.data["alerts"].as_array().unwrap().len(), 1);

@@ -1,4 +1,4 @@
-//! The audit trail: who did what to which alert, silence, rule, delivery, user or token, and when. Written in the transaction that does it.
+//! The audit trail: who did what to which alert, silence, rule, device, webhook, dashboard, delivery, user or token, and when. Written in the transaction that does it.
 //!
 //! Bounded: the newest [`KEPT_ENTRIES`].
 
@@ -6,6 +6,7 @@ use rusqlite::{Connection, Transaction, params};
 use serde::Serialize;
 use serde_json::Value as JsonValue;
 
+use super::made::Thing;
 use crate::model::Timestamp;
 
 /// Entries that are kept.
@@ -25,9 +26,9 @@ pub(super) enum Action {
     SilenceEnded,
     DeliveryReplayed,
     DeliveryDiscarded,
-    RuleCreated,
-    RuleChanged,
-    RuleDeleted,
+    Created(Thing),
+    Changed(Thing),
+    Deleted(Thing),
     LoggedIn,
     LoggedOut,
     LoginFailed,
@@ -55,9 +56,18 @@ impl Action {
             Self::SilenceEnded => "silence_ended",
             Self::DeliveryReplayed => "delivery_replayed",
             Self::DeliveryDiscarded => "delivery_discarded",
-            Self::RuleCreated => "rule_created",
-            Self::RuleChanged => "rule_changed",
-            Self::RuleDeleted => "rule_deleted",
+            Self::Created(Thing::Rule) => "rule_created",
+            Self::Changed(Thing::Rule) => "rule_changed",
+            Self::Deleted(Thing::Rule) => "rule_deleted",
+            Self::Created(Thing::Device) => "device_created",
+            Self::Changed(Thing::Device) => "device_changed",
+            Self::Deleted(Thing::Device) => "device_deleted",
+            Self::Created(Thing::Webhook) => "webhook_created",
+            Self::Changed(Thing::Webhook) => "webhook_changed",
+            Self::Deleted(Thing::Webhook) => "webhook_deleted",
+            Self::Created(Thing::Dashboard) => "dashboard_created",
+            Self::Changed(Thing::Dashboard) => "dashboard_changed",
+            Self::Deleted(Thing::Dashboard) => "dashboard_deleted",
             Self::LoggedIn => "logged_in",
             Self::LoggedOut => "logged_out",
             Self::LoginFailed => "login_failed",
@@ -83,9 +93,9 @@ pub struct AuditEntry {
     pub by: String,
     /// What was done: `alert_acknowledged`, `silence_created`, `rule_changed`, `delivery_replayed` and so on; `docs/http-api.md` has all.
     pub action: String,
-    /// The id of the alert, silence, rule or delivery.
+    /// The id of the alert, silence, rule, device, webhook, dashboard or delivery.
     pub target: String,
-    /// The thing as it was then: the alert's rule and series with the comment, the silence, or the rule; of a changed one `before` and `after`.
+    /// The thing as it was then: the alert's rule and series with the comment, the silence, or what was made, without secrets; of a changed one `before` and `after`.
     pub detail: JsonValue,
 }
 

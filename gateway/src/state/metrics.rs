@@ -6,6 +6,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use super::made::Thing;
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(super) struct WebhookLabel {
     pub(super) webhook: String,
@@ -19,7 +21,7 @@ pub(super) struct Metrics {
     pub(super) withdrawn: Family<WebhookLabel, Counter>,
     pub(super) silences_refused: Counter,
     pub(super) inventories: Counter,
-    pub(super) rules_refused: Counter,
+    made_refused: [Counter; Thing::ALL.len()],
     pub(super) untold: Counter,
     pub(super) ungrouped: Counter,
     pub(super) failures: Counter,
@@ -36,7 +38,7 @@ impl Metrics {
             withdrawn: Family::default(),
             silences_refused: Counter::default(),
             inventories: Counter::default(),
-            rules_refused: Counter::default(),
+            made_refused: Default::default(),
             untold: Counter::default(),
             ungrouped: Counter::default(),
             failures: Counter::default(),
@@ -73,11 +75,27 @@ impl Metrics {
             "Times that the inventory of series was written down",
             metrics.inventories.clone(),
         );
-        registry.register(
-            "gateway_rules_refused",
-            "Rules of people refused because there were too many",
-            metrics.rules_refused.clone(),
-        );
+        for (thing, refused) in Thing::ALL.into_iter().zip(&metrics.made_refused) {
+            let (name, help) = match thing {
+                Thing::Rule => (
+                    "gateway_rules_refused",
+                    "Rules of people refused because there were too many",
+                ),
+                Thing::Device => (
+                    "gateway_devices_refused",
+                    "Devices of people refused because there were too many",
+                ),
+                Thing::Webhook => (
+                    "gateway_webhooks_refused",
+                    "Webhooks of people refused because there were too many",
+                ),
+                Thing::Dashboard => (
+                    "gateway_dashboards_refused",
+                    "Dashboards refused because there were too many",
+                ),
+            };
+            registry.register(name, help, refused.clone());
+        }
         registry.register(
             "gateway_group_alerts_untold",
             "Alerts of groups that were over before anybody was told of them",
@@ -104,5 +122,10 @@ impl Metrics {
             metrics.circuits_open.clone(),
         );
         metrics
+    }
+
+    /// Things of this kind that were refused because there were too many.
+    pub(super) const fn refused(&self, thing: Thing) -> &Counter {
+        &self.made_refused[thing as usize]
     }
 }

@@ -1,10 +1,10 @@
 //! What was decided, in one SQLite file (`state.sqlite`): alerts, their groups, the outbox of deliveries to webhooks, and what people did:
-//! acknowledgements, silences, rules, who is known, the audit trail; and the inventory of series.
+//! acknowledgements, silences, rules, devices, webhooks, dashboards, who is known, the audit trail; and the inventory of series.
 //!
 //! One thread owns the connection; callers await its answer. Every write is a transaction with `synchronous=FULL`: when a call
 //! returns, the change survives a power cut. Bounded: [`KEPT_ALERTS`] ended alerts, [`KEPT_TRANSITIONS`] of their changes,
 //! [`MAX_WAITING`] waiting deliveries a webhook (the oldest is given up, and counted), [`KEPT_DELIVERIES`] finished ones, [`KEPT_DEAD_LETTERS`] dead letters,
-//! [`MAX_SILENCES`] silences and [`MAX_RULES`] rules (one more is refused) and [`KEPT_SILENCES`] that are over, [`KEPT_ENTRIES`] lines of the trail,
+//! [`MAX_SILENCES`] silences and [`Thing::most`] of what people make (one more is refused) and [`KEPT_SILENCES`] that are over, [`KEPT_ENTRIES`] lines of the trail,
 //! [`KEPT_CLOSED`] alerts that people closed and whose condition is still true, [`KEPT_RUNS`] runs, [`MAX_MEMBERS`] alerts in the groups of routes, and as many series as the cap on series allows, with what
 //! conditions remember of them (4 KiB each at most).
 
@@ -18,6 +18,7 @@ mod dead_letters;
 mod deliveries;
 mod groups;
 mod inventory;
+mod made;
 mod memories;
 mod message;
 mod metrics;
@@ -26,7 +27,6 @@ mod people;
 mod record;
 mod recorder;
 mod remembered;
-mod rules;
 mod runs;
 mod schema;
 mod secrets;
@@ -65,12 +65,12 @@ pub use self::{
     dead_letters::{DeadLetter, DeadLetterError},
     groups::{GroupShown, MAX_MEMBERS},
     inventory::keep_inventory,
+    made::{Made, MadeDraft, MadeError, SECRET_KEYS, Thing, without_secrets},
     memories::KEPT_MEMORIES,
     message::{AlertMessage, Event, GroupMessage, Message, Reason},
     outbox::{Delivery, Verdict},
     people::{PeopleChange, PeopleError, PeopleFile},
     recorder::write_down,
-    rules::{MAX_RULES, OwnRule, RuleDraft, RuleError},
     runs::{Beginning, JournalAtStart, Recorded, Run, Told},
     silences::{KEPT_SILENCES, MAX_SILENCES},
 };

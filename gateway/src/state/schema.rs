@@ -98,7 +98,7 @@ const STEPS: &[&str] = &["
         changed_by TEXT,
         changed INTEGER
     );
-", GROUPS, STEADY, LIVES, REMEMBERED, CLOSINGS, SHELVING, REPEATS, PEOPLE];
+", GROUPS, STEADY, LIVES, REMEMBERED, CLOSINGS, SHELVING, REPEATS, PEOPLE, MADE];
 
 /// The groups of routes and the alerts in them. Times are those of [`super::steady`]; `gate` is before which no change is told, `due` when
 /// to look next, at the latest of all times for never.
@@ -219,6 +219,26 @@ const PEOPLE: &str = "
         expires INTEGER,
         UNIQUE (user, name)
     ) STRICT;
+";
+
+/// What people make: rules are one kind of it.
+const MADE: &str = "
+    CREATE TABLE made (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        thing TEXT NOT NULL,
+        id TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        enabled INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        created_by TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        changed_by TEXT,
+        changed INTEGER,
+        UNIQUE (thing, id)
+    );
+    INSERT INTO made (thing, id, version, enabled, body, created_by, created, changed_by, changed)
+        SELECT 'rule', id, version, enabled, body, created_by, created, changed_by, changed FROM rules ORDER BY number;
+    DROP TABLE rules;
 ";
 
 /// A file as an earlier version made it.

@@ -3,7 +3,7 @@ mod closings;
 mod dead_letters;
 mod groups;
 mod inventory;
-mod rules;
+mod made;
 mod shelving;
 mod silences;
 

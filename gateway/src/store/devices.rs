@@ -28,6 +28,10 @@ pub struct DeviceConfig {
     pub expect: Vec<SmolStr>,
     /// How often it sends, at the longest.
     pub interval: Option<Duration>,
+    /// What people should know of it.
+    pub note: Option<String>,
+    /// Of what people said of it: rises with each change; 0 if nobody said anything.
+    pub version: u64,
 }
 
 /// The number of a device: from 0, configured ones first.
@@ -46,8 +50,16 @@ pub(crate) struct Devices {
 #[derive(Debug)]
 struct Entry {
     device: Device,
+    configured: bool,
     peer: Option<SmolStr>,
     clock: DeviceClock,
+}
+
+impl Entry {
+    /// One that was only configured is forgotten with that.
+    const fn is_listed(&self) -> bool {
+        self.configured || self.device.source.is_some() || self.device.last_seen_ms.is_some()
+    }
 }
 
 impl Devices {
@@ -74,16 +86,22 @@ impl Devices {
         }
         let mut changed = Vec::new();
         for (index, entry) in (0..).zip(&mut self.entries) {
-            let config = configured.remove(&index).unwrap_or_default();
+            let config = configured.remove(&index);
+            let was_listed = entry.is_listed() && (index as usize) < known;
+            entry.configured = config.is_some();
+            let config = config.unwrap_or_default();
             let device = &mut entry.device;
             let name = config.name.unwrap_or_else(|| device.id.0.to_string());
             let site = config.site.or_else(|| self.site.clone());
-            let as_before =
-                device.name == name && device.site == site && device.labels == config.labels;
-            if !as_before || index as usize >= known {
+            let as_before = device.name == name
+                && device.site == site
+                && device.labels == config.labels
+                && (&device.note, device.version) == (&config.note, config.version);
+            (device.name, device.site, device.labels) = (name, site, config.labels);
+            (device.note, device.version) = (config.note, config.version);
+            if (!as_before || !was_listed) && entry.is_listed() {
                 changed.push(index);
             }
-            (device.name, device.site, device.labels) = (name, site, config.labels);
         }
         changed
     }
@@ -100,11 +118,14 @@ impl Devices {
                 name: id.0.to_string(),
                 site: self.site.clone(),
                 labels: BTreeMap::new(),
+                note: None,
+                version: 0,
                 source: None,
                 last_seen_ms: None,
                 online: None,
                 clock_ahead_ms: None,
             },
+            configured: false,
             peer: None,
             clock: DeviceClock::default(),
         });
@@ -198,11 +219,12 @@ impl Devices {
         &self.entries[index as usize].device
     }
 
-    /// All, by id.
+    /// All that are configured or were ever heard, by id.
     pub(crate) fn all(&self) -> Vec<Device> {
         let mut all: Vec<_> = self
             .entries
             .iter()
+            .filter(|entry| entry.is_listed())
             .map(|entry| entry.device.clone())
             .collect();
         all.sort_unstable_by(|a, b| a.id.cmp(&b.id));
@@ -285,6 +307,7 @@ mod tests {
         let site = |name: &str| Some(name.to_owned());
         let mut devices = Devices::new(vec![config("a", "A"), config("b", "B")], site("hill"));
         let (a, heard) = (0, devices.find_or_add(&DeviceId("heard".into())));
+        devices.heard(heard, &source("s"), None, Some(Timestamp(1)));
         devices.heard(
             a,
             &source("s"),
@@ -307,5 +330,23 @@ mod tests {
             4
         );
         assert_eq!(devices.get(heard).site, None);
+    }
+
+    #[test]
+    fn a_device_that_was_only_configured_is_forgotten_with_that() {
+        let config = |note: &str| DeviceConfig {
+            id: "pump".into(),
+            note: Some(note.to_owned()),
+            ..DeviceConfig::default()
+        };
+        let mut devices = Devices::new(vec![config("leaks")], None);
+        assert_eq!(devices.all().len(), 1);
+        assert!(devices.reconfigure(Vec::new(), None).is_empty());
+        assert!(devices.all().is_empty());
+        assert_eq!(devices.reconfigure(vec![config("leaks")], None), [0]);
+        assert_eq!(devices.reconfigure(vec![config("dry")], None), [0]);
+        devices.heard(0, &source("s"), None, Some(Timestamp(1)));
+        assert_eq!(devices.reconfigure(Vec::new(), None), [0]);
+        assert_eq!(devices.all().len(), 1);
     }
 }

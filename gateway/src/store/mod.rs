@@ -70,6 +70,10 @@ pub struct Device {
     pub site: Option<String>,
     /// Labels for rules, routes and archive tags.
     pub labels: BTreeMap<String, String>,
+    /// What people should know of it.
+    pub note: Option<String>,
+    /// Of what people said of it: rises with each change; 0 if nobody said anything.
+    pub version: u64,
     /// The source that it was last heard on.
     pub source: Option<String>,
     /// Newest arrival, epoch milliseconds.

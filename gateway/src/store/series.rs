@@ -151,13 +151,15 @@ impl Series {
     pub(crate) fn samples(&self, from: Timestamp, to: Timestamp, mut each: impl FnMut(Sample)) {
         let from = from.max(self.since);
         let mut oldest = to;
-        for (time, number) in self.ring.numbers_back(from, to).take(SAMPLED_POINTS) {
+        let points = self.ring.numbers_back(from, to).take(SAMPLED_POINTS);
+        // From inside of the iterator: half the price of a loop over it.
+        points.for_each(|(time, number)| {
             oldest = Timestamp(time);
             each(Sample::Point {
                 time: Timestamp(time),
                 number,
             });
-        }
+        });
         if self.ring.reaches(from) && self.ring.len() <= SAMPLED_POINTS {
             return;
         }

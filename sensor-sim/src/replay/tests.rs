@@ -130,6 +130,41 @@ async fn a_raw_capture_comes_out_of_the_serial_line_to_the_byte() {
     assert_eq!(timeout(DEADLINE, reader).await.unwrap().unwrap(), bytes);
 }
 
+#[tokio::test]
+async fn a_reader_that_is_slow_gets_the_tail_of_a_raw_capture_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = folder.path().join("capture.bin");
+    let bytes: Vec<u8> = (0..12_000_u32).map(|n| (n * 7 % 256) as u8).collect();
+    std::fs::write(&capture, &bytes).unwrap();
+    let link = folder.path().join("port");
+    let target = Target::Serial {
+        link: link.clone(),
+        baud: 20_000_000,
+    };
+    let config = config(capture, target);
+    let running = tokio::spawn(async move { replay(&config, CancellationToken::new()).await });
+    let reader = tokio::task::spawn_blocking(move || {
+        let mut port = loop {
+            match std::fs::File::open(&link) {
+                Ok(port) => break port,
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        let (mut read, mut chunk) = (Vec::new(), [0; 4_000]);
+        // Long after all of it was written.
+        std::thread::sleep(Duration::from_millis(900));
+        while let Ok(count @ 1..) = port.read(&mut chunk) {
+            read.extend_from_slice(&chunk[..count]);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        read
+    });
+    let outcome = timeout(DEADLINE, running).await.unwrap().unwrap().unwrap();
+    assert_eq!(outcome.bytes, 12_000);
+    let read = timeout(DEADLINE, reader).await.unwrap().unwrap();
+    assert!(read == bytes, "{} of {} bytes", read.len(), bytes.len());
+}
+
 #[test]
 fn hex_is_read_or_refused() {
     assert_eq!(from_hex("00fFa0"), Some(vec![0, 255, 160]));

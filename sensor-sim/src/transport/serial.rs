@@ -100,24 +100,31 @@ impl Pty {
         }
     }
 
-    /// Waits until the reader has fetched what was written, at most half a second: closing a pseudo-terminal throws
-    /// away what is still in it.
-    pub async fn drained(&self) {
-        if !self.has_reader() {
-            return;
-        }
-        let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let Ok(slave) = rustix::fs::open(&self.path, flags, Mode::empty()) else {
-            return;
-        };
-        let until = Instant::now() + DRAIN;
-        loop {
-            // What was just written takes a moment to arrive on the other side, so look after a rest, not before.
+    /// Waits until the reader has fetched what was written, has left, or `patience` is over: closing a pseudo-terminal throws away
+    /// what is still in it.
+    pub async fn drained(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        while self.has_reader() && self.holds_something().await && Instant::now() < until {
             sleep(LOOK).await;
-            if rustix::io::ioctl_fionread(&slave).unwrap_or(0) == 0 || Instant::now() >= until {
-                break;
-            }
         }
+    }
+
+    /// Whether there is something for the reader to fetch, or comes to it within a moment. What was written lies in one buffer of the
+    /// kernel after another; only asking whether the slave is readable looks into all of them (`n_tty_poll`), while the count of bytes
+    /// that wait (FIONREAD) may be 0 in between.
+    async fn holds_something(&self) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(slave) = rustix::fs::open(&self.path, flags, Mode::empty()) else {
+            return false;
+        };
+        #[expect(
+            deprecated,
+            reason = "sound for an OwnedFd, whose descriptor never changes; the replacement is an unsafe function"
+        )]
+        let Ok(slave) = AsyncFd::new(slave) else {
+            return false;
+        };
+        timeout(LOOK, slave.readable()).await.is_ok()
     }
 
     /// Writes all of it, waiting at most a second for a reader that is slow.
@@ -245,7 +252,7 @@ impl SerialLink {
 
     pub(super) async fn finish(&mut self) {
         if let Some(pty) = self.pty.take() {
-            pty.drained().await;
+            pty.drained(DRAIN).await;
         }
     }
 

@@ -26,12 +26,12 @@ use minijinja::{
 };
 
 use super::{
-    Undecided, Verdict, nanos,
-    recent::{Stats, seconds, slope_of},
+    Look, Undecided, Verdict,
+    recent::{seconds, slope_of},
 };
 use crate::{
     alert::{Of, View},
-    model::{Timestamp, Value},
+    model::Value,
 };
 
 /// Bytes of one expression at most.
@@ -158,12 +158,8 @@ impl Expression {
         names.filter(|of| **of != Of::Itself)
     }
 
-    fn is_true(&self, value: &Value, time: Timestamp, view: &impl View) -> Result<bool, Undecided> {
-        let looked_up = self
-            .0
-            .names
-            .iter()
-            .map(|name| name.look_up(value, time, view));
+    fn is_true(&self, value: &Value, look: &Look<'_, impl View>) -> Result<bool, Undecided> {
+        let looked_up = self.0.names.iter().map(|name| name.look_up(value, look));
         self.evaluate(looked_up.collect())
     }
 
@@ -195,14 +191,13 @@ const NO_ANSWER: &str = "it is neither true nor false, but";
 pub(super) fn judge(
     condition: &When<'_>,
     value: &Value,
-    time: Timestamp,
-    view: &impl View,
+    look: &Look<'_, impl View>,
 ) -> Result<Verdict, Undecided> {
-    if condition.when.is_true(value, time, view)? {
+    if condition.when.is_true(value, look)? {
         return Ok(Verdict::True);
     }
     match condition.clear {
-        Some(clear) if !clear.is_true(value, time, view)? => Ok(Verdict::Between),
+        Some(clear) if !clear.is_true(value, look)? => Ok(Verdict::Between),
         _ => Ok(Verdict::Clear),
     }
 }
@@ -218,7 +213,8 @@ impl Name {
         }
     }
 
-    fn look_up(&self, value: &Value, time: Timestamp, view: &impl View) -> Option<Cell> {
+    fn look_up(&self, value: &Value, look: &Look<'_, impl View>) -> Option<Cell> {
+        let (view, time) = (look.view, look.time);
         let latest = |of: &Of| match of {
             Of::Itself => Some(value.clone()),
             _ => view.latest(of).map(|latest| latest.value),
@@ -243,8 +239,7 @@ impl Name {
                 slope_of(view, of, time, *over).map(Cell::from)
             }
             Self::Aggregate(aggregate, of, over) => {
-                let from = Timestamp(time.0.saturating_sub(nanos(*over)));
-                let stats = Stats::within(view, of, from, time);
+                let stats = look.within(of, *over);
                 if *aggregate == Aggregate::Count {
                     return Some(stats.count.into());
                 }

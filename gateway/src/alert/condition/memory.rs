@@ -4,12 +4,15 @@
 //! Fed by each reading that is judged and by each that a replay recalls, in measured order; readings behind come to neither. At the
 //! beginning nothing is known of what was before: until that can no longer matter, an alert of an earlier run is left as it is.
 //!
-//! Bounds: one a slot, made with the first reading; a value and two times, [`MAX_COUNT`] times of 8 bytes at most, or 1.6 KiB of what is usual.
+//! Bounds: one a slot, made with the first reading; a value and two times, [`MAX_COUNT`] times of 8 bytes at most, 1.6 KiB of what is usual, or 64
+//! gaps between arrivals.
 
+pub(crate) mod arrivals;
 mod bytes;
 
 use std::collections::VecDeque;
 
+use self::arrivals::Arrivals;
 use super::{Condition, Counted, Verdict, nanos, same, single};
 use crate::{
     alert::anomaly::{Detector, Mood, Score, Tuning},
@@ -28,6 +31,8 @@ pub(crate) enum Memory {
     Events(Events),
     /// Of [`Condition::Unusual`].
     Learned(Box<Learned>),
+    /// Of [`Condition::Overdue`]; fed by arrivals.
+    Arrivals(Arrivals),
 }
 
 /// What is usual, and what the newest reading was to that.
@@ -102,7 +107,26 @@ pub(crate) fn recall(
     }
 }
 
+/// Remembers that something was received, if the condition has a memory of that. The memory is made with the first.
+pub(crate) fn arrived(condition: &Condition, memory: &mut Option<Box<Memory>>, at: Timestamp) {
+    match (condition, memory.as_deref_mut()) {
+        (Condition::Overdue, None) => {
+            *memory = Some(Box::new(Memory::Arrivals(Arrivals::new(at))));
+        }
+        (Condition::Overdue, Some(Memory::Arrivals(arrivals))) => arrivals.take(at),
+        _ => {}
+    }
+}
+
 impl Memory {
+    /// How often something usually comes, and for how long nothing may, once that is learned.
+    pub(crate) fn usual(&self) -> Option<arrivals::Usual> {
+        match self {
+            Self::Arrivals(arrivals) => arrivals.usual(),
+            Self::Run(_) | Self::Events(_) | Self::Learned(_) => None,
+        }
+    }
+
     /// What it says now.
     pub(super) fn verdict(&self, condition: &Condition, time: Timestamp) -> Verdict {
         match (condition, self) {
@@ -134,7 +158,7 @@ impl Memory {
     pub(crate) fn score(&self) -> Option<Score> {
         match self {
             Self::Learned(learned) => Some(learned.score),
-            Self::Run(_) | Self::Events(_) => None,
+            Self::Run(_) | Self::Events(_) | Self::Arrivals(_) => None,
         }
     }
 
@@ -153,6 +177,7 @@ impl Memory {
                 }
             }
             Self::Learned(learned) => learned.detector.clock_jumped(by),
+            Self::Arrivals(arrivals) => arrivals.clock_jumped(by),
         }
     }
 }

@@ -15,12 +15,13 @@ mod sentence;
 use std::{fmt, time::Duration};
 
 pub use self::expression::{Expression, Misfit};
+pub(super) use self::recent::Look;
 use self::{
     expression::When,
-    recent::{Stats, rank, slope},
+    recent::{rank, slope},
 };
 pub(crate) use self::{
-    memory::{MAX_COUNT, Memory, recall},
+    memory::{MAX_COUNT, Memory, arrivals::Usual, arrived, recall},
     sentence::{score, sentence, span},
 };
 use crate::{
@@ -59,6 +60,9 @@ pub enum Condition {
         /// How long.
         silence: Duration,
     },
+    /// Nothing was received for much longer than is usual for the series, which is learned ([`memory::arrivals`]); as
+    /// [`Condition::NoDataFor`] otherwise.
+    Overdue,
     /// Outside a range; clear again only inside `clear`, which lies in it. The ends belong to both ranges.
     Outside {
         /// Fires below its first or above its second.
@@ -227,18 +231,17 @@ pub(crate) enum Undecided {
     Failed(String),
 }
 
-/// Judges the newest value of a series, which is in the view already. `memory` is that of the rule on this series.
-pub(crate) fn judge(
+/// Judges the newest value of a series. `memory` is that of the rule on this series.
+pub(super) fn judge(
     condition: &Condition,
     memory: &mut Option<Box<Memory>>,
     value: &Value,
-    time: Timestamp,
-    view: &impl View,
+    look: &Look<'_, impl View>,
 ) -> Result<Verdict, Undecided> {
-    let back = |over: Duration| Timestamp(time.0.saturating_sub(nanos(over)));
+    let (view, time) = (look.view, look.time);
     let number = value.as_f64();
     let (is_true, is_clear) = match condition {
-        Condition::NoDataFor { .. } => return Ok(Verdict::Nothing),
+        Condition::NoDataFor { .. } | Condition::Overdue => return Ok(Verdict::Nothing),
         Condition::Unusual { .. } if number.is_none() => return Ok(Verdict::Nothing),
         Condition::Stuck { .. } | Condition::Count { .. } | Condition::Unusual { .. } => {
             recall(condition, memory, value, time);
@@ -247,14 +250,14 @@ pub(crate) fn judge(
                 .map_or(Verdict::Nothing, |memory| memory.verdict(condition, time)));
         }
         Condition::When { when, clear } => {
-            return expression::judge(&When { when, clear }, value, time, view);
+            return expression::judge(&When { when, clear }, value, look);
         }
         Condition::ChangeOver { limit, over } => {
             let Some(number) = number else {
                 return Ok(Verdict::Nothing);
             };
             // With one point there is no change yet.
-            let earlier = view.first_number(back(*over), time);
+            let earlier = view.first_number(look.back(*over), time);
             let change = earlier.map_or(0.0, |earlier| number - earlier);
             (change.abs() > *limit, change.abs() <= *limit)
         }
@@ -282,7 +285,7 @@ pub(crate) fn judge(
             by,
             direction,
         } => {
-            let stats = Stats::before(view, back(*over), time);
+            let stats = look.before(*over);
             let Some(number) = number.filter(|_| stats.count >= u64::from(*least)) else {
                 return Ok(Verdict::Nothing);
             };
@@ -303,7 +306,7 @@ pub(crate) fn judge(
             let Some(number) = number else {
                 return Ok(Verdict::Nothing);
             };
-            let rank = rank(view, back(*over), time, *side, number, *by);
+            let rank = rank(view, look.back(*over), time, *side, number, *by);
             if rank.count < u64::from(*least) {
                 return Ok(Verdict::Nothing);
             }
@@ -339,7 +342,7 @@ pub(crate) fn judge(
 }
 
 /// Judges what needs the value alone; all others say nothing.
-fn single(condition: &Condition, value: &Value) -> Verdict {
+pub(super) fn single(condition: &Condition, value: &Value) -> Verdict {
     if let Condition::Equals { values, wanted } = condition {
         let is_one = values.iter().any(|one| same(one, value, 0.0));
         return Verdict::of(is_one == *wanted, true);
@@ -399,10 +402,16 @@ pub(crate) fn nanos(span: Duration) -> i64 {
 }
 
 impl Condition {
+    /// Whether it is about silence, and not about values.
+    #[must_use]
+    pub const fn is_silence(&self) -> bool {
+        matches!(self, Self::NoDataFor { .. } | Self::Overdue)
+    }
+
     /// Whether it learns from all readings that there are, not only from the last ones.
     #[must_use]
     pub const fn learns(&self) -> bool {
-        matches!(self, Self::Unusual { .. })
+        matches!(self, Self::Unusual { .. } | Self::Overdue)
     }
 
     /// The other series that it looks at, as it names them.

@@ -53,6 +53,7 @@ fn phrase(condition: &Condition, unit: Option<&Unit>) -> String {
         Condition::NoDataFor { silence } => {
             format!("nothing was received for {}", span(*silence))
         }
+        Condition::Overdue => String::from("nothing was received for much longer than usual"),
         Condition::Outside { range, .. } => format!("outside {} to {}{unit}", range.0, range.1),
         Condition::Inside { range, .. } => format!("inside {} to {}{unit}", range.0, range.1),
         Condition::Equals { values, wanted } => {

@@ -47,8 +47,7 @@ impl Held {
             condition,
             &mut None,
             &Value::Float(*number),
-            Timestamp(*time),
-            self,
+            &Look::new(self, Timestamp(*time)),
         )
     }
 }
@@ -145,7 +144,12 @@ fn conditions_on_single_values_judge_at_their_edges() {
         (&not_ok, Value::Int(7), True),
         (&silent, Value::Float(1.0), Nothing),
     ] {
-        let verdict = judge(condition, &mut None, &value, Timestamp(0), &Held::default());
+        let verdict = judge(
+            condition,
+            &mut None,
+            &value,
+            &Look::new(&Held::default(), Timestamp(0)),
+        );
         assert_eq!(verdict, Ok(expected), "{condition:?} {value:?}");
     }
 }
@@ -372,7 +376,13 @@ fn judged(condition: &Condition, readings: &[(i64, f64)]) -> Vec<Verdict> {
         .iter()
         .map(|(time, value)| {
             let (value, time) = (Value::Float(*value), Timestamp(time * SECOND));
-            judge(condition, &mut memory, &value, time, &Held::default()).unwrap()
+            judge(
+                condition,
+                &mut memory,
+                &value,
+                &Look::new(&Held::default(), time),
+            )
+            .unwrap()
         })
         .collect()
 }
@@ -458,7 +468,12 @@ fn texts_and_booleans_get_stuck_too() {
         let mut memory = None;
         for (time, expected) in [(0, Verdict::Between), (2, Verdict::True)] {
             let time = Timestamp(time * SECOND);
-            let verdict = judge(&stuck, &mut memory, &value, time, &Held::default());
+            let verdict = judge(
+                &stuck,
+                &mut memory,
+                &value,
+                &Look::new(&Held::default(), time),
+            );
             assert_eq!(verdict, Ok(expected), "{value:?}");
         }
     }
@@ -569,7 +584,13 @@ fn a_memory_as_bytes_is_small_comes_back_as_it_was_and_fits_its_condition_alone(
         let mut memory = None;
         for (second, value) in (0..).zip(&values) {
             let time = Timestamp(second * 300 * SECOND);
-            judge(condition, &mut memory, value, time, &Held::default()).unwrap();
+            judge(
+                condition,
+                &mut memory,
+                value,
+                &Look::new(&Held::default(), time),
+            )
+            .unwrap();
         }
         let memory = *memory.unwrap();
         let bytes = memory.to_bytes();
@@ -627,8 +648,7 @@ fn what_is_remembered_goes_with_a_clock_that_jumps() {
             &condition,
             &mut memory,
             &Value::Int(1),
-            time,
-            &Held::default(),
+            &Look::new(&Held::default(), time),
         );
         assert_eq!(verdict, Ok(expected), "{condition:?}");
     }
@@ -837,11 +857,11 @@ proptest! {
         // One life judges all; the other is restarted at the cut, and recalls what was before.
         let (mut lived, mut replayed) = (None, None);
         for (at, (value, time)) in timed.iter().enumerate() {
-            let one = judge(&condition, &mut lived, value, *time, &Held::default());
+            let one = judge(&condition, &mut lived, value, &Look::new(&Held::default(), *time));
             if at < cut {
                 recall(&condition, &mut replayed, value, *time);
             } else {
-                let other = judge(&condition, &mut replayed, value, *time, &Held::default());
+                let other = judge(&condition, &mut replayed, value, &Look::new(&Held::default(), *time));
                 prop_assert_eq!(one, other);
             }
             if let (Some(by), true) = (jump, at == cut / 2) {

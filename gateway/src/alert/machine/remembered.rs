@@ -54,6 +54,7 @@ impl Machine {
                 slot.memory = Some(Box::new(memory.ok_or(Unreadable)?));
             }
         }
+        self.time_anew(series);
         Ok(())
     }
 }

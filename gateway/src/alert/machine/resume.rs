@@ -4,7 +4,10 @@ use smol_str::SmolStr;
 
 use super::{Machine, Moment, Which};
 use crate::{
-    alert::{Alert, AlertState, Cause, Change, Memory, Transition, View, identity, slot::Slot},
+    alert::{
+        Alert, AlertState, Cause, Change, Memory, Transition, View, condition::Look, identity,
+        slot::Slot,
+    },
     model::{Reading, SeriesKey, Timestamp},
 };
 
@@ -107,13 +110,14 @@ impl Machine {
             return;
         }
         let (mut nothing, place) = (Vec::new(), self.place);
+        let look = Look::new(view, reading.time);
         self.look(
             series,
             Which::All,
             now,
             &mut nothing,
             |slot, around, _, _| {
-                slot.recalled(reading, place, now, &around.asked.rule, view);
+                slot.recalled(reading, place, now, &around.asked.rule, &look);
             },
         );
         self.drop_left_over_timers();

@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use super::{Machine, Moment};
-use crate::alert::{Alert, Awaited, Condition, Transition, heard::Heard, slot::Timer};
+use crate::alert::{Alert, Awaited, Transition, heard::Heard, slot::Timer};
 
 /// How often a series whose source is silent is looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -51,7 +51,8 @@ impl Machine {
         self.time_anew(series);
     }
 
-    fn time_anew(&mut self, series: u32) {
+    /// The timers of a series anew: what they wait for is due at another time.
+    pub(super) fn time_anew(&mut self, series: u32) {
         let Some(Some(watched)) = self.series.get_mut(series as usize) else {
             return;
         };
@@ -148,15 +149,13 @@ impl Machine {
         let watched = self.series.get(timer.series as usize)?.as_deref()?;
         let slot = &watched.slots[timer.slot as usize];
         let rule = &self.rules[slot.rule as usize].rule;
-        let Condition::NoDataFor { silence } = &rule.condition else {
-            return None;
-        };
         let heard = watched.heard(rule);
-        let patience = heard.patience(*silence);
+        let silence = slot.silence(rule, heard)?;
+        let patience = heard.patience(silence);
         let waits = slot.active.is_none() && !slot.closed && slot.timer == Some(timer.at);
         if !waits
             || self.standing.holds_back(rule, &watched.key.device)
-            || heard.deadline(*silence) > now.uptime
+            || heard.deadline(silence) > now.uptime
         {
             return None;
         }
@@ -219,14 +218,12 @@ impl Machine {
             .flat_map(move |(series, watched)| {
                 watched.slots.iter().filter_map(move |slot| {
                     let rule = &rules[slot.rule as usize].rule;
-                    let Condition::NoDataFor { silence } = &rule.condition else {
-                        return None;
-                    };
+                    let heard = watched.heard(rule);
+                    let silence = slot.silence(rule, heard)?;
                     if slot.closed || standing.holds_back(rule, &watched.key.device) {
                         return None;
                     }
-                    let heard = watched.heard(rule);
-                    Some((series, *silence, heard, slot.active.is_some()))
+                    Some((series, silence, heard, slot.active.is_some()))
                 })
             })
     }

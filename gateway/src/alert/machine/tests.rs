@@ -1,6 +1,7 @@
 mod close;
 mod expiry;
 mod life;
+mod overdue;
 
 use proptest::prelude::*;
 

@@ -161,7 +161,12 @@ pub(super) async fn gather(
             "The history is switched off: only the readings that are still in memory are judged.",
         ));
     }
-    let waits = |rule: &Rule| matches!(rule.condition, Condition::NoDataFor { .. });
+    let waits = |rule: &Rule| {
+        matches!(
+            rule.condition,
+            Condition::NoDataFor { .. } | Condition::Overdue
+        )
+    };
     if config.rules.iter().any(waits) {
         notes.push(String::from(
             "When readings arrived is not stored: silence is judged by when they were measured.",
@@ -267,6 +272,8 @@ fn know_devices(config: &mut engine::Config, devices: Vec<Device>) {
             name: Some(device.name),
             site: device.site,
             labels: device.labels,
+            note: None,
+            version: 0,
         })
         .collect();
 }

@@ -20,7 +20,8 @@ async fn every_route_of_the_router_has_a_row_and_every_row_a_route() {
         SourceMetrics::new(&mut registry).reporter(SourceName("push".into()), "http", clock);
     let rejects = Rejects::new(&mut registry);
     let fragments = vec![
-        crate::live::sse::router(hub),
+        crate::live::sse::router(hub.clone()),
+        crate::live::websocket::Sockets::new(hub).router(),
         crate::metrics::router(Arc::new(Registry::default())),
         crate::source::push::router(
             crate::source::push::Config::default(),

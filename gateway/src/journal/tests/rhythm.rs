@@ -1,6 +1,9 @@
 //! When a group goes, and what a commit writes.
 
-use super::{super::rhythm, *};
+use super::{
+    super::{allowance, rhythm},
+    *,
+};
 
 impl Open {
     /// A message of a sender that goes on meanwhile.
@@ -8,9 +11,30 @@ impl Open {
         let (sender, receiver) = oneshot::channel();
         let call: OnDurable = Box::new(move |position| sender.send(position).unwrap_or_default());
         let steady = Urgency::Steady { messages: 1 };
-        let taken = self.journal.submit_as(steady, batch, call).await;
+        let taken = self
+            .journal
+            .submit_as(steady, News::None, batch, call)
+            .await;
         taken.expect("taken");
         receiver
+    }
+
+    /// What nobody waits for, but is news to a rule.
+    async fn queue_news(&self, news: News, batch: Batch) -> oneshot::Receiver<Position> {
+        let (sender, receiver) = oneshot::channel();
+        let call: OnDurable = Box::new(move |position| sender.send(position).unwrap_or_default());
+        let taken = self
+            .journal
+            .submit_as(Urgency::Patient, news, batch, call)
+            .await;
+        taken.expect("taken");
+        receiver
+    }
+
+    /// Commits that were hastened, and that were not.
+    fn hastened(&self) -> (u64, u64) {
+        let metrics = &self.journal.shared.metrics;
+        (metrics.hastened.get(), metrics.not_hastened.get())
     }
 }
 
@@ -78,6 +102,47 @@ async fn a_sender_that_waits_for_each_answer_is_not_slowed_down_for_long() {
     }
     // With a second for each it would take minutes.
     assert!(began.elapsed() < DEADLINE, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn what_is_news_to_a_rule_goes_at_once_until_that_was_so_too_often() {
+    let dir = tempfile::tempdir().unwrap();
+    // What is patient waits for an hour.
+    let open = open_with(dir.path(), by_itself());
+    let began = Instant::now();
+    durable(open.queue_patient(numbered(0, 1)).await).await;
+    let waits = open.queue_patient(numbered(1, 1)).await;
+    let news = open.queue_news(News::Fresh, numbered(2, 1)).await;
+    assert_eq!(durable(news).await, 2);
+    assert_eq!(durable(waits).await, 2, "and takes along what waited");
+    assert_eq!(open.hastened(), (1, 0));
+    let mut n = 3;
+    let gathers = 'swings: loop {
+        let mut news = open.queue_news(News::Again, numbered(n, 1)).await;
+        n += 1;
+        while news.try_recv().is_err() {
+            assert!(began.elapsed() < DEADLINE, "it goes, or it is refused");
+            if open.hastened().1 > 0 {
+                break 'swings news;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let hastened = open.hastened().0;
+    let refilled = began.elapsed().as_secs() / 10;
+    let most = u64::from(allowance::MOST - allowance::KEPT);
+    assert!(
+        (most..=most + refilled).contains(&hastened),
+        "{hastened} of {most}"
+    );
+    let fresh = open.queue_news(News::Fresh, numbered(n, 1)).await;
+    let position = durable(fresh).await;
+    assert_eq!(
+        durable(gathers).await,
+        position,
+        "it gathered until another was quiet before"
+    );
+    assert_eq!(open.hastened(), (hastened + 1, 1));
 }
 
 /// The one segment file in the folder.

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::{super::tests::Held, *};
-use crate::alert::condition::tests::SECOND;
+use crate::{alert::condition::tests::SECOND, model::Timestamp};
 
 /// Times in whole seconds, as `5s`.
 fn seconds_of(text: &str) -> Option<Duration> {
@@ -26,7 +26,7 @@ fn held() -> Held {
 fn answer(text: &str, value: &Value) -> Result<bool, Undecided> {
     compile(text)
         .unwrap_or_else(|misfit| panic!("{text}: {misfit:?}"))
-        .is_true(value, Timestamp(0), &held())
+        .is_true(value, &Look::new(&held(), Timestamp(0)))
 }
 
 #[test]
@@ -192,7 +192,7 @@ proptest! {
     ) {
         if let Ok(expression) = compile(&text) {
             let held = Held { points: vec![(-SECOND, 1.0), (0, 2.0)], others: BTreeMap::new() };
-            let _either = expression.is_true(&Value::Float(2.0), Timestamp(0), &held);
+            let _either = expression.is_true(&Value::Float(2.0), &Look::new(&held, Timestamp(0)));
         }
     }
 }

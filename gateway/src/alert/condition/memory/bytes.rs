@@ -1,6 +1,6 @@
 //! A memory as bytes and back, exactly. A version first, then the kind; what cannot be a memory of the condition is none.
 
-use super::{Condition, Events, Learned, MAX_COUNT, Memory, Run};
+use super::{Arrivals, Condition, Events, Learned, MAX_COUNT, Memory, Run};
 use crate::{
     alert::anomaly::{Detector, Input, Mood, Score},
     model::Value,
@@ -64,6 +64,10 @@ impl Memory {
                 out.extend([u8::from(expected.is_some()), u8::from(learning), mood]);
                 out.extend(learned.detector.to_bytes());
             }
+            Self::Arrivals(arrivals) => {
+                out.push(3);
+                arrivals.write(&mut out);
+            }
         }
         out
     }
@@ -83,6 +87,7 @@ impl Memory {
             (2, Condition::Unusual { .. }) => {
                 learned(input).map(|learned| Self::Learned(Box::new(learned)))
             }
+            (3, Condition::Overdue) => Arrivals::read(input).map(Self::Arrivals),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    alert::{AlertState, Latest, Life, Of, Rule, Severity, View},
+    alert::{AlertState, Condition, Latest, Life, Of, Rule, Severity, View},
     model::{Quality, Reading, SeriesKey, Timestamp, Value},
     store::Sample,
 };

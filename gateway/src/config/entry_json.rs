@@ -1,35 +1,40 @@
-//! Rules as JSON: the same keys as a `[[rule]]` has in the file, read by the same reader, so that what the file can say can be said
-//! over the API too, and is refused with the same words.
+//! Rules, devices and webhooks as JSON: the same keys as a `[[rule]]`, `[[device]]` or `[[webhook]]` has in the file, read by the same
+//! reader, so that what the file can say can be said over the API too, and is refused with the same words.
 //!
-//! A rule in JSON becomes a little TOML document with one key a line; the line of a mistake then says which key it is about.
+//! What comes as JSON becomes a little TOML document with one key a line; the line of a mistake then says which key it is about.
+//!
+//! A secret stands in the file that it is read from, or in the environment; over the API it is said itself ([`read_webhook`]).
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, io, path::Path};
 
 use serde_json::{Map, Number, Value as JsonValue};
 use smol_str::SmolStr;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, Mistake, Reporter, Table, mistake::report_syntax};
-use crate::alert::Rule;
+use super::{
+    Config, Mistake, Reporter, Surroundings, Table, mistake::report_syntax, secret, section,
+    webhook,
+};
+use crate::{alert::Rule, notify::WebhookConfig, store::DeviceConfig};
 
-/// A rule as it was written, by the keys of `[[rule]]`.
-pub type RuleBody = Map<String, JsonValue>;
+/// A table as it was written, by its keys.
+pub type Body = Map<String, JsonValue>;
 
-/// A rule of the file, with its place.
+/// A table of the file, with its place.
 #[derive(Clone, Debug, PartialEq)]
-pub struct WrittenRule {
-    /// Its name.
+pub struct Written {
+    /// Its name, or the id of a device.
     pub name: SmolStr,
     /// The line of the file on which it begins, from 1.
     pub line: usize,
     /// What it says there.
-    pub body: RuleBody,
+    pub body: Body,
 }
 
-/// What is wrong with a rule that came as JSON.
+/// What is wrong with what came as JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleFault {
-    /// The key that it is about; none when it is about the rule as a whole.
+pub struct KeyFault {
+    /// The key that it is about; none when it is about the whole.
     pub key: Option<String>,
     /// What is wrong and what to do.
     pub detail: String,
@@ -38,8 +43,8 @@ pub struct RuleFault {
 /// Reads a rule against a config, as if it stood in the file behind the others: names that it must not take, and those that must be
 /// there, are looked for, but for rules that it depends on. Unless it can't be read at all it is added to [`Config::rules`] and `engine.rules`, and given back with
 /// what is wrong with it.
-pub fn read_rule(config: &mut Config, body: &RuleBody) -> (Option<Rule>, Vec<RuleFault>) {
-    let (text, keys) = document(body);
+pub fn read_rule(config: &mut Config, body: &Body) -> (Option<Rule>, Vec<KeyFault>) {
+    let (text, keys) = document("rule", body);
     let reporter = Reporter::new("rule", &text);
     let (root, errors) = DeTable::parse_recoverable(&text);
     report_syntax(&reporter, &errors);
@@ -49,7 +54,92 @@ pub fn read_rule(config: &mut Config, body: &RuleBody) -> (Option<Rule>, Vec<Rul
         &mut Table::new(&reporter, "the rule", root.get_ref(), 0..0),
         config,
     );
-    let fault = |mistake: Mistake| RuleFault {
+    let rule = config.engine.rules.get(before).cloned();
+    (rule, faults(&reporter, &keys))
+}
+
+/// Reads what is said of a device, by the keys of `[[device]]`; its `id` among them.
+pub fn read_device(body: &Body) -> (Option<DeviceConfig>, Vec<KeyFault>) {
+    read_one("device", body, section::device)
+}
+
+/// Reads a webhook, by the keys of `[[webhook]]`. What the file may not hold itself stands here as it is: `token`, `password`,
+/// `signing_keys`, `routing_key`, `api_key`. Files and variables of the gateway's machine are not named: whoever could have one sent to
+/// an address of theirs could read it.
+pub fn read_webhook(body: &Body) -> (Option<WebhookConfig>, Vec<KeyFault>) {
+    let outside: Vec<KeyFault> = body
+        .keys()
+        .filter(|key| key.ends_with("_file") || key.ends_with("_env"))
+        .map(|key| KeyFault {
+            key: Some(key.clone()),
+            detail: format!("`{key}` is for the config file: here say the thing itself; secrets are kept and not given back"),
+        })
+        .collect();
+    if !outside.is_empty() {
+        return (None, outside);
+    }
+    let mut renamed = Body::new();
+    let mut wrong = Vec::new();
+    for (key, value) in body {
+        match (secret::variable(key), value) {
+            (Some(variable), JsonValue::String(_)) => {
+                renamed.insert(variable.to_owned(), JsonValue::String(key.clone()));
+            }
+            (Some(_), JsonValue::Null) | (None, _) => {
+                renamed.insert(key.clone(), value.clone());
+            }
+            (Some(_), _) => wrong.push(KeyFault {
+                key: Some(key.clone()),
+                detail: format!("`{key}` must be a text"),
+            }),
+        }
+    }
+    if !wrong.is_empty() {
+        return (None, wrong);
+    }
+    let environment = |key: &str| body.get(key)?.as_str().map(str::to_owned);
+    let around = Surroundings {
+        folder: Path::new(""),
+        read_file: &|_| Err(io::ErrorKind::PermissionDenied.into()),
+        environment: &environment,
+    };
+    let (read, mut faults) = read_one("webhook", &renamed, |table| webhook::read(table, &around));
+    for fault in &mut faults {
+        for (key, file, variable) in secret::KEYS {
+            if fault.key.as_deref() == Some(variable) {
+                fault.key = Some(key.to_owned());
+            }
+            // In words of the file, which mislead here.
+            fault.detail = fault
+                .detail
+                .replace(&format!("`{file}` or `{variable}`"), &format!("`{key}`"))
+                .replace(&format!("`{variable}`"), &format!("`{key}`"))
+                .replace(
+                    &format!("the environment variable {key} is not set"),
+                    &format!("`{key}` is empty"),
+                );
+        }
+    }
+    (read.map(|(webhook, _)| webhook), faults)
+}
+
+fn read_one<T>(
+    head: &'static str,
+    body: &Body,
+    read: impl FnOnce(Table<'_>) -> Option<T>,
+) -> (Option<T>, Vec<KeyFault>) {
+    let (text, keys) = document(head, body);
+    let reporter = Reporter::new(head, &text);
+    let (root, errors) = DeTable::parse_recoverable(&text);
+    report_syntax(&reporter, &errors);
+    let mut root = Table::new(&reporter, "this", root.get_ref(), 0..0);
+    let thing = root.tables(head).pop().and_then(read);
+    (thing, faults(&reporter, &keys))
+}
+
+/// The mistakes, with the keys that they are about.
+fn faults(reporter: &Reporter, keys: &[&str]) -> Vec<KeyFault> {
+    let fault = |mistake: Mistake| KeyFault {
         // The first line is the head of the table.
         key: match mistake.missing {
             Some(key) => Some(key.to_owned()),
@@ -61,13 +151,12 @@ pub fn read_rule(config: &mut Config, body: &RuleBody) -> (Option<Rule>, Vec<Rul
         },
         detail: mistake.message,
     };
-    let rule = config.engine.rules.get(before).cloned();
-    (rule, reporter.mistakes().into_iter().map(fault).collect())
+    reporter.mistakes().into_iter().map(fault).collect()
 }
 
 /// As a TOML document with the keys that are on its lines from the second on. A key that is `null` is not there.
-fn document(body: &RuleBody) -> (String, Vec<&str>) {
-    let mut text = String::from("[[rule]]\n");
+fn document<'a>(head: &str, body: &'a Body) -> (String, Vec<&'a str>) {
+    let mut text = format!("[[{head}]]\n");
     let mut keys = Vec::new();
     for (key, value) in body.iter().filter(|(_, value)| !value.is_null()) {
         quote(&mut text, key);
@@ -137,7 +226,7 @@ fn quote(text: &mut String, value: &str) {
 }
 
 /// What a table of the file says, as JSON.
-pub(super) fn body_of(table: &DeTable<'_>) -> RuleBody {
+pub(super) fn body_of(table: &DeTable<'_>) -> Body {
     let entries = table.iter();
     entries
         .map(|(key, value)| (key.get_ref().to_string(), as_json(value.get_ref())))
@@ -184,7 +273,7 @@ mod tests {
         parse("gateway.toml", text, &around).unwrap()
     }
 
-    fn body(value: JsonValue) -> RuleBody {
+    fn body(value: JsonValue) -> Body {
         value.as_object().unwrap().clone()
     }
 
@@ -297,8 +386,8 @@ mod tests {
         /// Whatever a client sends is a document without a fault of its own: what is said is about its contents.
         #[test]
         fn any_json_becomes_a_document_that_can_be_read(entries in proptest::collection::btree_map(any::<String>(), any_json(), 0..6)) {
-            let body: RuleBody = entries.into_iter().collect();
-            let (text, keys) = document(&body);
+            let body: Body = entries.into_iter().collect();
+            let (text, keys) = document("rule", &body);
             let (root, errors) = DeTable::parse_recoverable(&text);
             prop_assert!(errors.is_empty(), "{text}: {errors:?}");
             let table = root.get_ref().get("rule").unwrap().get_ref().as_array().unwrap();
@@ -311,5 +400,56 @@ mod tests {
             }
             let (_, _) = read_rule(&mut Config::default(), &body);
         }
+    }
+
+    #[test]
+    fn a_webhook_says_its_secrets_itself_and_names_no_files() {
+        let read = |value: JsonValue| {
+            let (webhook, faults) = read_webhook(&body(value));
+            let told: Vec<_> = faults
+                .into_iter()
+                .map(|f| (f.key.unwrap_or_default(), f.detail))
+                .collect();
+            (webhook, told)
+        };
+        let (webhook, faults) = read(
+            json!({"name": "ops", "url": "https://h.example/x", "token": "s3cret", "timeout": "5s"}),
+        );
+        assert_eq!(faults, []);
+        let webhook = webhook.unwrap();
+        let crate::notify::Destination::Http(endpoint, _) = &webhook.to else {
+            panic!("{webhook:?}");
+        };
+        assert_eq!(endpoint.token.as_ref().unwrap().0, "s3cret");
+        assert_eq!(webhook.timeout, Duration::from_secs(5));
+        for key in ["token_file", "url_env", "ca_file", "body_file"] {
+            let (webhook, faults) =
+                read(json!({"name": "ops", "url": "https://h.example/x", key: "/etc/passwd"}));
+            assert!(webhook.is_none());
+            assert_eq!(faults[0].0, key);
+        }
+        let (_, faults) = read(json!({"name": "pd", "kind": "pagerduty"}));
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].1.ends_with("needs `routing_key`"), "{faults:?}");
+        let (_, faults) = read(json!({"name": "a b", "url": "nonsense", "tokn": "x", "token": ""}));
+        let keys: Vec<_> = faults.iter().map(|f| f.0.as_str()).collect();
+        assert_eq!(keys, ["name", "token", "tokn", "url"], "{faults:?}");
+        assert!(!format!("{faults:?}").contains("environment"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_device_is_read_as_in_the_file() {
+        let (device, faults) = read_device(&body(
+            json!({"id": "pump", "labels": {"floor": "2"}, "interval": "10s", "note": "leaks"}),
+        ));
+        assert_eq!(faults, []);
+        let device = device.unwrap();
+        assert_eq!(device.interval, Some(Duration::from_secs(10)));
+        assert_eq!(device.note.as_deref(), Some("leaks"));
+        let (_, faults) = read_device(&body(
+            json!({"id": "a/b", "labels": {"floor": 2}, "colour": "red"}),
+        ));
+        let keys: Vec<_> = faults.iter().filter_map(|f| f.key.as_deref()).collect();
+        assert_eq!(keys, ["colour", "id", "labels"], "{faults:?}");
     }
 }
