@@ -301,6 +301,8 @@ mod tests {
             labels.set(&crate::store::Device {
                 id: DeviceId(id.into()),
                 name: id.into(),
+                note: None,
+                version: 0,
                 site: site.map(Into::into),
                 labels: [("room".to_owned(), room.to_owned())].into(),
                 source: None,
