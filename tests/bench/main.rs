@@ -5,6 +5,7 @@
 
 mod demo;
 mod drain;
+mod fanout;
 mod journal;
 mod latency;
 mod memory;
@@ -19,11 +20,11 @@ mod writes;
 use std::time::Duration;
 
 const HELP: &str =
-    "bench [saturation] [latency] [webhook] [journal] [drain] [neighbours] [memory] [demo] [writes] [rules] [nab] [--messages N] [--rounds N]
+    "bench [saturation] [latency] [webhook] [journal] [drain] [neighbours] [fanout] [memory] [demo] [writes] [rules] [nab] [--messages N] [--rounds N]
       [--demo-minutes N] [--live-rate N] [--outage-seconds N] [--points N] [--writes-minutes N] [--writes-rate N]
-      [--rules-seconds N]
+      [--rules-seconds N] [--fanout-seconds N]
 Without a name all run. Defaults: 200000 messages, 3 rounds, 5 minutes of demo and of writes (at 10, 100 and 1000 readings/s); drain: 1000 readings/s live, 120
-seconds; memory: 700 points a series (full); rules: 20 seconds each.";
+seconds; memory: 700 points a series (full); rules: 20 seconds each; fanout: 10 seconds each.";
 
 fn main() {
     let mut names = Vec::new();
@@ -33,12 +34,13 @@ fn main() {
     let mut writes_minutes = 5;
     let mut writes_rate = None;
     let mut rules_seconds = 20;
+    let mut fanout_seconds = 10;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|n| n.parse::<u64>().ok());
         let known = match argument.as_str() {
             "saturation" | "latency" | "webhook" | "journal" | "drain" | "neighbours"
-            | "memory" | "demo" | "writes" | "rules" | "nab" => {
+            | "fanout" | "memory" | "demo" | "writes" | "rules" | "nab" => {
                 names.push(argument.clone());
                 true
             }
@@ -57,6 +59,7 @@ fn main() {
                 .is_some(),
             "--outage-seconds" => number().map(|n| outage = n).is_some(),
             "--rules-seconds" => number().map(|n| rules_seconds = n).is_some(),
+            "--fanout-seconds" => number().map(|n| fanout_seconds = n).is_some(),
             "--writes-minutes" => number().map(|n| writes_minutes = n).is_some(),
             "--writes-rate" => number().map(|n| writes_rate = Some(n)).is_some(),
             _ => false,
@@ -87,6 +90,9 @@ fn main() {
         }
         if wanted("neighbours") {
             neighbours::run(messages, rounds).await;
+        }
+        if wanted("fanout") {
+            fanout::run(Duration::from_secs(fanout_seconds), rounds).await;
         }
         if wanted("memory") {
             memory::run(points).await;

@@ -80,6 +80,10 @@ mod silences;
 mod simulated;
 /// The live events over WebSocket, and commands.
 mod socket;
+/// What clients of server-sent events need, on the wire.
+mod sse;
+/// The clients that people use, cut off in the middle.
+mod sse_clients;
 /// The code is as docs/ARCHITECTURE.md says.
 mod tidy;
 /// The page over TLS.

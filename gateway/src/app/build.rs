@@ -53,6 +53,8 @@ const MAX_UPDATES: usize = 256;
 const MAX_RECENT_RECORDS: u64 = 16_384;
 /// Decisions between engine and state; full makes the engine wait.
 const MAX_DECIDED: usize = 64;
+/// HTTP connections beside those of live clients: as many as are left by default.
+const OTHER_CONNECTIONS: usize = 524;
 
 /// Starts a gateway. Returns when its sources run.
 ///
@@ -194,7 +196,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         replay::replay(journal.clone(), earlier, normaliser, booting).await?;
     drop(archived);
     let epoch = beginning.as_ref().map(|beginning| beginning.epoch);
-    let past = past(beginning, booting.recent(), active);
+    let past = past(beginning, booting.devices(), booting.recent(), active);
 
     // Everything behind the journal.
     let (updates_in, updates) = mpsc::channel(MAX_UPDATES);
@@ -429,9 +431,13 @@ pub async fn start(config: Config, clock: Clock) -> Result<App, StartError> {
         let config = push::Config::default();
         fragments.push(push::router(config, intake, reporter, rejects));
     }
-    let most = http::Config::default().max_connections;
+    // Every live client has a connection, and others need some beside them.
+    let most = http::Config::default()
+        .max_connections
+        .max(config.live.max_clients.saturating_add(OTHER_CONNECTIONS));
     let http_config = http::Config {
         hosts: config.http.allowed_hosts.clone(),
+        origins: config.http.allowed_origins.clone(),
         max_connections: most.min(files::share(limit)),
         ..http::Config::default()
     };

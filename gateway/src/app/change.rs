@@ -38,6 +38,8 @@ pub(super) struct Difference {
     pub(super) history: bool,
     /// The site.
     pub(super) site: bool,
+    /// Whether there are live streams.
+    pub(super) live: bool,
     /// What belongs to nobody here: the log level, the time for stopping, whether the file is watched.
     pub(super) rest: bool,
     /// Settings that hold only after a restart.
@@ -60,6 +62,7 @@ impl Difference {
                 || self.archive
                 || self.history
                 || self.site
+                || self.live
                 || self.rest)
     }
 
@@ -87,6 +90,7 @@ impl Difference {
             ("InfluxDB", self.archive),
             ("history", self.history),
             ("site", self.site),
+            ("live streams", self.live),
             ("settings of the process", self.rest),
         ];
         let named = named
@@ -107,6 +111,7 @@ impl Difference {
             normalise: old.normalise != new.normalise,
             routes: old.routing != new.routing,
             site: old.site != new.site,
+            live: old.live.enabled != new.live.enabled,
             heartbeats: old.heartbeats != new.heartbeats,
             history: old.history.is_some() && new.history.is_some() && old.history != new.history,
             rest: (&old.log.level, old.stop_within, old.watch)
@@ -183,6 +188,7 @@ fn every_setting_has_its_place(config: &Config) {
                 session_lasts: _,
                 tls: _,
                 allowed_hosts: _,
+                allowed_origins: _,
                 public_url: _,
             },
         push: _,
@@ -208,6 +214,7 @@ fn every_setting_has_its_place(config: &Config) {
             },
         live:
             live::Config {
+                enabled: _,
                 max_clients: _,
                 replay_bytes: _,
                 // Not in the file.
@@ -281,6 +288,10 @@ fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
             old.http.allowed_hosts != new.http.allowed_hosts,
         ),
         (
+            "http.allowed_origins",
+            old.http.allowed_origins != new.http.allowed_origins,
+        ),
+        (
             "http.public_url",
             old.http.public_url != new.http.public_url,
         ),
@@ -324,7 +335,9 @@ pub(super) fn in_force(old: &Config, new: Config) -> Config {
     store.bytes_per_series = kept.bytes_per_series;
     store.kept_windows = kept.kept_windows;
     store.windows.clone_from(&kept.windows);
+    let enabled = config.live.enabled;
     config.live.clone_from(&old.live);
+    config.live.enabled = enabled;
     if config.history.is_some() != old.history.is_some() {
         config.history.clone_from(&old.history);
     }
@@ -403,6 +416,11 @@ mod tests {
                 "tick = \"80ms\"",
                 "rules, devices or store",
             ),
+            (
+                "[live]\n# false: who asks for a live stream is told to stop for good.\nenabled = true",
+                "[live]\nenabled = false",
+                "live streams",
+            ),
             ("retention = \"365d\"", "retention = \"364d\"", "history"),
             (
                 "send_resolved = true",
@@ -479,6 +497,11 @@ mod tests {
                 "allowed_hosts = []",
                 "allowed_hosts = [\"a.example\"]",
                 "http.allowed_hosts",
+            ),
+            (
+                "allowed_origins = []",
+                "allowed_origins = [\"https://a.example\"]",
+                "http.allowed_origins",
             ),
             (
                 "[push]\nenabled = true",

@@ -192,6 +192,9 @@ impl App {
         if difference.site {
             self.hub.set_site(config.site.clone());
         }
+        if difference.live {
+            self.hub.enable(config.live.enabled);
+        }
         self.rules.reload(config, difference.engine).await;
         if difference.normalise {
             let settings = Change::Settings(config.normalise.clone());

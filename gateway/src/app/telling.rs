@@ -1,12 +1,18 @@
 //! What earlier runs said, from the durable state and the replay to the live hub.
 
-use crate::{alert::Alert, engine::Recent, live, state::Beginning};
+use crate::{alert::Alert, engine::Recent, live, state::Beginning, store::Device};
 
 /// What live clients of earlier runs may have missed. Without a beginning no id of theirs is understood.
-pub(super) fn past(beginning: Option<Beginning>, recent: Recent, active: Vec<Alert>) -> live::Past {
+pub(super) fn past(
+    beginning: Option<Beginning>,
+    devices: Vec<Device>,
+    recent: Recent,
+    active: Vec<Alert>,
+) -> live::Past {
     let Some(beginning) = beginning else {
         return live::Past {
             epoch: fastrand::u64(..),
+            devices,
             recent,
             active,
             ..live::Past::default()
@@ -24,6 +30,7 @@ pub(super) fn past(beginning: Option<Beginning>, recent: Recent, active: Vec<Ale
                 alerts: after.told,
             })
             .collect(),
+        devices,
         recent,
         newest_change: last.map_or(0, |run| run.told),
         changes: beginning

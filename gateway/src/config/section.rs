@@ -236,6 +236,7 @@ pub(super) fn live(table: Option<Table<'_>>, live: &mut live::Config, engine: &m
             );
         }
     }
+    live.enabled = table.optional("enabled").unwrap_or(live.enabled);
     table.set_within_seconds("beat", &mut live.beat, 1, 15);
     table.set_count("max_clients", &mut live.max_clients, 1, 100_000);
     table.set_bytes("replay", &mut live.replay_bytes, 64 << 10, 1 << 30);

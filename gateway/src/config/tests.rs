@@ -642,3 +642,25 @@ fn what_a_device_must_send_and_how_long_a_link_may_be_down_is_checked() {
         .collect();
     assert_eq!(sources, [("l", 300), ("push", 60)]);
 }
+
+#[test]
+fn an_origin_is_written_as_browsers_write_it_and_what_is_none_is_refused() {
+    for (text, written) in [
+        ("https://Dash.Example.org", Some("https://dash.example.org")),
+        (
+            "https://dash.example.org:443/",
+            Some("https://dash.example.org"),
+        ),
+        ("http://10.0.0.7:3000", Some("http://10.0.0.7:3000")),
+        ("*", None),
+        ("https://*.example.org", None),
+        ("null", None),
+        ("dash.example.org", None),
+        ("https://dash.example.org/page", None),
+        ("https://dash.example.org?x", None),
+        ("https://user@dash.example.org", None),
+        ("file:///tmp", None),
+    ] {
+        assert_eq!(super::web::origin(text).as_deref(), written, "{text}");
+    }
+}

@@ -18,6 +18,8 @@ pub struct Http {
     pub tls: Option<Certificate>,
     /// Names under which browsers may reach a loopback listener, besides localhost: for a reverse proxy.
     pub allowed_hosts: Vec<String>,
+    /// Origins of other pages that may ask and change things: `https://host` or `https://host:port`.
+    pub allowed_origins: Vec<String>,
     /// Where people reach the page, for the links in messages; none: messages have no links.
     pub public_url: Option<String>,
 }
@@ -44,6 +46,7 @@ impl Default for Http {
             session_lasts: Duration::from_secs(30 * 24 * 3_600),
             tls: None,
             allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
             public_url: None,
         }
     }
@@ -73,6 +76,17 @@ pub(super) fn read(table: Option<Table<'_>>, around: &Surroundings<'_>, http: &m
             }
         }
         http.allowed_hosts = hosts.value;
+    }
+    if let Some(origins) = table.placed::<Vec<String>>("allowed_origins") {
+        for text in origins.value {
+            match origin(&text) {
+                Some(origin) => http.allowed_origins.push(origin),
+                None => table.report(
+                    origins.span.clone(),
+                    format!("`allowed_origins` holds origins such as \"https://dashboard.example.org\", each named in full, without a path and without *, found \"{text}\""),
+                ),
+            }
+        }
     }
     if let Some(url) = table.placed::<String>("public_url") {
         super::check_http_url(&table, "public_url", &url);
@@ -147,4 +161,14 @@ fn login(table: &mut Table<'_>, beyond_loopback: bool) -> bool {
         }
         (None, _) => beyond_loopback,
     }
+}
+
+/// An origin as browsers write it; `None` for what is none, such as `*` or an address with a path.
+pub(super) fn origin(text: &str) -> Option<String> {
+    let url = reqwest::Url::parse(text).ok()?;
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && !text.contains(['*', '@', '?', '#'])
+        && url.path() == "/";
+    plain.then(|| url.origin().ascii_serialization())
 }

@@ -462,6 +462,12 @@ impl Booting {
         self.recorder = Recorder::new(what);
     }
 
+    /// All devices that are known by now.
+    #[must_use]
+    pub fn devices(&self) -> Vec<Device> {
+        self.core.store.devices()
+    }
+
     /// What was kept since [`Booting::remember`].
     #[must_use]
     pub fn recent(&mut self) -> Recent {

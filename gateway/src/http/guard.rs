@@ -3,6 +3,7 @@
 //! - Listening on loopback, only the names `localhost`, `127.0.0.1` and `[::1]` and the configured ones are answered; any
 //!   other `Host` gets 421. A page of a stranger that points its own name at 127.0.0.1 so learns nothing.
 //! - A request that changes something, or opens a socket, and carries a foreign `Origin` (or says `Sec-Fetch-Site: cross-site`) gets 403.
+//!   Pages of the configured origins may (`cors.rs`).
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -13,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::problem::Problem;
+use super::{cors::Cors, problem::Problem};
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 /// Everything from here and nothing inline; images also as data, for the page's icons.
@@ -26,11 +27,12 @@ pub(super) struct Guard {
     hosts: Option<Vec<String>>,
     /// The configured ones: pages from there may change things, whatever name a proxy puts into `Host`.
     named: Vec<String>,
+    cors: Cors,
 }
 
 impl Guard {
     /// For a listener at `address` that also goes by the names `hosts`.
-    pub(super) fn new(address: SocketAddr, hosts: &[String]) -> Self {
+    pub(super) fn new(address: SocketAddr, hosts: &[String], origins: &[String]) -> Self {
         let named: Vec<String> = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         let answered = || {
             LOOPBACK
@@ -42,6 +44,7 @@ impl Guard {
         Self {
             hosts: address.ip().is_loopback().then(answered),
             named,
+            cors: Cors::new(origins),
         }
     }
 
@@ -66,6 +69,7 @@ impl Guard {
             return Ok(());
         }
         let foreign = match headers.get(header::ORIGIN) {
+            Some(origin) if self.cors.allows(origin) => false,
             Some(origin) => {
                 let own = origin
                     .to_str()
@@ -114,11 +118,14 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let checked = guard.check(request.method(), request.uri(), request.headers());
-    let mut response = match checked {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+    let cors = guard.cors.begin(&request);
+    let mut response = match (checked, cors.preflight()) {
+        (Err(problem), _) => problem.into_response(),
+        (Ok(()), Some(answer)) => answer,
+        (Ok(()), None) => next.run(request).await,
     };
     let headers = response.headers_mut();
+    cors.mark(headers);
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -8,11 +8,13 @@ mod account;
 mod acknowledge;
 mod alerts;
 mod api;
+mod cors;
 mod dashboards;
 mod deliveries;
 mod devices;
 mod dry_run;
 mod guard;
+mod handover;
 mod letters;
 mod login;
 mod made;
@@ -94,6 +96,8 @@ pub struct Config {
     pub drain_within: Duration,
     /// Further host names that it answers to: of a reverse proxy, of the machine. Default none.
     pub hosts: Vec<String>,
+    /// Origins of other pages that may read answers and change things, each as browsers write it, `https://host`. Default none.
+    pub origins: Vec<String>,
 }
 
 impl Default for Config {
@@ -104,6 +108,7 @@ impl Default for Config {
             answer_within: Duration::from_secs(45),
             drain_within: Duration::from_secs(5),
             hosts: Vec::new(),
+            origins: Vec::new(),
         }
     }
 }
@@ -274,7 +279,7 @@ pub fn router(
         .layer(compression)
         .layer(middleware::from_fn_with_state(login, login::gate))
         .layer(middleware::from_fn_with_state(
-            Arc::new(guard::Guard::new(address, &config.hosts)),
+            Arc::new(guard::Guard::new(address, &config.hosts, &config.origins)),
             guard::guard,
         ))
 }

@@ -12,13 +12,14 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::ConnectInfo};
+use axum::{Router, body::Body, extract::ConnectInfo, middleware};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
 };
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -28,9 +29,15 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
-use super::Config;
+use super::{
+    Config,
+    handover::{self, Held, Slot},
+};
 use crate::tls::Tls;
 
+/// Bytes of a connection that may wait in the system's buffer before no more are written: a slow reader's events are put
+/// together in the hub, where they can be, and not there.
+const MAX_UNSENT: u32 = 64 << 10;
 /// How long accepting pauses when the process has no file left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -73,6 +80,12 @@ impl Metrics {
         );
         metrics
     }
+
+    /// Connections open now.
+    #[cfg(test)]
+    pub(super) fn open(&self) -> i64 {
+        self.connections.get()
+    }
 }
 
 /// Answers on `listener` until `stop`, then lets open requests go on for [`Config::drain_within`]. With `tls`, to clients that speak it.
@@ -84,6 +97,7 @@ pub async fn serve(
     metrics: Metrics,
     stop: CancellationToken,
 ) {
+    let router = router.layer(middleware::from_fn(handover::hand_over));
     let mut capped = Capped {
         listener,
         metrics,
@@ -103,6 +117,7 @@ pub async fn serve(
             router: router.clone(),
             peer: Peer(address),
             stop: stop.clone(),
+            streams: conversations.clone(),
         };
         match tls.clone() {
             None => conversations.spawn(conversation.hold(connection, false)),
@@ -131,6 +146,8 @@ struct Conversation {
     router: Router,
     peer: Peer,
     stop: CancellationToken,
+    /// Takes those of its streams that leave the HTTP machinery.
+    streams: TaskTracker,
 }
 
 impl Conversation {
@@ -139,18 +156,27 @@ impl Conversation {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { router, peer, stop } = self;
+        let Self {
+            router,
+            peer,
+            stop,
+            streams,
+        } = self;
+        let slot = Slot::default();
+        let left = slot.clone();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(ConnectInfo(peer));
+            let extensions = request.extensions_mut();
+            extensions.insert(ConnectInfo(peer));
+            extensions.insert(left.clone());
             router.clone().call(request)
         });
-        let stream = TokioIo::new(stream);
         let ended = if is_http2 {
             let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
             builder
                 .max_concurrent_streams(MAX_STREAMS)
                 .max_send_buf_size(MAX_SENT_AHEAD);
+            let stream = TokioIo::new(stream);
             let mut open = pin!(builder.serve_connection(stream, service));
             tokio::select! {
                 ended = open.as_mut() => ended,
@@ -161,6 +187,7 @@ impl Conversation {
             }
         } else {
             let builder = hyper::server::conn::http1::Builder::new();
+            let stream = TokioIo::new(Held::new(stream, slot, streams));
             let mut open = pin!(builder.serve_connection(stream, service).with_upgrades());
             tokio::select! {
                 ended = open.as_mut() => ended,
@@ -202,8 +229,12 @@ impl Capped {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "cannot set TCP_NODELAY");
                     }
+                    if let Err(error) = SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT) {
+                        tracing::debug!(%error, "cannot set TCP_NOTSENT_LOWAT");
+                    }
                     let place = Place::new(place, &self.metrics.connections);
-                    return (Connection::new(stream, self.idle_after, place), address);
+                    let connection = Connection::new(stream, self.idle_after, place);
+                    return (connection, address);
                 }
                 Err(error) if is_of_connection(&error) => {}
                 Err(error) => {

@@ -8,12 +8,14 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Hub, event,
+    Hub,
+    asked::{CaughtUp, Command, Joined},
+    event,
     filter::Filter,
     group::Group,
-    hub::{CaughtUp, Command, Joined},
     place::Place,
     retelling::Retelling,
     ring::At,
@@ -92,7 +94,7 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// When all places are taken, too much waits to be read, or the gateway stops.
+    /// When all places are taken, live streams are switched off, too much waits to be read, or the gateway stops.
     pub async fn join<'a>(
         &self,
         filter: Filter,
@@ -111,6 +113,7 @@ impl Hub {
             .map(|(epoch, place)| (epoch.to_owned(), place))
             .take(MAX_IDS)
             .collect();
+        let open = shared.open();
         let (answer, answered) = oneshot::channel();
         let join = Command::Join {
             filter,
@@ -122,12 +125,12 @@ impl Hub {
                 self.commands.send(join).await.ok()?;
                 answered.await.ok()
             } => joined,
-            () = shared.closing.cancelled() => None,
+            () = open.cancelled() => None,
         };
         let joined = joined.ok_or_else(|| Refused {
             retry_ms: fastrand::u64(RETRY_MS),
         })?;
-        Ok(Client::new(self.clone(), seat, joined))
+        Ok(Client::new(self.clone(), seat, joined, open))
     }
 }
 
@@ -141,7 +144,7 @@ pub struct Client {
     /// What to read next from the ring.
     next: u64,
     /// What it still has to hear of earlier runs.
-    retelling: Option<Retelling>,
+    retelling: Option<Box<Retelling>>,
     /// When the last event that it read was said.
     heard_ms: i64,
     /// Whether it has read all there was once; what it missed before it came does not count as being slow.
@@ -151,6 +154,8 @@ pub struct Client {
     /// Whether anything was said since the last beat.
     said: bool,
     ended: bool,
+    /// Cancelled when the stream is to end.
+    open: CancellationToken,
     /// What [`Client::next_event`] has of an event that comes in parts.
     part: BytesMut,
     _seat: Seat,
@@ -165,7 +170,7 @@ enum Step {
 }
 
 impl Client {
-    fn new(hub: Hub, seat: Seat, mut joined: Joined) -> Self {
+    fn new(hub: Hub, seat: Seat, mut joined: Joined, open: CancellationToken) -> Self {
         let metrics = &hub.shared.metrics;
         if joined.resumed {
             metrics.resumes.inc();
@@ -179,13 +184,14 @@ impl Client {
             group: joined.group,
             backlog: joined.first,
             next: joined.next,
-            retelling: joined.retelling,
+            retelling: joined.retelling.map(Box::new),
             heard_ms: hub.shared.clock.now().as_millis(),
             caught_up: !joined.resumed,
             wake: hub.shared.wake.subscribe(),
             beats: 0,
             said: true,
             ended: false,
+            open,
             part: BytesMut::new(),
             hub,
             _seat: seat,
@@ -216,7 +222,7 @@ impl Client {
         }
         let shared = Arc::clone(&self.hub.shared);
         loop {
-            if shared.closing.is_cancelled() {
+            if self.open.is_cancelled() {
                 return Some(self.bye());
             }
             if let Some(frame) = self.backlog.pop_front() {
@@ -247,7 +253,7 @@ impl Client {
                         changed = self.wake.changed() => if changed.is_err() {
                             return Some(self.bye());
                         },
-                        () = shared.closing.cancelled() => return Some(self.bye()),
+                        () = self.open.cancelled() => return Some(self.bye()),
                     }
                 }
             }
@@ -266,7 +272,7 @@ impl Client {
             At::Event { event, .. } => {
                 self.next += 1;
                 self.heard_ms = event.at_ms;
-                let mut frame = self.group.frame(&event, &shared.metrics.cut);
+                let mut frame = self.group.frame(&event, shared);
                 if let Some(retelling) = &mut self.retelling {
                     if event.sequence <= retelling.until {
                         frame = retelling.tell(&event, frame);
@@ -302,7 +308,7 @@ impl Client {
             group: Arc::clone(&self.group),
             after: self.next - 1,
             from_ms: self.heard_ms,
-            retelling: self.retelling.clone(),
+            retelling: self.retelling.as_deref().cloned(),
             answer,
         };
         tokio::select! {
@@ -310,7 +316,7 @@ impl Client {
                 self.hub.commands.send(ask).await.ok()?;
                 answered.await.ok()
             } => caught_up,
-            () = shared.closing.cancelled() => None,
+            () = self.open.cancelled() => None,
         }
     }
 

@@ -34,6 +34,7 @@ pub(super) struct Sent {
     version: Option<u64>,
     by: Option<String>,
     series: Option<OneOrMore>,
+    labels: Option<OneOrMore>,
     types: Option<OneOrMore>,
     #[serde(default)]
     body: JsonValue,
@@ -107,7 +108,11 @@ fn command(sent: Sent, credentials: &HeaderMap) -> Result<Command, Misunderstood
     let (method, path) = match sent.command.as_str() {
         "subscribe" => {
             let mut pairs = Vec::new();
-            for (name, values) in [("series", sent.series), ("types", sent.types)] {
+            for (name, values) in [
+                ("series", sent.series),
+                ("labels", sent.labels),
+                ("types", sent.types),
+            ] {
                 match values {
                     None => {}
                     Some(OneOrMore::One(value)) => pairs.push((name, value)),

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{
     filter::{Filter, Kind},
     frame::{Frame, Id},
+    labels::{Labels, Tags},
     latest,
     place::News,
 };
@@ -53,6 +54,8 @@ pub(crate) enum About {
 pub(crate) struct Several {
     /// The device that the event is about even without any of the series.
     pub(crate) device: Option<DeviceId>,
+    /// The labels that it had before: who wanted it for them must hear that it has others.
+    pub(crate) before: Option<Arc<Tags>>,
     pub(crate) columns: Vec<Column>,
     /// Where the first series begins.
     pub(crate) start: u32,
@@ -97,6 +100,7 @@ impl Event {
     pub(crate) fn frame_for(
         &self,
         filter: &Filter,
+        labels: &Labels,
         mut wants: impl FnMut(&Column) -> bool,
     ) -> Option<Bytes> {
         if !filter.wants(self.kind) {
@@ -105,17 +109,19 @@ impl Event {
         let several = match &self.about {
             About::Everyone => return Some(self.frame.clone()),
             About::Series(series) | About::Alert { series, .. } => {
-                return filter.wants_series(series).then(|| self.frame.clone());
+                return filter
+                    .wants_series(series, labels)
+                    .then(|| self.frame.clone());
             }
             About::Several(_) if filter.wants_all_series() => return Some(self.frame.clone()),
             About::Several(several) => several,
         };
         let columns = &several.columns;
         let wanted: Vec<&Column> = columns.iter().filter(|column| wants(column)).collect();
-        let alone = several
-            .device
-            .as_ref()
-            .is_some_and(|device| filter.wants_device(device));
+        let alone = several.device.as_ref().is_some_and(|device| {
+            filter.wants_device(device, labels)
+                || filter.wants_device_as(device, several.before.as_deref())
+        });
         if wanted.is_empty() && !alone {
             return None;
         }
@@ -372,7 +378,9 @@ mod tests {
         let (epoch, event) = event();
         let filter = Filter::of(["b"], []).unwrap();
         let frame = event
-            .frame_for(&filter, |c| filter.wants_series(&c.series))
+            .frame_for(&filter, &Labels::default(), |c| {
+                filter.wants_series(&c.series, &Labels::default())
+            })
             .unwrap();
         assert_eq!(
             data(&frame),
@@ -384,7 +392,7 @@ mod tests {
         let nobody = Filter::of(["c"], []).unwrap();
         assert!(
             event
-                .frame_for(&nobody, |c| nobody.wants_series(&c.series))
+                .frame_for(&nobody, &Labels::default(), |_| false)
                 .is_none()
         );
     }

@@ -260,6 +260,7 @@ impl Frame {
         // A frame holds what one tick changed; it can't come near the 4 GiB at which a place would saturate.
         let place = |frame: &Self| u32::try_from(frame.out.len()).unwrap_or(u32::MAX);
         let mut several = Several {
+            before: None,
             device,
             columns: Vec::with_capacity(series.size_hint().0),
             start: place(self),

@@ -5,13 +5,12 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use bytes::Bytes;
-use prometheus_client::metrics::counter::Counter;
-
 use super::{
     event::{About, Column, Event},
     filter::Filter,
+    shared::Shared,
 };
+use bytes::Bytes;
 
 /// Frames that a group of clients keeps after cutting them out.
 const MAX_CUT: usize = 16;
@@ -30,6 +29,8 @@ pub(super) struct Group {
 struct Cuts {
     /// By number of the series: whether it is wanted, once that was asked.
     wanted: Vec<Option<bool>>,
+    /// The version of the labels that this was asked with.
+    labels: u64,
     frames: VecDeque<(u64, Option<Bytes>)>,
     bytes: usize,
 }
@@ -43,28 +44,33 @@ impl Group {
     }
 
     /// What these clients hear of an event, cut once for all of them; each cut is counted.
-    pub(super) fn frame(&self, event: &Event, cut_frames: &Counter) -> Option<Bytes> {
+    pub(super) fn frame(&self, event: &Event, shared: &Shared) -> Option<Bytes> {
         if self.filter.is_everything() {
             return Some(event.frame.clone());
         }
         let cut = matches!(event.about, About::Several(_))
             && !self.filter.wants_all_series()
             && self.filter.wants(event.kind);
+        let labels = shared.labels();
         if !cut {
-            return event.frame_for(&self.filter, |_| false);
+            return event.frame_for(&self.filter, &labels, |_| false);
         }
         let mut cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
         let cuts = &mut *cuts;
         if let Some((_, frame)) = cuts.frames.iter().find(|(n, _)| *n == event.sequence) {
             return frame.clone();
         }
-        cut_frames.inc();
-        let frame = event.frame_for(&self.filter, |column: &Column| {
+        shared.metrics.cut.inc();
+        if std::mem::replace(&mut cuts.labels, labels.version()) != labels.version() {
+            cuts.wanted.clear();
+        }
+        let frame = event.frame_for(&self.filter, &labels, |column: &Column| {
             let number = column.number as usize;
             if cuts.wanted.len() <= number {
                 cuts.wanted.resize(number + 1, None);
             }
-            *cuts.wanted[number].get_or_insert_with(|| self.filter.wants_series(&column.series))
+            *cuts.wanted[number]
+                .get_or_insert_with(|| self.filter.wants_series(&column.series, &labels))
         });
         cuts.bytes += frame.as_ref().map_or(0, Bytes::len);
         cuts.frames.push_back((event.sequence, frame.clone()));

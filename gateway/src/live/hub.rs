@@ -8,14 +8,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::{
     Past, Topic,
+    asked::{CaughtUp, Command, Joined},
     event::{self, About, Event},
     filter::{Filter, Kind},
     frame::{Frame, Id},
     group::Group,
+    labels::Tags,
     latest::Latest,
     place::{EarlierRun, Epoch, Mark, News, Place},
     retelling::Retelling,
@@ -39,51 +41,12 @@ const MAX_KEPT: usize = 4096;
 /// Their bytes at most.
 const MAX_KEPT_BYTES: usize = 1 << 20;
 
-/// A client's question to the hub, or what people did.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// A client arrives; `heard` are the ids that it came with, the first that is of this epoch counts.
-    Join {
-        filter: Filter,
-        heard: Vec<(String, Place)>,
-        answer: oneshot::Sender<Joined>,
-    },
-    /// A client has fallen behind; the last that it heard was `after`, said at `from_ms`.
-    CatchUp {
-        group: Arc<Group>,
-        after: u64,
-        from_ms: i64,
-        retelling: Option<Retelling>,
-        answer: oneshot::Sender<CaughtUp>,
-    },
-    /// People acknowledged or silenced, or time began or ended a silence.
-    Attend {
-        attention: Attention,
-        answer: oneshot::Sender<()>,
-    },
-    /// What people make is new, changed or gone.
-    Made {
-        topic: Topic,
-        news: Vec<serde_json::Value>,
-        answer: oneshot::Sender<()>,
-    },
-}
-
-#[derive(Debug)]
-pub(super) struct Joined {
-    pub(super) group: Arc<Group>,
-    /// `snapshot` or `resume`, perhaps in two parts, without its `retry:`.
-    pub(super) first: VecDeque<Bytes>,
-    /// What to read next.
-    pub(super) next: u64,
-    pub(super) resumed: bool,
-    pub(super) retelling: Option<Retelling>,
-}
-
-#[derive(Debug)]
-pub(super) struct CaughtUp {
-    pub(super) frames: VecDeque<Bytes>,
-    pub(super) next: u64,
+/// What is to be said of a device.
+#[derive(Debug, Default)]
+struct DeviceNews {
+    series: Vec<u32>,
+    /// The labels that it had when this was said last, if it has others now.
+    before: Option<Arc<Tags>>,
 }
 
 /// The task. Ends when `updates` does.
@@ -156,7 +119,7 @@ struct State {
     groups: HashMap<Filter, Weak<Group>>,
     snapshots: Snapshots,
     /// Device and series news not yet said.
-    devices: BTreeMap<DeviceId, Vec<u32>>,
+    devices: BTreeMap<DeviceId, DeviceNews>,
 }
 
 impl State {
@@ -165,12 +128,17 @@ impl State {
             epoch,
             run,
             runs,
+            devices,
             recent,
             changes,
             newest_change,
             active,
             ended,
         } = past;
+        // Before anything is said: who wants it for its labels must hear of the past too.
+        for device in &devices {
+            shared.labels_mut().set(device);
+        }
         let untold = changes.first().map_or(newest_change, |c| c.number - 1);
         let mark = Mark::all_up_to(recent.after, untold);
         lock(&shared.ring).begin_after(mark);
@@ -227,12 +195,18 @@ impl State {
                 let device = info.key.device.clone();
                 let number = self.latest.describe(info);
                 let news = self.devices.entry(device).or_default();
-                if !news.contains(&number) {
-                    news.push(number);
+                if !news.series.contains(&number) {
+                    news.series.push(number);
                 }
             }
             Update::Device(device) => {
-                self.devices.entry(device.id.clone()).or_default();
+                let before = self.shared.labels_mut().set(&device);
+                let news = self.devices.entry(device.id.clone()).or_default();
+                if before.is_some() {
+                    // Who wants it only from now on knows none of its series.
+                    news.series = self.latest.series_of_device(&device.id);
+                    news.before = news.before.take().or(before);
+                }
                 self.latest.device(device);
             }
             Update::Readings { readings, through } => {
@@ -317,9 +291,10 @@ impl State {
     }
 
     fn flush_devices(&mut self) {
-        for (device, series) in std::mem::take(&mut self.devices) {
+        for (device, news) in std::mem::take(&mut self.devices) {
             let id = self.next_id(News::Other);
-            let (frame, several) = self.latest.device_event(id, &device, &series);
+            let (frame, mut several) = self.latest.device_event(id, &device, &news.series);
+            several.before = news.before;
             self.publish(Kind::Device, News::Other, About::Several(several), frame);
         }
     }
@@ -514,11 +489,13 @@ impl State {
             if self.snapshots.is_full() {
                 return None;
             }
-            let changed = self.latest.changed_after(after, &group.filter);
+            let changed = self
+                .latest
+                .changed_after(after, &group.filter, &self.shared.labels());
             frames.extend(changed.map(|frame| self.snapshots.count(frame)));
             let first = self.kept.partition_point(|event| event.sequence <= after);
             frames.extend(self.kept.range(first..).filter_map(|event| {
-                let frame = group.frame(event, &self.shared.metrics.cut);
+                let frame = group.frame(event, &self.shared);
                 match &mut retelling {
                     Some(retelling) if event.sequence <= retelling.until => {
                         retelling.tell(event, frame)
@@ -582,7 +559,9 @@ impl State {
             return None;
         }
         let site = lock(&self.shared.site).clone();
-        let rest = self.latest.snapshot(site.as_deref(), filter);
+        let rest = self
+            .latest
+            .snapshot(site.as_deref(), filter, &self.shared.labels());
         Some(self.snapshots.keep(filter, self.newest, self.mark, rest))
     }
 

@@ -14,6 +14,7 @@ use super::{
     event::{self, Several},
     filter::{Filter, Kind},
     frame::{Frame, Id},
+    labels::Labels,
 };
 use crate::{
     alert::{
@@ -257,8 +258,17 @@ impl Latest {
         event::device(id, &unknown, known)
     }
 
+    /// The numbers of all series of a device.
+    pub(crate) fn series_of_device(&self, device: &DeviceId) -> Vec<u32> {
+        let numbered = self.series.iter().zip(0..);
+        numbered
+            .filter(|(known, _)| known.key.device == *device)
+            .map(|(_, number)| number)
+            .collect()
+    }
+
     /// Everything that the filter wants, as the rest of a `snapshot` after its time.
-    pub(crate) fn snapshot(&self, site: Option<&str>, filter: &Filter) -> Bytes {
+    pub(crate) fn snapshot(&self, site: Option<&str>, filter: &Filter, labels: &Labels) -> Bytes {
         let all = filter.wants(Kind::Snapshot);
         let measured = all
             || [Kind::Readings, Kind::Window, Kind::Device]
@@ -273,18 +283,18 @@ impl Latest {
         let series = self.series.iter().map(|known| &known.info);
         list(
             &mut frame,
-            series.filter(|info| measured && filter.wants_series(&info.key)),
+            series.filter(|info| measured && filter.wants_series(&info.key, labels)),
             Frame::series,
         );
         frame.text("],\"devices\":[");
         let devices = self.devices.values();
         list(
             &mut frame,
-            devices.filter(|device| measured && filter.wants_device(&device.id)),
+            devices.filter(|device| measured && filter.wants_device(&device.id, labels)),
             Frame::device,
         );
         let wanted = |alert: &&Alert| {
-            (all || filter.wants(Kind::Alert)) && filter.wants_series(&series_of(alert))
+            (all || filter.wants(Kind::Alert)) && filter.wants_series(&series_of(alert), labels)
         };
         frame.text("],\"alerts\":[");
         let alert = |frame: &mut Frame, alert: &Alert| frame.json(&self.attended(alert));
@@ -317,7 +327,12 @@ impl Latest {
     }
 
     /// The newest value of each wanted series that changed after `sequence`; `None` if none did.
-    pub(crate) fn changed_after(&self, sequence: u64, filter: &Filter) -> Option<Bytes> {
+    pub(crate) fn changed_after(
+        &self,
+        sequence: u64,
+        filter: &Filter,
+        labels: &Labels,
+    ) -> Option<Bytes> {
         if !filter.wants(Kind::Readings) {
             return None;
         }
@@ -325,7 +340,9 @@ impl Latest {
             .series
             .iter()
             .zip(0..)
-            .filter(|(known, _)| known.changed > sequence && filter.wants_series(&known.key))
+            .filter(|(known, _)| {
+                known.changed > sequence && filter.wants_series(&known.key, labels)
+            })
             .filter_map(|(known, number)| {
                 let newest = known.info.latest.as_ref()?;
                 Some((number, &known.key, std::slice::from_ref(newest)))

@@ -13,6 +13,7 @@ pub(super) struct Metrics {
     pub(super) resumes: Counter,
     pub(super) gaps: Counter,
     pub(super) cut: Counter,
+    pub(super) zipped: Counter,
     pub(super) events: Counter,
     pub(super) status_dropped: Counter,
     pub(super) replay_bytes: Gauge,
@@ -51,6 +52,11 @@ impl Metrics {
                 "gateway_live_frames_cut",
                 "Readings frames cut out for a filter",
                 &metrics.cut,
+            ),
+            (
+                "gateway_live_frames_zipped",
+                "Pieces of live streams compressed, each once for all who hear it",
+                &metrics.zipped,
             ),
             (
                 "gateway_live_status_dropped",

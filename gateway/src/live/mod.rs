@@ -27,6 +27,7 @@
 //!
 //! Not here: who may connect (`http`), and commands from clients.
 
+mod asked;
 mod client;
 mod command;
 mod event;
@@ -34,6 +35,7 @@ mod filter;
 mod frame;
 mod group;
 mod hub;
+mod labels;
 mod latest;
 mod metrics;
 mod place;
@@ -43,6 +45,7 @@ mod shared;
 mod snapshots;
 pub mod sse;
 pub mod websocket;
+mod zip;
 
 use std::{sync::Arc, time::Duration};
 
@@ -60,11 +63,14 @@ use crate::{
     clock::Clock,
     engine::{Recent, Update},
     journal::Position,
+    store::Device,
 };
 
 /// Bounds of the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// Whether there are live streams; if not, who asks for one is told to stop for good. Default true.
+    pub enabled: bool,
     /// Clients at most; one more is answered with `retry` and `bye`, and closed. Default 500.
     pub max_clients: usize,
     /// Bytes of encoded events kept for clients that come back and for slow ones. Default 4 MiB.
@@ -80,6 +86,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            enabled: true,
             max_clients: 500,
             replay_bytes: 4 << 20,
             client_queue: 256,
@@ -111,6 +118,8 @@ pub struct Past {
     pub run: u64,
     /// The runs before it in this epoch.
     pub runs: Vec<EarlierRun>,
+    /// All devices, for their labels; they are said only when the engine says them.
+    pub devices: Vec<Device>,
     /// The newest records of the journal.
     pub recent: Recent,
     /// The newest changes of alerts, by number and without a hole.
@@ -138,7 +147,7 @@ pub struct Change {
 #[derive(Clone, Debug)]
 pub struct Hub {
     shared: Arc<shared::Shared>,
-    commands: mpsc::Sender<hub::Command>,
+    commands: mpsc::Sender<asked::Command>,
 }
 
 impl Hub {
@@ -164,6 +173,17 @@ impl Hub {
         self.shared.set_site(site);
     }
 
+    /// Switches live streams off, which ends those there are, or on again.
+    pub fn enable(&self, enabled: bool) {
+        self.shared.enable(enabled);
+    }
+
+    /// Whether live streams are switched on.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.shared.is_enabled()
+    }
+
     /// How many clients are listening, and each change of that.
     #[must_use]
     pub fn clients(&self) -> watch::Receiver<usize> {
@@ -174,7 +194,7 @@ impl Hub {
     /// silenced otherwise than before. Returns when it is said, or when the hub has ended.
     pub async fn attend(&self, attention: Attention) {
         let (answer, answered) = oneshot::channel();
-        let said = hub::Command::Attend { attention, answer };
+        let said = asked::Command::Attend { attention, answer };
         // A hub that has ended has no clients to tell.
         if self.commands.send(said).await.is_ok() {
             drop(answered.await);
@@ -188,7 +208,7 @@ impl Hub {
             return;
         }
         let (answer, answered) = oneshot::channel();
-        let said = hub::Command::Made {
+        let said = asked::Command::Made {
             topic,
             news,
             answer,

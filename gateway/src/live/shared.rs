@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use bytes::Bytes;
@@ -12,9 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Config,
+    labels::Labels,
     metrics::Metrics,
     place::Mark,
     ring::{At, Ring},
+    zip::Zips,
 };
 use crate::clock::Clock;
 
@@ -32,6 +34,9 @@ pub(super) struct Shared {
     pub(super) wake: watch::Sender<Wake>,
     pub(super) clients: watch::Sender<usize>,
     // std: held for a push or a look, never over an await.
+    open: Mutex<CancellationToken>,
+    labels: RwLock<Labels>,
+    pub(super) zips: Zips,
     pub(super) ring: Mutex<Ring>,
     pub(super) site: Mutex<Option<String>>,
     pub(super) statuses: Mutex<BTreeMap<String, serde_json::Value>>,
@@ -58,18 +63,53 @@ impl Shared {
         stop: &CancellationToken,
         registry: &mut Registry,
     ) -> Self {
+        let closing = stop.child_token();
+        let open = closing.child_token();
+        if !config.enabled {
+            open.cancel();
+        }
         Self {
+            open: Mutex::new(open),
+            labels: RwLock::default(),
+            zips: Zips::default(),
             ring: Mutex::new(Ring::new(config.replay_bytes)),
             site: Mutex::new(config.site.clone()),
             config,
             clock,
             metrics: Metrics::new(registry),
-            closing: stop.child_token(),
+            closing,
             wake: watch::Sender::default(),
             clients: watch::Sender::default(),
             statuses: Mutex::default(),
             status_said: Notify::new(),
         }
+    }
+
+    /// What ends the streams of those who join now.
+    pub(super) fn open(&self) -> CancellationToken {
+        lock(&self.open).clone()
+    }
+
+    /// Whether there are live streams at all; when the gateway stops, there were.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.closing.is_cancelled() || !lock(&self.open).is_cancelled()
+    }
+
+    pub(super) fn enable(&self, enabled: bool) {
+        let mut open = lock(&self.open);
+        if !enabled {
+            open.cancel();
+        } else if open.is_cancelled() {
+            *open = self.closing.child_token();
+        }
+    }
+
+    pub(super) fn labels(&self) -> RwLockReadGuard<'_, Labels> {
+        self.labels.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn labels_mut(&self) -> RwLockWriteGuard<'_, Labels> {
+        self.labels.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set_site(&self, site: Option<String>) {

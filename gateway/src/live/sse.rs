@@ -2,7 +2,8 @@
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 //!
 //! The answer is always 200 with a stream, as any other status makes an `EventSource` give up for good: when all places
-//! are taken, the stream says `retry` and `bye`, and ends. Only a filter that can't be understood is answered 400.
+//! are taken, the stream says `retry` and `bye`, and ends. Only a filter that can't be understood is answered 400, and 204 is
+//! for where live streams are switched off: no client comes back after it.
 
 use std::convert::Infallible;
 
@@ -15,7 +16,12 @@ use axum::{
     routing::get,
 };
 
-use super::{Filter, Hub, event};
+use bytes::Bytes;
+
+use super::{
+    Client, Filter, Hub, event,
+    zip::{self, Gzip},
+};
 
 /// The fragment with `GET /events`.
 pub fn router(hub: Hub) -> Router {
@@ -31,6 +37,10 @@ async fn events(State(hub): State<Hub>, method: Method, uri: Uri, headers: Heade
         Ok(filter) => filter,
         Err(error) => return bad_filter(&error.to_string()),
     };
+    if !hub.is_enabled() {
+        // The one answer after which every client stays away.
+        return StatusCode::NO_CONTENT.into_response();
+    }
     if method == Method::HEAD {
         return stream(Body::empty());
     }
@@ -44,13 +54,46 @@ async fn events(State(hub): State<Hub>, method: Method, uri: Uri, headers: Heade
         Ok(client) => client,
         Err(refused) => return stream(Body::from(event::bye(refused.retry_ms))),
     };
-    stream(Body::from_stream(futures_util::stream::unfold(
+    let accepted = headers.get_all(header::ACCEPT_ENCODING);
+    let gzip = zip::is_asked_for(accepted.iter().filter_map(|value| value.to_str().ok()));
+    let speaker = Speaker {
         client,
-        async |mut client| {
-            let frame = client.next().await?;
-            Some((Ok::<_, Infallible>(frame), client))
+        gzip: gzip.then(Box::default),
+        hub,
+    };
+    let mut response = stream(Body::from_stream(futures_util::stream::unfold(
+        speaker,
+        async |mut speaker| {
+            let piece = speaker.next().await?;
+            Some((Ok::<_, Infallible>(piece), speaker))
         },
-    )))
+    )));
+    if gzip {
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+/// Says what a client hears, as it wants it.
+struct Speaker {
+    client: Client,
+    gzip: Option<Box<Gzip>>,
+    hub: Hub,
+}
+
+impl Speaker {
+    async fn next(&mut self) -> Option<Bytes> {
+        let piece = self.client.next().await;
+        let Some(gzip) = &mut self.gzip else {
+            return piece;
+        };
+        let shared = &self.hub.shared;
+        match piece {
+            Some(piece) => Some(gzip.piece(&piece, &shared.zips, &shared.metrics.zipped)),
+            None => gzip.end(),
+        }
+    }
 }
 
 fn stream(body: Body) -> Response {
@@ -59,6 +102,7 @@ fn stream(body: Body) -> Response {
     for (name, value) in [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-cache, no-transform"),
+        (header::VARY, "accept-encoding"),
         // nginx buffers answers unless told not to.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ] {
