@@ -77,7 +77,7 @@ pub(super) async fn hand_over(request: Request, next: Next) -> Response {
             == Some(&HeaderValue::from_static("text/event-stream"))
         && response.body().size_hint().exact().is_none();
     match (slot, chunked) {
-        (Some(slot), Some(chunked)) if gets && streams => response.map(|body| {
+        (Some(slot), Some(chunked)) if gets && streams => ending(response).map(|body| {
             let mut leaving = Some(Leaving { body, chunked });
             // The HTTP machinery asks for the first time when it has the head ready to be written, and hears nothing.
             Body::from_stream(poll_fn(move |_| {
@@ -89,6 +89,13 @@ pub(super) async fn hand_over(request: Request, next: Next) -> Response {
         }),
         _ => response,
     }
+}
+
+/// Says that the connection ends with the answer: a client must not ask its next question on it, just as it closes.
+fn ending(mut response: Response) -> Response {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
 }
 
 /// A connection for as long as it is not a stream.
@@ -412,6 +419,7 @@ mod tests {
         let mut stream = server.ask(NEW).await;
         let head = until(&mut stream, "\r\n\r\n").await;
         assert!(head.contains("transfer-encoding: chunked"), "{head}");
+        assert!(head.contains("connection: close"), "{head}");
         server.say("one").await;
         until(&mut stream, "3\r\none\r\n").await;
         // Further requests on this connection are not answered.
