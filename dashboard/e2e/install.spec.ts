@@ -76,7 +76,8 @@ test("the page asks to be loaded anew when the gateway's version changed", async
   let upgraded = false;
   const relay = net.createServer((client) => {
     const way = net.connect(gateway.port, "127.0.0.1");
-    client.pipe(way);
+    // Packed, the stream would not show its words to the relay.
+    client.on("data", (bytes) => way.write(Buffer.from(bytes.toString("latin1").replace(/accept-encoding/gi, "x-not-passed-on"), "latin1")));
     way.on("data", (bytes) => {
       const text = bytes.toString("latin1");
       client.write(upgraded ? Buffer.from(text.replace(/"version":"\d/g, '"version":"9'), "latin1") : bytes);

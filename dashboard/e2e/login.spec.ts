@@ -86,8 +86,13 @@ test("people log in, are offered what their role may under their own name, and l
 
   await page.goto(`${door.url}/rules`);
   await expect(page.getByRole("button", { name: "New rule" })).toBeVisible();
+  const kept = () => page.evaluate(async () => (await caches.keys()).filter((name) => name.startsWith("last-known")).length);
+  // A page that is left keeps what it knows, for a visit while the gateway is away.
+  await page.reload();
+  await expect.poll(kept).toBe(1);
   await page.getByRole("button", { name: "Sign out" }).click();
   await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
+  await expect.poll(kept).toBe(0);
 
   // Back where she was; a viewer is offered nothing that the gateway would refuse.
   await logIn(page, "vera");

@@ -26,3 +26,12 @@ export async function kept(root: string): Promise<SnapshotEvent | null> {
     return null;
   }
 }
+
+/** Somebody logged out: what they saw is not left behind for whoever comes next. */
+export async function forget(root: string): Promise<void> {
+  try {
+    await caches.delete(`${NAME} ${new URL(root).pathname}`);
+  } catch {
+    // No cache: nothing was kept.
+  }
+}

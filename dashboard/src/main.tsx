@@ -87,7 +87,8 @@ async function recall(): Promise<void> {
 }
 
 function remember(): void {
-  const known = link.leads && store.link === "live" ? store.snapshot("kept") : null;
+  const mayKeep = link.leads && store.link === "live" && currentSession().state === "in";
+  const known = mayKeep ? store.snapshot("kept") : null;
   if (known !== null) void keep(ROOT, known);
 }
 setInterval(() => {

@@ -2,6 +2,7 @@
  * Who looks at the page: asked of the gateway at the start and whenever contact is lost, and told to those who listen. Until the gateway says otherwise
  * everybody may everything, so that a page without a login shows at once.
  */
+import { forget } from "./keepsake";
 import { ROOT } from "./root";
 
 export type Role = "viewer" | "operator" | "admin";
@@ -112,4 +113,5 @@ export function setUp(token: string, name: string, password: string): Promise<vo
 export async function logOut(): Promise<void> {
   await fetch(new URL("api/v1/logout", ROOT), { method: "POST" }).catch(() => undefined);
   loggedOut();
+  await forget(ROOT);
 }

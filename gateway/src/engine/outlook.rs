@@ -2,7 +2,7 @@
 //!
 //! The engine writes it, in a few lines: which rules are about a series when that comes to be known, and how they stand when an alert
 //! changes. Who takes readings in follows them in it. It is locked for one batch, or for one change; over a change of all rules as long as it
-//! takes to write them out (10 ms for 10 000).
+//! takes to write them out.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

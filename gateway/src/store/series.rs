@@ -152,7 +152,7 @@ impl Series {
         let from = from.max(self.since);
         let mut oldest = to;
         let points = self.ring.numbers_back(from, to).take(SAMPLED_POINTS);
-        // From inside of the iterator: half the price of a loop over it.
+        // From inside of the iterator, which goes through the two halves of the ring without asking at each point which one it is in.
         points.for_each(|(time, number)| {
             oldest = Timestamp(time);
             each(Sample::Point {
